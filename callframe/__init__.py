@@ -1,0 +1,1 @@
+"""The call history of Cognite Data Fusion Functions as one typed pandas DataFrame."""
