@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Columns = dict[str, NDArray[np.int64]]
 
 RUN_LIMIT_MS = 600_000
-PAUSE_MS = 600_000
+PAUSE_MS = 900_000
 """A function not called for so long starts cold."""
 MAX_ID = 2**53 - 1
 MAX_FUNCTIONS = 100
@@ -32,6 +32,7 @@ REDEPLOYED = 0.3
 """Share of the history after the redeploy."""
 SLOWER = 1.6
 """Factor on durations since the redeploy."""
+AT_LEAST_RUNNING = 3
 STUCK = {0: 0.23, 2: 0.64}
 """Functions by number that have a call running ever since, and the share of the history since then."""
 
@@ -149,7 +150,7 @@ class _Project:
 
     def world(self) -> World:
         """Build the world of what was added."""
-        _keep_one_running(list(self._columns.values()))
+        _keep_some_running(list(self._columns.values()), self._span)
         names = {number: job.name for number, job in self._jobs.items()}
         return World(
             functions=self._functions,
@@ -229,14 +230,14 @@ def _since(table: Timetable, deployed_ms: int) -> Timetable:
     return Timetable(table.period, table.phase, created_ms, table.slots)
 
 
-def _keep_one_running(tables: list[Columns]) -> None:
-    """Leave the newest call running when all others are done: the end of a history is never quiet."""
-    calls = [columns for columns in tables if len(columns["id"])]
-    if not calls or any(bool((columns["status"] == RUNNING).any()) for columns in calls):
-        return
-    newest = max(calls, key=lambda columns: int(columns["start"].max()))
-    row = int(newest["start"].argmax())
-    newest["status"][row], newest["end"][row], newest["cause"][row] = RUNNING, ABSENT, ABSENT
+def _keep_some_running(tables: list[Columns], span: Span) -> None:
+    """Leave the newest calls of some functions running: the end of a history is never quiet."""
+    since = span.end_ms - RUN_LIMIT_MS
+    busy = sum(int(((columns["status"] == RUNNING) & (columns["start"] > since)).sum()) for columns in tables)
+    fresh = [columns for columns in tables if len(columns["id"]) and columns["start"].max() > since]
+    for columns in fresh[: max(0, AT_LEAST_RUNNING - busy)]:
+        newest = int(columns["start"].argmax())
+        columns["status"][newest], columns["end"][newest], columns["cause"][newest] = RUNNING, ABSENT, ABSENT
 
 
 def _simulate(plan: Plan, call_ids: NDArray[np.int64], span: Span, rng: np.random.Generator) -> Columns:

@@ -113,11 +113,11 @@ def timetables(
         Their slots may be a few more than `number`, or fewer when no more schedules are allowed.
     """
     found: list[Timetable] = []
-    missing = number
+    missing, skipped = number, 2 * SKIPPED * number
     # Each minute again and again, after the usual ones, takes any number.
     for period in (*sorted(periods), *([1] * at_most)):
         table = _timetable(period, span, rng)
-        if len(found) < at_most and 0 < len(table.slots) * (1 - 2 * SKIPPED) <= missing:
+        if len(found) < at_most and 0 < len(table.slots) <= missing + skipped:
             found.append(table)
             missing -= len(table.slots)
     if missing > max(4, number * SKIPPED) and len(found) < at_most:
