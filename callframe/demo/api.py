@@ -168,7 +168,7 @@ class Api:
             body = _query(request)
         else:
             body = await _body(request, {"filter", "limit", "cursor"})
-        wanted, limit = _filter(body.get("filter") or {}), min(_limit(body), self._page_cap)
+        wanted, limit = _filter(body.get("filter", {})), min(_limit(body), self._page_cap)
         listing = zlib.crc32(f"{function_id}{wanted}".encode())
         text = body.get("cursor")
         cursor = None if text is None else self._open(text, listing, function_id)
@@ -326,7 +326,7 @@ def _range(given: Mapping[str, Any], name: str) -> Range:
 
 
 def _narrow(records: Iterable[dict[str, Any]], body: Mapping[str, Any], names: set[str]) -> list[dict[str, Any]]:
-    given = body.get("filter") or {}
+    given = body.get("filter", {})
     if not isinstance(given, dict):
         raise Problem(400, "filter must be an object")
     # The published names of two fields begin with a capital.

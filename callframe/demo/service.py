@@ -6,6 +6,7 @@ It is what `callframe.demo` connects to, and what the tests of the client talk t
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import signal
 import socket
@@ -22,13 +23,43 @@ from callframe.errors import ArgumentError, CallframeError
 from callframe.transport import is_loopback
 
 if TYPE_CHECKING:
-    import asyncio
     from types import TracebackType
     from typing import Self
 
     from callframe.demo.world import World
 
 __all__ = ["Asked", "Faults", "Service"]
+
+PATIENCE_S = 0.5
+"""How long answers under way may take when the service stops."""
+
+
+class _Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not followed by the type checker
+    """A server that ends when told to; uvicorn's own looks ten times a second and then sleeps a little."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        await super().startup(sockets=sockets)
+
+    async def main_loop(self) -> None:
+        await self._ended.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()  # closes those that are idle, the others after their answer
+        await self._finish()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await self._finish()
+
+    async def _finish(self) -> None:
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=PATIENCE_S)
+
+    def end(self) -> None:
+        self._loop.call_soon_threadsafe(self._ended.set)
 
 
 class Service:
@@ -90,7 +121,7 @@ class Service:
             faults=self.faults,
             transport=self._transport,
         )
-        self._server: Any = None
+        self._server: _Server
         self._thread: threading.Thread | None = None
         self._url: str | None = None
 
@@ -159,11 +190,11 @@ class Service:
             http="h11",
             ws="none",
             server_header=False,
+            date_header=False,
             timeout_keep_alive=60,
-            timeout_graceful_shutdown=1,
         )
         self._gate.stopping = False
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         arguments = {"sockets": [listener]}
         self._thread = threading.Thread(target=self._server.run, kwargs=arguments, name="callframe-demo", daemon=True)
         self._thread.start()
@@ -180,9 +211,7 @@ class Service:
         if self._thread is None:
             return
         self._gate.stopping = True
-        self._server.should_exit = True
-        self._thread.join(0.6)
-        self._server.force_exit = True
+        self._server.end()
         self._thread.join(5)
         self._thread, self._url = None, None
 
@@ -203,7 +232,9 @@ class Service:
                 signal.signal(number, handler)
 
     def _listen(self) -> socket.socket:
-        listener = socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET)
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        # asyncio sends small answers at once (TCP_NODELAY) only from sockets that name their protocol.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((self._host, self._port))
