@@ -197,7 +197,7 @@ def _bundle() -> bool | str:
     return os.environ.get("SSL_CERT_FILE") or True
 
 
-def _describe(exception: requests.RequestException, host: str) -> str:
+def _describe(exception: requests.RequestException, host: str) -> str:  # noqa: PLR0911 - one for each cause
     """Say what broke in words a user can act on; the exception itself holds the request and stays behind."""
     cause = _root(exception)
     words = str(cause)[:300]
