@@ -40,11 +40,11 @@ class _Group(click.Group):
                 raise click.UsageError(str(error), context) from None
             except CallframeError as error:
                 message = str(error)
-        click.echo(f"callframe: {message}", err=True)
-        context.exit(FAILED)
+        click.echo(f"callframe: {printable(message)}", err=True)
+        return context.exit(FAILED)
 
 
-def _show(message: Warning | str, category: type[Warning], *_: object) -> None:
+def _show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """Show a warning as a sentence, without the line of code it comes from."""
     if issubclass(category, UserWarning):
         click.echo(f"callframe: {printable(str(message))}", err=True)
@@ -56,8 +56,8 @@ def main() -> None:
     """
     Call history of Cognite Data Fusion Functions: fetch, summarize, export.
 
-    Where to and as whom is read from the environment or a .env, as the Cognite Toolkit has it: CDF_CLUSTER, CDF_PROJECT,
-    and CDF_TOKEN or IDP_CLIENT_ID, IDP_CLIENT_SECRET, IDP_TENANT_ID.
+    Where to and as whom is read from the environment or a .env, as the Cognite Toolkit has it: CDF_CLUSTER,
+    CDF_PROJECT, and CDF_TOKEN or IDP_CLIENT_ID, IDP_CLIENT_SECRET, IDP_TENANT_ID.
 
     Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but incomplete.
     """
@@ -73,9 +73,7 @@ def _windowed(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("functions", nargs=-1)
 @_windowed
 @click.option("--call-id", "call_ids", type=int, multiple=True, help="Exactly this call; may be given more than once.")
-@click.option(
-    "--out", type=click.Path(dir_okay=False), help="A .csv or .parquet file. Default: CSV on standard output."
-)
+@click.option("--out", type=click.Path(dir_okay=False), help="A .csv or .parquet file. Default: CSV to stdout.")
 @click.option("--traces", is_flag=True, help="Write error traces to CSV too.")
 @click.option("--ids", type=click.Choice(["number", "text"]), default="number", help="text: for spreadsheets.")
 @click.option("--no-guard", is_flag=True, help="Leave text that a spreadsheet would run as a formula as it is.")
@@ -185,7 +183,7 @@ def _export(fetched: pd.DataFrame, folder: Path) -> list[Path]:
     for picture in (cf.plot.durations, cf.plot.schedule_delays, cf.plot.failures):
         figure = picture(fetched).figure
         written.append(folder / f"{picture.__name__}.png")
-        figure.savefig(written[-1], dpi=130)
+        figure.savefig(written[-1], dpi=130)  # type: ignore[union-attr] # axes made here are on a figure
     return written
 
 
@@ -272,7 +270,7 @@ def span(value: pd.Timedelta) -> str:
     text
         Such as `850 ms`, `12.3 s`, `9.5 min`, `3.2 h`, or `-` for none.
     """
-    if pd.isna(value):
+    if value != value:  # noqa: PLR0124 - NaT alone differs from itself
         return "-"
     seconds = value / pd.Timedelta(seconds=1)
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):

@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import warnings
+from collections.abc import Callable  # noqa: TC003 - a table below is annotated with it
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
@@ -25,8 +26,6 @@ from callframe.errors import ArgumentError, FileError, FileFormatError
 from callframe.records import ID_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pandas as pd
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
@@ -37,8 +36,8 @@ _SPANS = ("schedule_delay", "duration")
 _TEXTS = ("function", "status", "error_message", "error_trace")
 _NEVER_MISSING = ("call_id", "function_id", "function", "status", "start_time")
 
-# A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV Injection"). The guard is an apostrophe before it;
-# cells that look guarded already get one more, so that taking one away always gives back what was there.
+# A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV Injection"). The guard is an apostrophe before
+# it; cells that look guarded already get one more, so that taking one away always gives back what was there.
 _RISKY = r"'*[=+\-@\t\r\n＝＋－＠]"  # noqa: RUF001 - the wide forms count too
 _FORMULA = f"^({_RISKY})"
 _GUARDED = f"^'({_RISKY})"
@@ -49,7 +48,7 @@ _TIME = (
     "a time such as 2026-10-29T12:19:06.000Z",
 )
 _SECONDS = (r"-?\d{1,12}(?:\.\d+)?", "seconds, such as 12.345")
-_CATEGORIES = {"function": sorted, "status": frame.status_categories}
+_CATEGORIES: dict[str, Callable[[list[str]], list[str]]] = {"function": sorted, "status": frame.status_categories}
 
 _ROWS_A_BATCH = 65_536
 _BLOCK, _BLOCK_MAX = 2**20, 2**31 - 1
@@ -388,18 +387,23 @@ def _replace(path: PathLike | IO[bytes], write: Callable[[IO[bytes]], object]) -
             with target.open("wb") as file:
                 write(file)
             return
-        part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
-        try:
-            with part.open("xb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            if target.exists():
-                shutil.copymode(target, part)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-        return
+        _move_in(target, write)
     except OSError as error:
         trouble = error.strerror or str(error)
+    else:
+        return
     raise FileError(f"{path} could not be written: {trouble}. What was there before is unchanged.")
+
+
+def _move_in(target: Path, write: Callable[[IO[bytes]], object]) -> None:
+    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

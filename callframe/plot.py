@@ -1,8 +1,8 @@
 """
 One function a picture: frame in, Axes out.
 
-A picture is drawn into `ax`, or into a new figure, which a notebook shows at the end of the cell; `ax.figure.savefig(path)`
-writes it. Each says at its foot what it rests on.
+A picture is drawn into `ax`, or into a new figure, which a notebook shows at the end of the cell and
+`ax.figure.savefig(path)` writes. Each says at its foot what it rests on.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def durations(calls: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """
     Draw how long calls took, by function.
 
-    A dot is the median of completed work, the thick bar its middle half, the thin one the middle 90 %. Timeouts count as
-    longer than anything: where a bar's end falls among them, it ends in an arrow.
+    A dot is the median of completed work, the thick bar its middle half, the thin one the middle 90 %. Timeouts count
+    as longer than anything: where a bar's end falls among them, it ends in an arrow.
 
     Parameters
     ----------
@@ -100,8 +100,8 @@ def failures(calls: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax = _axes(ax, height=3.6)
     counts = over_time(calls)
     bottom = np.zeros(len(counts))
-    left = dates.date2num(counts.index.tz_localize(None).to_numpy())
-    width = np.diff(left).min() if len(left) > 1 else 1 / 24
+    left = dates.date2num(pd.DatetimeIndex(counts.index).tz_localize(None).to_numpy())
+    width = np.diff(left).min() if len(left) > 1 else 1 / 1440
     for status in ("Failed", "Timeout"):
         heights = counts[status].to_numpy()
         ax.bar(
@@ -125,7 +125,7 @@ def _spread_chart(calls: pd.DataFrame, of: str, label: str, title: str, ax: Axes
     table = spread(calls, of)
     ax = _axes(ax, height=1.5 + 0.26 * max(3, len(table)))
     rows = np.arange(len(table))
-    seconds = table.drop(columns="calls") / pd.Timedelta(seconds=1)
+    seconds = table.drop(columns="calls").apply(lambda column: column.dt.total_seconds())
     floor = 0.001
     low, quarter, middle, three_quarters, high = (seconds[share].to_numpy() for share in seconds.columns)
     edge = np.nanmax(seconds.to_numpy(), initial=1.0) * 1.6

@@ -119,7 +119,7 @@ def connect(
     >>> calls = project.calls(start="7d")
     >>> project.close()
     """
-    token, client_secret = auth.hide(token), auth.hide(client_secret)
+    token, client_secret = auth.hide(token), auth.hide(client_secret)  # type: ignore[assignment] # before any frame
     if not 1 <= workers <= WORKERS_MAX:
         raise ArgumentError(f"workers={workers!r}; expected 1 to {WORKERS_MAX}, more than that the service throttles.")
     target, credentials = auth.find(
@@ -519,7 +519,7 @@ def _tell(calls: pd.DataFrame, rows: Sequence[FunctionCoverage], *, strict: bool
     more = [f"  and {len(lacking) - _NAMED} more"] if len(lacking) > _NAMED else []
     message = "\n".join(
         [
-            f"{len(lacking)} of {len(rows)} functions could not be read completely; callframe.coverage(calls) shows all:",
+            f"{len(lacking)} of {len(rows)} functions could not be read completely; see callframe.coverage(calls):",
             *shown,
             *more,
         ]

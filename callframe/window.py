@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import re
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -71,7 +72,7 @@ class Window:
         """
         count = max(1, min(parts, self.length_ms))
         edges = [self.start_ms + self.length_ms * k // count for k in range(count + 1)]
-        return [Window(low, high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        return [Window(low, high) for low, high in itertools.pairwise(edges)]
 
 
 def window(start: TimeLike, end: TimeLike | None, *, now_ms: int) -> Window:
@@ -164,11 +165,16 @@ def _stamp_ms(value: TimeLike, name: str) -> int:
         raise ArgumentError(f"{name}={value!r} is of type {type(value).__name__}; {_EXPECTED}.")
     if isinstance(value, str) and not re.match(r"\s*\d{4}-\d", value):  # "5" and "noon" mean something to pandas
         raise ArgumentError(f"{name}={value!r} cannot be read; {_EXPECTED}.")
-    try:
-        stamp = pd.Timestamp(value)
-    except (ValueError, OverflowError):
-        stamp = pd.NaT
-    if stamp is pd.NaT:
+    stamp = _stamp(value)
+    if stamp is None:
         raise ArgumentError(f"{name}={value!r} cannot be read; {_EXPECTED}.")
     naive = stamp if stamp.tzinfo is None else stamp.tz_convert("UTC").tz_localize(None)
     return int(naive.asm8.astype("datetime64[ms]").astype("int64"))
+
+
+def _stamp(value: TimeLike) -> pd.Timestamp | None:
+    try:
+        stamp = pd.Timestamp(value)
+    except (ValueError, OverflowError):
+        return None
+    return None if stamp != stamp else stamp  # noqa: PLR0124 - NaT alone differs from itself

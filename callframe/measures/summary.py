@@ -29,9 +29,9 @@ def summarize(calls: pd.DataFrame, by: str | Sequence[str] = "function") -> pd.D
     """
     Summarize calls by group: counts, failure rate, durations and schedule delays.
 
-    A Timeout is a failure. Running calls are counted and are in no rate. Durations are of completed work: a Timeout would
-    have taken longer than it was let, so it stands above every duration observed, and a quantile that falls among the
-    timeouts is missing, with the longest time that is known to be exceeded in the column `..._above`.
+    A Timeout is a failure. Running calls are counted and are in no rate. Durations are of completed work: a Timeout
+    would have taken longer than it was let, so it stands above every duration observed, and a quantile that falls among
+    the timeouts is missing, with the longest time that is known to be exceeded in the column `..._above`.
 
     Parameters
     ----------
@@ -43,11 +43,11 @@ def summarize(calls: pd.DataFrame, by: str | Sequence[str] = "function") -> pd.D
     Returns
     -------
     summary
-        One row a group that has calls, the most failures first; the groups are the index. `calls`, `completed`, `failed`,
-        `timeout`, `running`, `other` int64; `failure_rate`, `failure_rate_low`, `failure_rate_high` float64, the share of
-        Failed and Timeout among finished calls with its Wilson 95 % interval (Wilson, 1927, JASA 22:209), missing where
-        none has finished; `duration_p50`, `duration_p95`, `duration_max`, `schedule_delay_p50`, `schedule_delay_p95`,
-        `schedule_delay_max` timedelta64[ms], of which a quantile is the smallest value that at least that share of the
+        One row a group that has calls, the most failures first; the groups are the index. `calls`, `completed`,
+        `failed`, `timeout`, `running`, `other` int64; `failure_rate`, `failure_rate_low`, `failure_rate_high` float64,
+        the share of Failed and Timeout among finished calls with its Wilson 95 % interval (Wilson, 1927, JASA 22:209),
+        missing where none has finished; `duration_p50`, `duration_p95`, `duration_max`, `schedule_delay_p50`,
+        `schedule_delay_p95`, `schedule_delay_max` timedelta64[ms], of which a quantile is the smallest value that at least that share of the
         calls does not exceed; `duration_p50_above`, `duration_p95_above` timedelta64[ms], missing where the quantile is
         known.
 
