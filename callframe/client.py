@@ -375,7 +375,9 @@ def _decoded(response: requests.Response, what: str, decode: Callable[[bytes], A
         trouble = str(error)
     kind = response.headers.get("Content-Type", "no content type")
     hint = " An HTML page comes from a gateway or a sign-in page on the way." if "html" in kind.lower() else ""
-    message = f"The answer of {_host(response)} for {what} cannot be read ({kind}): {trouble}.{hint}{_reference(response)}"
+    message = (
+        f"The answer of {_host(response)} for {what} cannot be read ({kind}): {trouble}.{hint}{_reference(response)}"
+    )
     return _Failure(
         "breaks", UnexpectedAnswerError(message, status=response.status_code, request_id=_request_id(response))
     )

@@ -290,7 +290,7 @@ def _with_bearer(token: Secret[Any]) -> Secret[str]:
 
 class BearerAuth(AuthBase):
     """
-    Put the Authorization header on requests to one origin, and on no others.
+    Put the Authorization header on one request to one origin, and on no others.
 
     Parameters
     ----------
@@ -303,6 +303,7 @@ class BearerAuth(AuthBase):
     def __init__(self, credentials: Credentials, origin: str) -> None:
         self._credentials = credentials
         self._origin = origin
+        self._sent: Secret[str] | None = None
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """
@@ -330,8 +331,43 @@ class BearerAuth(AuthBase):
         # with the slash behind it no parser can read the origin as a part of a longer host or as a user's name
         if not (request.url or "").startswith(f"{self._origin}/"):
             raise ArgumentError(f"A request to another place than {self._origin} was not sent: the token is for there.")
-        request.headers["Authorization"] = self._credentials.authorization()
+        self._sent = Secret(self._credentials.authorization())
+        request.headers["Authorization"] = self._sent.reveal()
         return request
+
+    def renew(self) -> bool:
+        """
+        Get a new token after the one that was sent was not accepted; once for all threads.
+
+        Returns
+        -------
+        renewed
+            Whether there is another one now, so that sending again makes sense.
+
+        Raises
+        ------
+        SignInError
+            There is no token to be had.
+        TransportError
+            The identity provider could not be reached.
+        """
+        return self._sent is not None and self._credentials.renew(self._sent)
+
+    def redact(self, text: str) -> str:
+        """
+        Take the token out of words that a server sent back.
+
+        Parameters
+        ----------
+        text
+            Any text.
+
+        Returns
+        -------
+        redacted
+            The text, `<secret>` in place of the token.
+        """
+        return text if self._sent is None else text.replace(_bare(self._sent).reveal(), repr(self._sent))
 
     def __repr__(self) -> str:
         """Name the origin."""

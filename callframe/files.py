@@ -60,7 +60,7 @@ _META = b"callframe"
 
 def write_csv(
     calls: pd.DataFrame,
-    path: PathLike,
+    path: PathLike | IO[bytes],
     *,
     traces: bool = False,
     ids: Literal["number", "text"] = "number",
@@ -77,7 +77,7 @@ def write_csv(
     calls
         Call frame.
     path
-        Where to.
+        Where to; or a file that is open for bytes, such as `sys.stdout.buffer`.
     traces
         Whether to write `error_trace` too: it is long, and may hold what should not leave the project.
     ids
@@ -262,7 +262,9 @@ def _header(data: bytes, path: PathLike) -> tuple[list[str], bool]:
 
 
 def _lacks(path: PathLike, name: str, found: list[str]) -> FileFormatError:
-    hint = " It seems to be separated by semicolons; save it with commas." if len(found) == 1 and ";" in found[0] else ""
+    hint = (
+        " It seems to be separated by semicolons; save it with commas." if len(found) == 1 and ";" in found[0] else ""
+    )
     shown = ", ".join(found)[:300] or "none"
     return FileFormatError(f"{path} lacks the column {name}. Found the columns {shown}.{hint}")
 
@@ -354,13 +356,17 @@ def _dictionary(cells: pa.Array, order: Callable[[list[str]], list[str]]) -> pa.
     found = encoded.dictionary.to_pylist()
     categories = order(found)
     place = np.array([categories.index(one) for one in found], dtype="int32")
-    return pa.DictionaryArray.from_arrays(pa.array(place[encoded.indices.to_numpy()]), pa.array(categories, pa.string()))
+    return pa.DictionaryArray.from_arrays(
+        pa.array(place[encoded.indices.to_numpy()]), pa.array(categories, pa.string())
+    )
 
 
 def _wrong(path: PathLike, name: str, cells: pa.Array, row: int, expected: str) -> FileFormatError:
     found = cells[row].as_py()
     shown = "nothing" if found is None else repr(found if len(found) <= _SHOWN else found[:_SHOWN] + "...")
-    return FileFormatError(f"{path}: row {row + 1} below the header, column {name}: expected {expected}, found {shown}.")
+    return FileFormatError(
+        f"{path}: row {row + 1} below the header, column {name}: expected {expected}, found {shown}."
+    )
 
 
 def _check_missing(table: pa.Table, path: PathLike) -> None:
@@ -370,11 +376,14 @@ def _check_missing(table: pa.Table, path: PathLike) -> None:
             raise FileFormatError(f"{path}: row {row + 1}, column {name}: expected a value, found nothing.")
 
 
-def _replace(path: PathLike, write: Callable[[IO[bytes]], object]) -> None:
+def _replace(path: PathLike | IO[bytes], write: Callable[[IO[bytes]], object]) -> None:
     """Write beside the place and move there, so that at no moment half a file has the name."""
-    target = Path(os.path.realpath(path))
     trouble: str
     try:
+        if not isinstance(path, str | os.PathLike):
+            write(path)
+            return
+        target = Path(os.path.realpath(path))
         if target.exists() and not target.is_file():  # a pipe or a device has no place beside it
             with target.open("wb") as file:
                 write(file)

@@ -20,7 +20,9 @@ _UNITS = {
     "s": "seconds", "min": "minutes", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"
 }  # fmt: skip
 _AGE = re.compile(r"\s*(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>s|min|m|h|d|w|y)\s*", re.IGNORECASE)
-_EXPECTED = 'expected a timestamp, a date, an ISO 8601 string such as "2026-10-29T12:00Z" or an age such as "7d" or "36h"'
+_EXPECTED = (
+    'expected a timestamp, a date, an ISO 8601 string such as "2026-10-29T12:00Z" or an age such as "7d" or "36h"'
+)
 _DAYS_A_YEAR = 365
 
 
