@@ -42,6 +42,7 @@ LAYERS: list[set[str]] = [
     {"demo", "explore"},
     {""},
     {"cli"},
+    {"__main__"},
 ]
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 
@@ -277,7 +278,7 @@ def test_every_public_function_documents_its_parameters_and_what_it_returns() ->
     assert [f"{name}: {words}" for name, errors in found.items() for code, words in errors if code in codes] == []
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {"callframe.__main__"}))  # whose import runs the shell
 def test_every_class_documents_what_it_is_made_of(module: str) -> None:
     found = {thing.__name__: validate(get_doc_object(thing))["errors"] for thing in classes(module)}
     codes = {"PR01", "PR02", "PR07"}  # numpydoc's own lint does not know the fields of data classes and structs
