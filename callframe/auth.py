@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from callframe.credentials import (
     BearerAuth,
@@ -30,6 +31,7 @@ from callframe.settings import (
     origin_of,
     url_of_cluster,
 )
+from callframe.transport import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -285,7 +287,7 @@ class _Search:
                 self._missing.append("the cluster (cluster= or CDF_CLUSTER)")
             return None if cluster is None else url_of_cluster(cluster, "CDF_CLUSTER")
         origin = origin_of(url, "CDF_URL", cognite_only=True)
-        if cluster is not None:
+        if cluster is not None and not is_loopback(urlsplit(origin).hostname):  # a service here may be called anything
             _check_agreement(cluster, "CDF_CLUSTER", origin, "CDF_URL")
         return origin
 
