@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import warnings
@@ -149,9 +150,9 @@ def demo(out: str, *, serve: bool, port: int, count: int, functions: int, latenc
         _serve(port, made)
         return
     folder = Path(out)
-    click.echo("Starting a made-up project on this machine ...")
     with cf.demo(**made) as project:
-        click.echo(f"Fetching its calls from {project.client.target.base_url}, as from a project of your own ...")
+        where = project.client.target.base_url
+        click.echo(f"A made-up project is served at {where}; fetching its calls as from one of your own ...")
         began = time.perf_counter()
         fetched = project.calls(start="14d")
     took_s = time.perf_counter() - began
@@ -168,9 +169,7 @@ def demo(out: str, *, serve: bool, port: int, count: int, functions: int, latenc
 
 def _export(fetched: pd.DataFrame, folder: Path) -> list[Path]:
     """Write files and pictures into a folder."""
-    import matplotlib as mpl  # noqa: PLC0415 - slow to import, and only pictures need it
-
-    mpl.use("Agg")
+    os.environ["MPLBACKEND"] = "Agg"  # pictures go to files: no window, and no icon in a dock
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -51,6 +51,16 @@ class Listing:
         What else to filter by.
     call_ids
         The calls to read by ids.
+    cursor
+        Where the next page begins; None for the first.
+    seen
+        Cursors so far.
+    pages, set_aside, rows
+        What was read, and how many records that is.
+    restarts
+        How often it began anew because its cursor went bad.
+    earliest_ms, latest_ms
+        First and last start time so far.
     """
 
     function_id: int

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-import msgspec
 import pandas as pd
 
 from callframe import auth, catalogue, fetch, frame, window
@@ -183,7 +182,14 @@ class Project:
             self._closing.pop()()
 
     def closing(self, callback: Callable[[], None]) -> None:
-        """Have a function called when the project is closed."""
+        """
+        Have a function called when the project is closed.
+
+        Parameters
+        ----------
+        callback
+            Takes nothing.
+        """
         self._closing.append(callback)
 
     def functions(self) -> pd.DataFrame:
@@ -390,7 +396,8 @@ class Project:
             `timeout_minutes` (the run limit of a call), `cpu_cores`, `memory_gb`, `runtimes`, `response_size_mb`; None
             where the service does not say.
         """
-        return msgspec.structs.asdict(self.client.limits())
+        limits = self.client.limits()
+        return {name: getattr(limits, name) for name in limits.__struct_fields__}
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

@@ -28,6 +28,16 @@ class Job:
         Names of the reasons in `failures` why they do.
     fragile
         Whether it fails in the outage.
+    runtime, cpu, memory
+        Of the function record.
+    schedules_by_external_id
+        Whether its schedules name it by its external id, in the deprecated way.
+    errors_are_strings
+        Whether its errors come as plain text.
+    redeployed
+        Whether it was redeployed within the history.
+    idle
+        Whether it was never called.
     """
 
     name: str
