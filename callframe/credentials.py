@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 EARLY_S = 60.0
 """A token is renewed this many seconds before it expires, so that none expires on its way."""
+
+_BEARER = re.compile(r"^bearer(?!\S)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -269,8 +272,7 @@ def header_of(token: Secret[Any], source: str) -> Secret[str]:
 
 def _bare(token: Secret[Any]) -> Secret[str]:
     words = token.reveal()
-    words = words.strip() if isinstance(words, str) else ""
-    return Secret(words[len("bearer ") :].strip() if words[: len("bearer ")].lower() == "bearer " else words)
+    return Secret(_BEARER.sub("", words.strip()) if isinstance(words, str) else "")
 
 
 def _flaw(token: Secret[Any]) -> str:
