@@ -22,20 +22,20 @@ from cognite.client import AsyncCogniteClient, ClientConfig, CogniteClient, glob
 from cognite.client.credentials import Token
 from IPython.core.ultratb import VerboseTB
 
-from callframe import auth
 from callframe.auth import Secret, Target, bearer, find
-from callframe.credentials import ClientToken, NotebookToken, StaticToken, TokenFunction
+from callframe.auth.credentials import ClientToken, NotebookToken, StaticToken, TokenFunction
+from callframe.auth.login import PersonalLogin
+from callframe.auth.provider import LIFETIME_S, ClientCredentials
+from callframe.auth.search import HOSTED_VARIABLES, TOOLKIT_VARIABLES
+from callframe.auth.settings import Settings
 from callframe.errors import ArgumentError, CallframeError, SignInError, TransportError
-from callframe.login import PersonalLogin
-from callframe.provider import LIFETIME_S, ClientCredentials
-from callframe.settings import Settings
 from callframe.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from callframe.credentials import Credentials
+    from callframe.auth.credentials import Credentials
 
 SECRET = "s3cr3t-Of-The-Client+/=&"
 TOKEN = "eyJ0b2tlbg.of-nobody.c2ln"
@@ -473,7 +473,7 @@ def test_nothing_found_lists_all_that_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(SignInError) as caught:
         find(environ={"CDF_PROJECT": "acme"}, folder=tmp_path)
     words = str(caught.value)
-    assert all(name in words for name in (*auth.HOSTED_VARIABLES, *auth.TOOLKIT_VARIABLES))
+    assert all(name in words for name in (*HOSTED_VARIABLES, *TOOLKIT_VARIABLES))
     assert "CDF_PROJECT set" in words
     assert "CDF_CLUSTER not set" in words
     assert f"IDP_CLIENT_SECRET set in {tmp_path / '.env'}" in words
@@ -987,6 +987,21 @@ def test_header_is_put_on_no_other_request(url: str) -> None:
     assert "Authorization" not in request.headers
 
 
+def test_guard_renews_what_it_sent() -> None:
+    tokens = iter(["one", "two", "two"])
+    guard = bearer(TokenFunction(lambda: next(tokens)), "https://a.cognitedata.com")
+    assert guard.renew() is False
+    guard(prepared("https://a.cognitedata.com/"))
+    assert guard.renew() is True
+
+
+def test_guard_takes_what_it_sent_out_of_an_answer() -> None:
+    guard = bearer(StaticToken(TOKEN), "https://a.cognitedata.com")
+    assert guard.redact(TOKEN) == TOKEN
+    guard(prepared("https://a.cognitedata.com/"))
+    assert guard.redact(f"no such token: {TOKEN}!") == "no such token: <secret>!"
+
+
 # secrets
 
 
@@ -1034,12 +1049,12 @@ def failures(provider: Provider, folder: Path) -> dict[str, Callable[[], object]
     environ = {**PLACE, **CLIENT, "CDF_TOKEN": TOKEN, "IDP_TOKEN_URL": provider.url}
 
     return {
-        "variables": lambda: find(environ=environ, folder=folder)[1].authorization(),
+        "variables": find(environ=environ, folder=folder)[1].authorization,
         "bad flow": lambda: find(environ={**environ, "LOGIN_FLOW": "x"}, folder=folder),
         "bad cluster": lambda: find(environ={**environ, "CDF_CLUSTER": "x y"}, folder=folder),
         "not enough": lambda: find(environ={"CDF_TOKEN": TOKEN, "IDP_CLIENT_SECRET": SECRET}, folder=folder),
         "proxy": lambda: find(environ=environ, folder=folder, proxies={"https": f"http://u:{TOKEN}@p"}, cluster="x y"),
-        "unreachable": lambda: client_credentials("http://127.0.0.1:1/", wait=lambda _: None).authorization(),
+        "unreachable": client_credentials("http://127.0.0.1:1/", wait=lambda _: None).authorization,
     }
 
 

@@ -1,4 +1,4 @@
-"""Where to, and as whom: what arguments, an existing client, a hosted notebook, variables and `.env` files say."""
+"""Finding out where to and as whom, from arguments, a client, a hosted notebook, variables and `.env` files."""
 
 from __future__ import annotations
 
@@ -8,20 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from callframe.credentials import (
-    BearerAuth,
-    ClientToken,
-    Credentials,
-    NotebookToken,
-    StaticToken,
-    TokenFunction,
-    bearer,
-)
-from callframe.errors import ArgumentError, SignInError
-from callframe.login import PersonalLogin
-from callframe.provider import ClientCredentials
-from callframe.secret import Secret, hide
-from callframe.settings import (
+from callframe.auth.credentials import ClientToken, Credentials, NotebookToken, StaticToken, TokenFunction
+from callframe.auth.hidden import Secret, hide
+from callframe.auth.login import PersonalLogin
+from callframe.auth.provider import ClientCredentials
+from callframe.auth.settings import (
     Settings,
     Target,
     check_project,
@@ -30,11 +21,10 @@ from callframe.settings import (
     origin_of,
     url_of_cluster,
 )
+from callframe.errors import ArgumentError, SignInError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-
-__all__ = ["BearerAuth", "Credentials", "Login", "Secret", "Target", "bearer", "find", "hide"]
 
 Login = Literal["client_credentials", "token", "device_code", "interactive"]
 """The ways to sign in, as `login=` and the variable `LOGIN_FLOW` name them."""

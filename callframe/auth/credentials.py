@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from requests.auth import AuthBase
 
+from callframe.auth.hidden import Secret, hide, redact
 from callframe.errors import ArgumentError, SignInError, TransportError
-from callframe.secret import Secret, hide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -294,6 +294,8 @@ class BearerAuth(AuthBase):
     """
     Put the Authorization header on requests to one origin, and on no others.
 
+    One is made for each request, and remembers what it sent with it.
+
     Parameters
     ----------
     credentials
@@ -305,6 +307,7 @@ class BearerAuth(AuthBase):
     def __init__(self, credentials: Credentials, origin: str) -> None:
         self._credentials = credentials
         self._origin = origin
+        self._sent: Secret[str] | None = None
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """
@@ -332,8 +335,43 @@ class BearerAuth(AuthBase):
         # with the slash behind it no parser can read the origin as a part of a longer host or as a user's name
         if not (request.url or "").startswith(f"{self._origin}/"):
             raise ArgumentError(f"A request to another place than {self._origin} was not sent: the token is for there.")
-        request.headers["Authorization"] = self._credentials.authorization()
+        self._sent = Secret(self._credentials.authorization())
+        request.headers["Authorization"] = self._sent.reveal()
         return request
+
+    def renew(self) -> bool:
+        """
+        Get a new token after the service did not accept the one that was sent.
+
+        Returns
+        -------
+        renewed
+            Whether there is another one now, so that sending again makes sense.
+
+        Raises
+        ------
+        SignInError
+            There is no token to be had.
+        TransportError
+            The identity provider could not be reached.
+        """
+        return self._sent is not None and self._credentials.renew(self._sent)
+
+    def redact(self, words: str) -> str:
+        """
+        Take the token that was sent out of what a service answered.
+
+        Parameters
+        ----------
+        words
+            What the service says.
+
+        Returns
+        -------
+        words
+            The same with `<secret>` in the place of the token.
+        """
+        return redact(words, () if self._sent is None else [_bare(self._sent)])
 
     def __repr__(self) -> str:
         """Name the origin."""
