@@ -233,12 +233,13 @@ class Client:
         stop: threading.Event | None = None,
     ) -> Page[Call]:
         """Filter a page of calls: `POST /functions/{functionId}/calls/list`."""
-        body = {"filter": filter, "limit": self.page_limit} | ({"cursor": cursor} if cursor else {})
+        limit = self.page_limit
+        body = {"filter": filter, "limit": limit} | ({"cursor": cursor} if cursor else {})
         what = f"the calls of function {function_id}"
         try:
             return self._ask("POST", f"/functions/{function_id}/calls/list", what, _calls, body=body, stop=stop)
         except BadRequestError as error:
-            smaller = [limit for limit in PAGE_LIMITS if limit < body["limit"]]
+            smaller = [one for one in PAGE_LIMITS if one < limit]
             if cursor or not smaller or "limit" not in error.detail.lower():
                 raise
             self.page_limit = smaller[0]
@@ -375,7 +376,9 @@ def _decoded(response: requests.Response, what: str, decode: Callable[[bytes], A
         trouble = str(error)
     kind = response.headers.get("Content-Type", "no content type")
     hint = " An HTML page comes from a gateway or a sign-in page on the way." if "html" in kind.lower() else ""
-    message = f"The answer of {_host(response)} for {what} cannot be read ({kind}): {trouble}.{hint}{_reference(response)}"
+    message = (
+        f"The answer of {_host(response)} for {what} cannot be read ({kind}): {trouble}.{hint}{_reference(response)}"
+    )
     return _Failure(
         "breaks", UnexpectedAnswerError(message, status=response.status_code, request_id=_request_id(response))
     )
@@ -404,7 +407,7 @@ def _refusal(response: requests.Response, what: str, auth: BearerAuth) -> Servic
     )
 
 
-def _kind(status: int, body: Mapping[str, Any]) -> tuple[type[ServiceError], str]:
+def _kind(status: int, body: Mapping[str, Any]) -> tuple[type[ServiceError], str]:  # noqa: PLR0911 - a table
     """Find the error of a status, and what to do about it."""
     if status == _UNAUTHORIZED:
         return UnauthorizedError, "The token was not accepted: sign in anew, and check that it is for this project."

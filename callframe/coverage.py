@@ -154,7 +154,7 @@ def _unknown(calls: pd.DataFrame) -> list[dict[str, Any]]:
             "set_aside": 0,
             "set_aside_reasons": {},
         }
-        for (function_id, function), count in counts.items()
+        for (function_id, function), count in zip(counts.index, counts, strict=True)
     ]
 
 

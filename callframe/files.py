@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import warnings
+from collections.abc import Callable  # noqa: TC003 - a table below is annotated with it
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
@@ -25,8 +26,6 @@ from callframe.errors import ArgumentError, FileError, FileFormatError
 from callframe.records import ID_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pandas as pd
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
@@ -37,8 +36,8 @@ _SPANS = ("schedule_delay", "duration")
 _TEXTS = ("function", "status", "error_message", "error_trace")
 _NEVER_MISSING = ("call_id", "function_id", "function", "status", "start_time")
 
-# A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV Injection"). The guard is an apostrophe before it;
-# cells that look guarded already get one more, so that taking one away always gives back what was there.
+# A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV Injection"). The guard is an apostrophe before
+# it; cells that look guarded already get one more, so that taking one away always gives back what was there.
 _RISKY = r"'*[=+\-@\t\r\n＝＋－＠]"  # noqa: RUF001 - the wide forms count too
 _FORMULA = f"^({_RISKY})"
 _GUARDED = f"^'({_RISKY})"
@@ -49,7 +48,7 @@ _TIME = (
     "a time such as 2026-10-29T12:19:06.000Z",
 )
 _SECONDS = (r"-?\d{1,12}(?:\.\d+)?", "seconds, such as 12.345")
-_CATEGORIES = {"function": sorted, "status": frame.status_categories}
+_CATEGORIES: dict[str, Callable[[list[str]], list[str]]] = {"function": sorted, "status": frame.status_categories}
 
 _ROWS_A_BATCH = 65_536
 _BLOCK, _BLOCK_MAX = 2**20, 2**31 - 1
@@ -60,7 +59,7 @@ _META = b"callframe"
 
 def write_csv(
     calls: pd.DataFrame,
-    path: PathLike,
+    path: PathLike | IO[bytes],
     *,
     traces: bool = False,
     ids: Literal["number", "text"] = "number",
@@ -77,7 +76,7 @@ def write_csv(
     calls
         Call frame.
     path
-        Where to.
+        Where to; or a file that is open for bytes, such as `sys.stdout.buffer`.
     traces
         Whether to write `error_trace` too: it is long, and may hold what should not leave the project.
     ids
@@ -262,7 +261,9 @@ def _header(data: bytes, path: PathLike) -> tuple[list[str], bool]:
 
 
 def _lacks(path: PathLike, name: str, found: list[str]) -> FileFormatError:
-    hint = " It seems to be separated by semicolons; save it with commas." if len(found) == 1 and ";" in found[0] else ""
+    hint = (
+        " It seems to be separated by semicolons; save it with commas." if len(found) == 1 and ";" in found[0] else ""
+    )
     shown = ", ".join(found)[:300] or "none"
     return FileFormatError(f"{path} lacks the column {name}. Found the columns {shown}.{hint}")
 
@@ -354,13 +355,17 @@ def _dictionary(cells: pa.Array, order: Callable[[list[str]], list[str]]) -> pa.
     found = encoded.dictionary.to_pylist()
     categories = order(found)
     place = np.array([categories.index(one) for one in found], dtype="int32")
-    return pa.DictionaryArray.from_arrays(pa.array(place[encoded.indices.to_numpy()]), pa.array(categories, pa.string()))
+    return pa.DictionaryArray.from_arrays(
+        pa.array(place[encoded.indices.to_numpy()]), pa.array(categories, pa.string())
+    )
 
 
 def _wrong(path: PathLike, name: str, cells: pa.Array, row: int, expected: str) -> FileFormatError:
     found = cells[row].as_py()
     shown = "nothing" if found is None else repr(found if len(found) <= _SHOWN else found[:_SHOWN] + "...")
-    return FileFormatError(f"{path}: row {row + 1} below the header, column {name}: expected {expected}, found {shown}.")
+    return FileFormatError(
+        f"{path}: row {row + 1} below the header, column {name}: expected {expected}, found {shown}."
+    )
 
 
 def _check_missing(table: pa.Table, path: PathLike) -> None:
@@ -370,27 +375,35 @@ def _check_missing(table: pa.Table, path: PathLike) -> None:
             raise FileFormatError(f"{path}: row {row + 1}, column {name}: expected a value, found nothing.")
 
 
-def _replace(path: PathLike, write: Callable[[IO[bytes]], object]) -> None:
+def _replace(path: PathLike | IO[bytes], write: Callable[[IO[bytes]], object]) -> None:
     """Write beside the place and move there, so that at no moment half a file has the name."""
-    target = Path(os.path.realpath(path))
     trouble: str
     try:
+        if not isinstance(path, str | os.PathLike):
+            write(path)
+            return
+        target = Path(os.path.realpath(path))
         if target.exists() and not target.is_file():  # a pipe or a device has no place beside it
             with target.open("wb") as file:
                 write(file)
             return
-        part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
-        try:
-            with part.open("xb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            if target.exists():
-                shutil.copymode(target, part)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-        return
+        _move_in(target, write)
     except OSError as error:
         trouble = error.strerror or str(error)
+    else:
+        return
     raise FileError(f"{path} could not be written: {trouble}. What was there before is unchanged.")
+
+
+def _move_in(target: Path, write: Callable[[IO[bytes]], object]) -> None:
+    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -307,7 +307,7 @@ def _most_final(table: pa.Table) -> pa.Table:
 
 
 def _order(start: np.ndarray, call_id: np.ndarray, function_id: np.ndarray) -> np.ndarray | None:
-    """Order by start, then id. Pages are runs in order, which a stable sort likes; only ties need their ids compared."""
+    """Order by start, then id. Pages are runs in order, which a stable sort likes; only ties compare their ids."""
     order = np.argsort(start, kind="stable")
     ordered = start[order]
     tied = ordered[1:] == ordered[:-1]
@@ -365,8 +365,8 @@ def _statuses(statuses: pa.ChunkedArray) -> pd.Categorical:
     return _categorical(codes, categories)
 
 
-def _categorical(codes: np.ndarray, categories: Sequence[str]) -> pd.Categorical:
-    return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(pd.Index(categories, dtype=TEXT)))
+def _categorical(codes: np.ndarray, categories: Sequence[str]) -> pd.Categorical[Any]:
+    return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(pd.Series(categories, dtype=TEXT)))
 
 
 def _integers(column: pa.ChunkedArray) -> np.ndarray:
@@ -396,7 +396,8 @@ def _maybe_integers(column: pa.ChunkedArray) -> pd.arrays.IntegerArray:
 
 
 def _text(column: pa.ChunkedArray) -> pd.api.extensions.ExtensionArray:
-    return TEXT.__from_arrow__(column)
+    array: pd.api.extensions.ExtensionArray = TEXT.__from_arrow__(column)  # type: ignore[attr-defined] # the stubs lack it
+    return array
 
 
 def _from_dictionary(column: pa.ChunkedArray) -> pd.Categorical:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 import msgspec
 import pandas as pd
 
-from callframe import auth, catalogue, coverage, fetch, frame, window
+from callframe import auth, catalogue, fetch, frame, window
 from callframe.catalogue import Catalogue
 from callframe.client import LISTING_LIMIT, WORKERS, WORKERS_MAX, Client, Retry
-from callframe.coverage import FunctionCoverage
+from callframe.coverage import FunctionCoverage, attach
 from callframe.errors import (
     ArgumentError,
     IncompleteError,
@@ -119,7 +119,7 @@ def connect(
     >>> calls = project.calls(start="7d")
     >>> project.close()
     """
-    token, client_secret = auth.secret(token), auth.secret(client_secret)
+    token, client_secret = auth.hide(token), auth.hide(client_secret)  # type: ignore[assignment] # before any frame
     if not 1 <= workers <= WORKERS_MAX:
         raise ArgumentError(f"workers={workers!r}; expected 1 to {WORKERS_MAX}, more than that the service throttles.")
     target, credentials = auth.find(
@@ -240,7 +240,7 @@ class Project:
         calls = frame.assemble([frame.columns([record])], {record.function_id: known.label(record.function_id)})
         row = _row(known, record.function_id, fetch.Reading(0), 1)
         asked = _Asked(now_ms, call_ids=[call_id])
-        coverage.attach(calls, [row], project=self.name, fetched_at=window.iso(now_ms), asked=asked.described())
+        attach(calls, [row], project=self.name, fetched_at=window.iso(now_ms), asked=asked.described())
         return calls
 
     def calls(
@@ -409,7 +409,8 @@ class Project:
         self, known: Catalogue, wanted: str | int | Sequence[str | int]
     ) -> list[tuple[int, int | None]]:
         """Find schedules by id or name, and the functions they start; an id need not be listed."""
-        owners = {schedule.id: catalogue.owner(known, schedule) for schedule in (listed := self._schedules())}
+        listed = self._schedules()
+        owners = {schedule.id: catalogue.owner(known, schedule) for schedule in listed}
         found: dict[int, int | None] = {}
         for one in _as_list(wanted):
             ids = [schedule.id for schedule in listed if schedule.name == one]
@@ -455,7 +456,7 @@ class Project:
         for problem, concerned in _lacking(calls, rows, asked):
             for row in concerned:
                 row.problems.append(problem)
-        coverage.attach(calls, rows, project=self.name, fetched_at=window.iso(asked.now_ms), asked=asked.described())
+        attach(calls, rows, project=self.name, fetched_at=window.iso(asked.now_ms), asked=asked.described())
         _warn_of_oddities(calls, rows)
         _tell(calls, rows, strict=strict)
         return calls
@@ -518,7 +519,7 @@ def _tell(calls: pd.DataFrame, rows: Sequence[FunctionCoverage], *, strict: bool
     more = [f"  and {len(lacking) - _NAMED} more"] if len(lacking) > _NAMED else []
     message = "\n".join(
         [
-            f"{len(lacking)} of {len(rows)} functions could not be read completely; callframe.coverage(calls) shows all:",
+            f"{len(lacking)} of {len(rows)} functions could not be read completely; see callframe.coverage(calls):",
             *shown,
             *more,
         ]
@@ -584,7 +585,9 @@ def _call_ids(wanted: Iterable[int] | None, **others: object) -> list[int] | Non
     if wanted is None:
         return None
     if given := [name for name, value in others.items() if value is not None]:
-        raise ArgumentError(f"call_ids asks for exactly these calls; leave out {', '.join(given)}, or filter the frame.")
+        raise ArgumentError(
+            f"call_ids asks for exactly these calls; leave out {', '.join(given)}, or filter the frame."
+        )
     return list(dict.fromkeys(catalogue.check_id(one, "call id") for one in _as_list(wanted)))
 
 

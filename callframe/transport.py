@@ -215,7 +215,7 @@ def _describe(exception: requests.RequestException, host: str) -> str:  # noqa: 
     if isinstance(exception, requests.Timeout):
         return f"{host} accepted the request and sent no answer in time."
     if isinstance(cause, NewConnectionError):
-        return f"No connection to {host}: {words}. Check the address, the network and the proxy."
+        return f"No connection to {host}: {words.rpartition(': ')[2]}. Check the address, the network and the proxy."
     return f"The connection to {host} broke: {words}."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import re
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -20,7 +21,9 @@ _UNITS = {
     "s": "seconds", "min": "minutes", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"
 }  # fmt: skip
 _AGE = re.compile(r"\s*(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>s|min|m|h|d|w|y)\s*", re.IGNORECASE)
-_EXPECTED = 'expected a timestamp, a date, an ISO 8601 string such as "2026-10-29T12:00Z" or an age such as "7d" or "36h"'
+_EXPECTED = (
+    'expected a timestamp, a date, an ISO 8601 string such as "2026-10-29T12:00Z" or an age such as "7d" or "36h"'
+)
 _DAYS_A_YEAR = 365
 
 
@@ -69,7 +72,7 @@ class Window:
         """
         count = max(1, min(parts, self.length_ms))
         edges = [self.start_ms + self.length_ms * k // count for k in range(count + 1)]
-        return [Window(low, high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        return [Window(low, high) for low, high in itertools.pairwise(edges)]
 
 
 def window(start: TimeLike, end: TimeLike | None, *, now_ms: int) -> Window:
@@ -162,11 +165,16 @@ def _stamp_ms(value: TimeLike, name: str) -> int:
         raise ArgumentError(f"{name}={value!r} is of type {type(value).__name__}; {_EXPECTED}.")
     if isinstance(value, str) and not re.match(r"\s*\d{4}-\d", value):  # "5" and "noon" mean something to pandas
         raise ArgumentError(f"{name}={value!r} cannot be read; {_EXPECTED}.")
-    try:
-        stamp = pd.Timestamp(value)
-    except (ValueError, OverflowError):
-        stamp = pd.NaT
-    if stamp is pd.NaT:
+    stamp = _stamp(value)
+    if stamp is None:
         raise ArgumentError(f"{name}={value!r} cannot be read; {_EXPECTED}.")
     naive = stamp if stamp.tzinfo is None else stamp.tz_convert("UTC").tz_localize(None)
     return int(naive.asm8.astype("datetime64[ms]").astype("int64"))
+
+
+def _stamp(value: TimeLike) -> pd.Timestamp | None:
+    try:
+        stamp = pd.Timestamp(value)
+    except (ValueError, OverflowError):
+        return None
+    return None if stamp != stamp else stamp  # noqa: PLR0124 - NaT alone differs from itself

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import copy
 import http.client
 import json
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from callframe.auth.credentials import Credentials
 
 SECRET = "s3cr3t-Of-The-Client+/=&"
-TOKEN = "eyJ0b2tlbg.of-nobody.c2ln"
+TOKEN = "t0ken.of-nobody.c2ln"
 PLACE = {"CDF_CLUSTER": "westeurope-1", "CDF_PROJECT": "acme"}
 CLIENT = {"IDP_CLIENT_ID": "robot", "IDP_CLIENT_SECRET": SECRET, "IDP_TENANT_ID": "acme.onmicrosoft.com"}
 HOSTED = {
@@ -862,6 +863,10 @@ def person(told: list[str], clock: Callable[[], float]) -> PersonalLogin:
     )
 
 
+def in_base64(fields: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("=")
+
+
 DEVICE = {
     "device_code": "d3v1ce",
     "user_code": "ABCD",
@@ -869,8 +874,8 @@ DEVICE = {
     "interval": 0,
     "expires_in": 900,
 }
-ID_TOKEN = "e30.eyJhdWQiOiAiYXBwIiwgInN1YiI6ICJtZSIsICJpc3MiOiAieCIsICJleHAiOiA5OTk5OTk5OTk5LCAib2lkIjogIm1lIn0.c2ln"
-CLIENT_INFO = "eyJ1aWQiOiAibWUiLCAidXRpZCI6ICJhY21lIn0"
+ID_TOKEN = f"e30.{in_base64({'aud': 'app', 'sub': 'me', 'iss': 'x', 'exp': 9_999_999_999, 'oid': 'me'})}.c2ln"
+CLIENT_INFO = in_base64({"uid": "me", "utid": "acme"})
 
 
 def test_device_code_is_told_and_signs_in(entra: Elsewhere, provider: Provider, clock: Clock) -> None:

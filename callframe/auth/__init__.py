@@ -7,8 +7,7 @@ secret is wrapped in.
 """
 
 from callframe.auth.credentials import BearerAuth, Credentials, StaticToken, TokenFunction, bearer
-from callframe.auth.hidden import Secret
-from callframe.auth.hidden import hide as secret
+from callframe.auth.hidden import Secret, hide
 from callframe.auth.search import Login, find
 from callframe.auth.settings import Target
 
@@ -22,5 +21,5 @@ __all__ = [
     "TokenFunction",
     "bearer",
     "find",
-    "secret",
+    "hide",
 ]

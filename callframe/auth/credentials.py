@@ -292,7 +292,7 @@ def _with_bearer(token: Secret[Any]) -> Secret[str]:
 
 class BearerAuth(AuthBase):
     """
-    Put the Authorization header on requests to one origin, and on no others.
+    Put the Authorization header on one request to one origin, and on no others.
 
     One is made for each request, and remembers what it sent with it.
 

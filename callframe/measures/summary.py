@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,15 @@ from callframe import frame
 from callframe.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 GROUPS = {"function": "function", "schedule": "schedule_id", "status": "status"}
 """What a summary can be grouped by, and the column that holds it."""
 
 QUANTILES = {"p50": 0.5, "p95": 0.95}
+
+SPREAD = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""The quantiles that show how values are spread."""
 
 _Z = 1.959963984540054  # the 97.5 % point of the normal distribution
 _NEVER = np.iinfo("int64").max
@@ -26,9 +29,9 @@ def summarize(calls: pd.DataFrame, by: str | Sequence[str] = "function") -> pd.D
     """
     Summarize calls by group: counts, failure rate, durations and schedule delays.
 
-    A Timeout is a failure. Running calls are counted and are in no rate. Durations are of completed work: a Timeout would
-    have taken longer than it was let, so it stands above every duration observed, and a quantile that falls among the
-    timeouts is missing, with the longest time that is known to be exceeded in the column `..._above`.
+    A Timeout is a failure. Running calls are counted and are in no rate. Durations are of completed work: a Timeout
+    would have taken longer than it was let, so it stands above every duration observed, and a quantile that falls among
+    the timeouts is missing, with the longest time that is known to be exceeded in the column `..._above`.
 
     Parameters
     ----------
@@ -40,11 +43,11 @@ def summarize(calls: pd.DataFrame, by: str | Sequence[str] = "function") -> pd.D
     Returns
     -------
     summary
-        One row a group that has calls, the most failures first; the groups are the index. `calls`, `completed`, `failed`,
-        `timeout`, `running`, `other` int64; `failure_rate`, `failure_rate_low`, `failure_rate_high` float64, the share of
-        Failed and Timeout among finished calls with its Wilson 95 % interval (Wilson, 1927, JASA 22:209), missing where
-        none has finished; `duration_p50`, `duration_p95`, `duration_max`, `schedule_delay_p50`, `schedule_delay_p95`,
-        `schedule_delay_max` timedelta64[ms], of which a quantile is the smallest value that at least that share of the
+        One row a group that has calls, the most failures first; the groups are the index. `calls`, `completed`,
+        `failed`, `timeout`, `running`, `other` int64; `failure_rate`, `failure_rate_low`, `failure_rate_high` float64,
+        the share of Failed and Timeout among finished calls with its Wilson 95 % interval (Wilson, 1927, JASA 22:209),
+        missing where none has finished; `duration_p50`, `duration_p95`, `duration_max`, `schedule_delay_p50`,
+        `schedule_delay_p95`, `schedule_delay_max` timedelta64[ms], of which a quantile is the smallest value that at least that share of the
         calls does not exceed; `duration_p50_above`, `duration_p95_above` timedelta64[ms], missing where the quantile is
         known.
 
@@ -86,6 +89,83 @@ def summarize(calls: pd.DataFrame, by: str | Sequence[str] = "function") -> pd.D
     )
 
 
+def spread(calls: pd.DataFrame, of: str = "duration", shares: Sequence[float] = SPREAD) -> pd.DataFrame:
+    """
+    Take quantiles of durations or of schedule delays, by function.
+
+    Parameters
+    ----------
+    calls
+        Call frame.
+    of
+        `"duration"`, of completed work with Timeouts above all of it, or `"schedule_delay"`.
+    shares
+        Which quantiles, each from 0 to 1.
+
+    Returns
+    -------
+    spread
+        One row a function that has any, the largest median last, functions as the index; a column a share,
+        timedelta64[ms], missing where the quantile falls among the timeouts, and `calls` int64.
+
+    Raises
+    ------
+    FrameError
+        It is no call frame.
+    ArgumentError
+        `of` is unknown.
+    """
+    frame.check(calls)
+    if of not in {"duration", "schedule_delay"}:
+        raise ArgumentError(f"of={of!r}; expected 'duration' or 'schedule_delay'.")
+    values = _work(calls) if of == "duration" else calls["schedule_delay"].to_numpy().astype("int64")
+    inside = values != _missing()
+    groups, functions = pd.factorize(calls["function"].to_numpy()[inside], sort=True)
+    index = pd.Index(functions, name="function")
+    found = {share: _quantile(values[inside], groups, len(index), share) for share in shares}
+    table = _spans({share: np.where(one == _NEVER, _missing(), one) for share, one in found.items()}, index)
+    middle = found[min(shares, key=lambda share: abs(share - 0.5))] if shares else np.zeros(len(index))
+    return table.assign(calls=np.bincount(groups, minlength=len(index))).iloc[np.argsort(middle, kind="stable")]
+
+
+def over_time(calls: pd.DataFrame, bins: int = 60) -> pd.DataFrame:
+    """
+    Count calls by start time and status.
+
+    Parameters
+    ----------
+    calls
+        Call frame.
+    bins
+        About how many bins; their width is a whole number of minutes, hours or days.
+
+    Returns
+    -------
+    counts
+        One row a bin, empty ones too, its start (UTC) as the index; a column a status, int64.
+
+    Raises
+    ------
+    FrameError
+        It is no call frame.
+    """
+    frame.check(calls)
+    categories = list(calls["status"].cat.categories)
+    if calls.empty:
+        return pd.DataFrame(0, index=pd.DatetimeIndex([], tz="UTC", name="start_time"), columns=categories)
+    start = calls["start_time"]
+    width = _round_width((start.max() - start.min()) / bins)
+    floor = start.dt.floor(width)
+    table = pd.crosstab(floor, calls["status"].astype("object")).reindex(columns=categories, fill_value=0)
+    table = table.reindex(pd.date_range(floor.min(), floor.max(), freq=width, name="start_time"), fill_value=0)
+    return table.rename_axis(columns=None)
+
+
+def _round_width(width: pd.Timedelta) -> pd.Timedelta:
+    widths = [pd.Timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)]
+    return next((one for one in widths if one >= width), pd.Timedelta(days=int(width / pd.Timedelta(days=1)) + 1))
+
+
 def _group_names(by: str | Sequence[str]) -> list[str]:
     names = [by] if isinstance(by, str) else list(by)
     unknown = [name for name in names if name not in GROUPS]
@@ -111,14 +191,17 @@ def _failure_rates(counts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rates, index=counts.index)
 
 
+def _work(calls: pd.DataFrame) -> np.ndarray:
+    """How long completed work took; more than anything where it was cut off; missing where it is not known."""
+    took = calls["duration"].to_numpy().astype("int64")
+    return np.select([calls["status"] == "Timeout", calls["status"] == "Completed"], [_NEVER, took], default=_missing())
+
+
 def _durations(calls: pd.DataFrame, groups: np.ndarray, index: pd.Index) -> pd.DataFrame:
-    status = calls["status"]
-    completed = (status == "Completed") & calls["duration"].notna()
-    cut = status == "Timeout"
-    took = np.where(completed, calls["duration"].to_numpy().astype("int64"), _NEVER)
-    inside = (completed | cut).to_numpy()
-    columns = _quantiles("duration", took[inside], groups[inside], index)
-    longest = _longest(calls["duration"].where(completed | cut), groups, index)
+    work = _work(calls)
+    inside = work != _missing()
+    columns = _quantiles("duration", work[inside], groups[inside], index)
+    longest = _longest(calls["duration"].where(inside), groups, index)
     for name in QUANTILES:
         beyond = columns[f"duration_{name}"] == _NEVER
         columns[f"duration_{name}_above"] = np.where(beyond, longest, _missing())
@@ -137,15 +220,16 @@ def _delays(calls: pd.DataFrame, groups: np.ndarray, index: pd.Index) -> pd.Data
 
 
 def _quantiles(name: str, values: np.ndarray, groups: np.ndarray, index: pd.Index) -> dict[str, np.ndarray]:
-    """Take the quantiles of each group as the inverse of its empirical distribution, which invents no value."""
+    return {f"{name}_{label}": _quantile(values, groups, len(index), share) for label, share in QUANTILES.items()}
+
+
+def _quantile(values: np.ndarray, groups: np.ndarray, count: int, share: float) -> np.ndarray:
+    """Take a quantile of each group as the inverse of its empirical distribution, which invents no value."""
     order = np.lexsort((values, groups))
-    values, counts = values[order], np.bincount(groups, minlength=len(index))
-    first = np.cumsum(counts) - counts
-    found = {}
-    for label, share in QUANTILES.items():
-        rank = np.maximum(np.ceil(share * counts).astype("int64") - 1, 0)
-        found[f"{name}_{label}"] = np.full(len(index), _missing())
-        found[f"{name}_{label}"][counts > 0] = values[(first + rank)[counts > 0]]
+    sizes = np.bincount(groups, minlength=count)
+    rank = np.maximum(np.ceil(share * sizes).astype("int64") - 1, 0)
+    found = np.full(count, _missing())
+    found[sizes > 0] = values[order][(np.cumsum(sizes) - sizes + rank)[sizes > 0]]
     return found
 
 
@@ -160,7 +244,7 @@ def _missing() -> int:
     return int(np.iinfo("int64").min)
 
 
-def _spans(columns: dict[str, np.ndarray], index: pd.Index) -> pd.DataFrame:
+def _spans(columns: Mapping[Any, np.ndarray], index: pd.Index) -> pd.DataFrame:
     return pd.DataFrame(
         {name: values.astype("int64").view("timedelta64[ms]") for name, values in columns.items()}, index=index
     )

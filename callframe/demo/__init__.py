@@ -1,0 +1,79 @@
+"""Made-up calls of a made-up project, served by a real HTTP service on this machine's loopback address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callframe.errors import CallframeError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from callframe.demo.service import Faults
+    from callframe.project import Project
+
+
+def demo(
+    *,
+    calls: int = 150_000,
+    functions: int = 20,
+    seed: int = 0,
+    end_time: datetime | None = None,
+    days: float = 14,
+    latency_s: float = 0.0,
+    page_cap: int = 10_000,
+    faults: Faults | None = None,
+) -> Project:
+    """
+    Start a service with a made-up project, and connect to it as to a real one.
+
+    The service runs in this process until the project is closed.
+
+    Parameters
+    ----------
+    calls
+        Number of calls, exactly.
+    functions
+        Number of functions, 1 to 100.
+    seed
+        Chooses among worlds of the same kind.
+    end_time
+        When the history ends; None is now.
+    days
+        Length of the history.
+    latency_s
+        Seconds every answer waits, as answers from afar do.
+    page_cap
+        Most calls a page holds, whatever limit is asked for.
+    faults
+        What goes wrong on the way, see `callframe.demo.service.Faults`; None for nothing.
+
+    Returns
+    -------
+    project
+        Also a context manager: `with callframe.demo() as project:`.
+
+    Raises
+    ------
+    CallframeError
+        Starlette or uvicorn is not installed.
+    """
+    try:
+        from callframe.demo.service import Faults, Service  # noqa: PLC0415 (the extra is needed here only)
+    except ModuleNotFoundError as error:
+        if error.name not in {"starlette", "uvicorn"}:
+            raise
+        raise CallframeError("The embedded service needs the extra: pip install 'callframe[demo]'") from error
+    from callframe.demo.world import World  # noqa: PLC0415 (keeps this module light)
+    from callframe.project import connect  # noqa: PLC0415
+
+    world = World.generate(calls=calls, functions=functions, seed=seed, end_time=end_time, days=days)
+    service = Service(world, latency_s=latency_s, page_cap=page_cap, faults=faults or Faults())
+    service.start()
+    try:
+        project = connect(base_url=service.url, project=service.project, token=service.token)
+        project.closing(service.stop)
+    except BaseException:
+        service.stop()
+        raise
+    return project
