@@ -36,12 +36,10 @@ class _Group(click.Group):
             warnings.showwarning = _show
             try:
                 return super().invoke(context)
-            except ArgumentError as error:
-                raise click.UsageError(str(error), context) from None
             except CallframeError as error:
-                message = str(error)
+                message, status = str(error), WRONG_USAGE if isinstance(error, ArgumentError) else FAILED
         click.echo(f"callframe: {printable(message)}", err=True)
-        return context.exit(FAILED)
+        return context.exit(status)
 
 
 def _show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
@@ -146,7 +144,7 @@ def summary(source: tuple[str, ...], by: str, **asked: Any) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="With --serve; default: any that is free.")
 def demo(out: str, *, serve: bool, port: int, count: int, functions: int, latency_s: float, seed: int) -> None:
     """Try it all on a made-up project: fetch over HTTP, summarize, plot and export."""
-    made = {"calls": count, "functions": functions, "latency_s": latency_s, "seed": seed}
+    made: dict[str, Any] = {"calls": count, "functions": functions, "latency_s": latency_s, "seed": seed}
     if serve:
         _serve(port, made)
         return

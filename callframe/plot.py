@@ -30,8 +30,9 @@ HATCHES = {"Timeout": "////"}
 _INK, _FAINT = "#222222", "#767676"
 _LABEL = 34
 _TICKS_S = {
-    0.001: "1 ms", 0.01: "10 ms", 0.1: "100 ms", 1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h",
-    86400: "1 d",
+    0.001: "1 ms", 0.01: "10 ms", 0.1: "100 ms", 0.3: "300 ms", 1: "1 s", 3: "3 s", 10: "10 s", 30: "30 s",
+    60: "1 min", 180: "3 min", 600: "10 min", 1800: "30 min", 3600: "1 h", 10800: "3 h", 43200: "12 h", 86400: "1 d",
+    259200: "3 d", 864000: "10 d",
 }  # fmt: skip
 
 
@@ -116,6 +117,7 @@ def failures(calls: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.set_xlim(left[0], left[-1] + width)
         ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
     ax.set_ylim(0, max(1, bottom.max(initial=0) * 1.05))
+    ax.grid(axis="y", color="#e5e5e5", linewidth=0.8)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     _dress(ax, calls, title="Calls that failed", x="start time [UTC]", y=f"calls a bin of {_width_words(counts)}")
     return ax
@@ -142,7 +144,7 @@ def _spread_chart(calls: pd.DataFrame, of: str, label: str, title: str, ax: Axes
     _time_ticks(ax, np.maximum(low, floor), edge)
     ax.set_yticks(rows, [_cut(name) for name in table.index])
     ax.set_ylim(-0.7, max(len(table), 1) - 0.3)
-    _dress(ax, calls, title=title, x=label, y="")
+    _dress(ax, calls, title=title, x=f"{label}; dot: median, bars: middle 50 % and 90 %", y="")
     ax.grid(axis="x", color="#e5e5e5", linewidth=0.8)
     return ax
 

@@ -23,20 +23,19 @@ from cognite.client import AsyncCogniteClient, ClientConfig, CogniteClient, glob
 from cognite.client.credentials import Token
 from IPython.core.ultratb import VerboseTB
 
-from callframe.auth import Secret, Target, bearer, find
-from callframe.auth.credentials import ClientToken, NotebookToken, StaticToken, TokenFunction
-from callframe.auth.login import PersonalLogin
-from callframe.auth.provider import LIFETIME_S, ClientCredentials
-from callframe.auth.search import HOSTED_VARIABLES, TOOLKIT_VARIABLES
-from callframe.auth.settings import Settings
+from callframe.auth import HOSTED_VARIABLES, TOOLKIT_VARIABLES, Secret, Target, bearer, find
+from callframe.credentials import ClientToken, NotebookToken, StaticToken, TokenFunction
 from callframe.errors import ArgumentError, CallframeError, SignInError, TransportError
+from callframe.login import PersonalLogin
+from callframe.provider import LIFETIME_S, ClientCredentials
+from callframe.settings import Settings
 from callframe.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from callframe.auth.credentials import Credentials
+    from callframe.credentials import Credentials
 
 SECRET = "s3cr3t-Of-The-Client+/=&"
 TOKEN = "t0ken.of-nobody.c2ln"
@@ -400,6 +399,11 @@ def test_cluster_and_address_that_disagree_are_both_named(tmp_path: Path) -> Non
     environ = {**PLACE, "CDF_URL": "https://az-eastus-1.cognitedata.com", "CDF_TOKEN": TOKEN}
     with pytest.raises(ArgumentError, match=r"CDF_CLUSTER is 'westeurope-1' and CDF_URL is 'https://az-eastus-1"):
         find(environ=environ, folder=tmp_path)
+
+
+def test_service_on_this_machine_may_stand_in_for_any_cluster(tmp_path: Path) -> None:
+    environ = {**PLACE, "CDF_URL": "http://127.0.0.1:8000", "CDF_TOKEN": TOKEN}
+    assert find(environ=environ, folder=tmp_path)[0].base_url == "http://127.0.0.1:8000"
 
 
 @pytest.mark.parametrize("name", ["CDF_URL", "COGNITE_BASE_URL"])

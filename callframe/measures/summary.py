@@ -47,8 +47,8 @@ def summarize(calls: pd.DataFrame, by: str | Sequence[str] = "function") -> pd.D
         `failed`, `timeout`, `running`, `other` int64; `failure_rate`, `failure_rate_low`, `failure_rate_high` float64,
         the share of Failed and Timeout among finished calls with its Wilson 95 % interval (Wilson, 1927, JASA 22:209),
         missing where none has finished; `duration_p50`, `duration_p95`, `duration_max`, `schedule_delay_p50`,
-        `schedule_delay_p95`, `schedule_delay_max` timedelta64[ms], of which a quantile is the smallest value that at least that share of the
-        calls does not exceed; `duration_p50_above`, `duration_p95_above` timedelta64[ms], missing where the quantile is
+        `schedule_delay_p95`, `schedule_delay_max` timedelta64[ms], of which a quantile is the smallest value that at
+        least that share of the calls does not exceed; `duration_p50_above`, `duration_p95_above` timedelta64[ms], missing where the quantile is
         known.
 
     Raises

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from requests.auth import AuthBase
 
-from callframe.auth.hidden import Secret, hide, redact
 from callframe.errors import ArgumentError, SignInError, TransportError
+from callframe.secret import Secret, hide, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

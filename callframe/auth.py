@@ -1,4 +1,4 @@
-"""Finding out where to and as whom, from arguments, a client, a hosted notebook, variables and `.env` files."""
+"""Where to, and as whom: from arguments, a client, a hosted notebook, variables and `.env` files."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
+from urllib.parse import urlsplit
 
-from callframe.auth.credentials import ClientToken, Credentials, NotebookToken, StaticToken, TokenFunction
-from callframe.auth.hidden import Secret, hide
-from callframe.auth.login import PersonalLogin
-from callframe.auth.provider import ClientCredentials
-from callframe.auth.settings import (
+from callframe.credentials import (
+    BearerAuth,
+    ClientToken,
+    Credentials,
+    NotebookToken,
+    StaticToken,
+    TokenFunction,
+    bearer,
+)
+from callframe.errors import ArgumentError, SignInError
+from callframe.login import PersonalLogin
+from callframe.provider import ClientCredentials
+from callframe.secret import Secret, hide
+from callframe.settings import (
     Settings,
     Target,
     check_project,
@@ -21,10 +31,12 @@ from callframe.auth.settings import (
     origin_of,
     url_of_cluster,
 )
-from callframe.errors import ArgumentError, SignInError
+from callframe.transport import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+__all__ = ["BearerAuth", "Credentials", "Login", "Secret", "Target", "bearer", "find", "hide"]
 
 Login = Literal["client_credentials", "token", "device_code", "interactive"]
 """The ways to sign in, as `login=` and the variable `LOGIN_FLOW` name them."""
@@ -275,7 +287,7 @@ class _Search:
                 self._missing.append("the cluster (cluster= or CDF_CLUSTER)")
             return None if cluster is None else url_of_cluster(cluster, "CDF_CLUSTER")
         origin = origin_of(url, "CDF_URL", cognite_only=True)
-        if cluster is not None:
+        if cluster is not None and not is_loopback(urlsplit(origin).hostname):  # a service here may be called anything
             _check_agreement(cluster, "CDF_CLUSTER", origin, "CDF_URL")
         return origin
 

@@ -11,9 +11,9 @@ from urllib.parse import urlencode, urlsplit
 
 from requests.auth import AuthBase
 
-from callframe.auth.credentials import Credentials, Outcome, header_of
-from callframe.auth.hidden import Secret, hide, redact
+from callframe.credentials import Credentials, Outcome, header_of
 from callframe.errors import SignInError, TransportError
+from callframe.secret import Secret, hide, redact
 from callframe.transport import Transport
 
 if TYPE_CHECKING:

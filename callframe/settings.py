@@ -9,8 +9,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import dotenv
 
-from callframe.auth.hidden import Secret
 from callframe.errors import ArgumentError, SignInError
+from callframe.secret import Secret
 from callframe.transport import is_loopback
 
 if TYPE_CHECKING:

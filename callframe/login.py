@@ -7,10 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from callframe.auth.credentials import Credentials, Outcome
-from callframe.auth.hidden import Secret, hide
-from callframe.auth.provider import Form, json_of, outcome_of, transport_to
+from callframe.credentials import Credentials, Outcome
 from callframe.errors import SignInError, TransportError
+from callframe.provider import Form, json_of, outcome_of, transport_to
+from callframe.secret import Secret, hide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
