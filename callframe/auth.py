@@ -1,4 +1,4 @@
-"""Where to, and as whom: what arguments, an existing client, a hosted notebook, variables and `.env` files say."""
+"""Where to, and as whom: from arguments, a client, a hosted notebook, variables and `.env` files."""
 
 from __future__ import annotations
 

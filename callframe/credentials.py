@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from requests.auth import AuthBase
 
 from callframe.errors import ArgumentError, SignInError, TransportError
-from callframe.secret import Secret, hide
+from callframe.secret import Secret, hide, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 EARLY_S = 60.0
 """A token is renewed this many seconds before it expires, so that none expires on its way."""
+
+_BEARER = re.compile(r"^bearer(?!\S)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -269,8 +272,7 @@ def header_of(token: Secret[Any], source: str) -> Secret[str]:
 
 def _bare(token: Secret[Any]) -> Secret[str]:
     words = token.reveal()
-    words = words.strip() if isinstance(words, str) else ""
-    return Secret(words[len("bearer ") :].strip() if words[: len("bearer ")].lower() == "bearer " else words)
+    return Secret(_BEARER.sub("", words.strip()) if isinstance(words, str) else "")
 
 
 def _flaw(token: Secret[Any]) -> str:
@@ -291,6 +293,8 @@ def _with_bearer(token: Secret[Any]) -> Secret[str]:
 class BearerAuth(AuthBase):
     """
     Put the Authorization header on one request to one origin, and on no others.
+
+    One is made for each request, and remembers what it sent with it.
 
     Parameters
     ----------
@@ -337,7 +341,7 @@ class BearerAuth(AuthBase):
 
     def renew(self) -> bool:
         """
-        Get a new token after the one that was sent was not accepted; once for all threads.
+        Get a new token after the service did not accept the one that was sent.
 
         Returns
         -------
@@ -353,21 +357,21 @@ class BearerAuth(AuthBase):
         """
         return self._sent is not None and self._credentials.renew(self._sent)
 
-    def redact(self, text: str) -> str:
+    def redact(self, words: str) -> str:
         """
-        Take the token out of words that a server sent back.
+        Take the token that was sent out of what a service answered.
 
         Parameters
         ----------
-        text
-            Any text.
+        words
+            What the service says.
 
         Returns
         -------
-        redacted
-            The text, `<secret>` in place of the token.
+        words
+            The same with `<secret>` in the place of the token.
         """
-        return text if self._sent is None else text.replace(_bare(self._sent).reveal(), repr(self._sent))
+        return redact(words, () if self._sent is None else [_bare(self._sent)])
 
     def __repr__(self) -> str:
         """Name the origin."""

@@ -112,11 +112,11 @@ class PersonalLogin(Credentials):
         raise kind(words)
 
     def _sign_in(self, *, anew: bool) -> Secret[Any]:
-        if self._application is None:
-            self._application = self._msal.PublicClientApplication(
-                self._client_id, authority=self._authority, http_client=self._carrier
-            )
-        for account in self._application.get_accounts():
+        known = self._application is not None
+        self._application = self._application or self._msal.PublicClientApplication(
+            self._client_id, authority=self._authority, http_client=self._carrier
+        )
+        for account in self._application.get_accounts() if known else ():
             fields = Secret(self._application.acquire_token_silent(self._scopes, account, force_refresh=anew))
             if fields.reveal() is not None:
                 return fields

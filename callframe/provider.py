@@ -7,13 +7,13 @@ import secrets
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, quote_plus, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from requests.auth import AuthBase
 
 from callframe.credentials import Credentials, Outcome, header_of
 from callframe.errors import SignInError, TransportError
-from callframe.secret import Secret, hide
+from callframe.secret import Secret, hide, redact
 from callframe.transport import Transport
 
 if TYPE_CHECKING:
@@ -247,18 +247,8 @@ def _complaint(fields: Secret[dict[str, Any]], hidden: Iterable[Secret[str]]) ->
     """Repeat what the provider says is wrong, in one line, without the secrets that it may quote."""
     given = fields.reveal()
     words = ": ".join(str(given[name]) for name in ("error", "error_description") if given.get(name))
-    for secret in hidden:
-        bare = secret.reveal()
-        for form in {
-            bare,
-            quote(bare, safe="", errors="replace"),
-            quote_plus(bare, errors="replace"),
-            repr(bare)[1:-1],
-        }:
-            words = words.replace(form, repr(secret)) if form else words
-    return "".join(letter if letter.isprintable() else " " for letter in " ".join(words.split()))[
-        :_WORDS_LENGTH
-    ].rstrip(".")
+    words = " ".join(redact(words, hidden).split())
+    return "".join(letter if letter.isprintable() else " " for letter in words)[:_WORDS_LENGTH].rstrip(".")
 
 
 def _lifetime(fields: Secret[dict[str, Any]]) -> float:

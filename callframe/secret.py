@@ -7,7 +7,12 @@ by the first statement of whatever takes it, and revealed only inside calls that
 
 from __future__ import annotations
 
-from typing import Any, Generic, NoReturn, TypeVar, overload
+import json
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
+from urllib.parse import quote, quote_plus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 T = TypeVar("T")
 
@@ -88,3 +93,27 @@ def hide(value: Any) -> Secret[Any] | None:
     if value is None or isinstance(value, Secret):
         return value
     return Secret(value)
+
+
+def redact(words: str, hidden: Iterable[Secret[str]]) -> str:
+    """
+    Take secrets out of a text, in the spellings in which a service may quote them.
+
+    Parameters
+    ----------
+    words
+        What somebody else has written.
+    hidden
+        What must not be repeated of it.
+
+    Returns
+    -------
+    words
+        The text with `<secret>` in their place.
+    """
+    for secret in hidden:
+        bare = secret.reveal()
+        spellings = {bare, quote(bare, safe="", errors="replace"), quote_plus(bare, errors="replace")}
+        for spelling in spellings | {json.dumps(bare)[1:-1], repr(bare)[1:-1]}:
+            words = words.replace(spelling, repr(secret)) if spelling else words
+    return words

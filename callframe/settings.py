@@ -21,7 +21,7 @@ DOMAIN = ".cognitedata.com"
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _CLUSTER = re.compile(rf"(?:{_LABEL}\.plink\.)?{_LABEL}")
-_HOST = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}|[0-9A-Fa-f:.]+")
+_HOST = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
 _PROJECT = re.compile(r"[A-Za-z0-9_-]+")
 _VISIBLE = re.compile(r"[!-~]+")
 _REFERENCE = re.compile(r"\$\{([^}:]+)(?::-([^}]*))?\}")
