@@ -311,20 +311,20 @@ class Client:
     ) -> Answer:
         """Ask until there is an answer, it is a final no, or the tries are used up."""
         stop = stop or threading.Event()
-        tries = {"refusals": 0, "breaks": 0, "renewals": 0}
+        tries = dict.fromkeys(("refusals", "breaks", "renewals", "final"), 0)
         while not stop.is_set():
             failure = self._attempt(method, path, what, decode, body)
             if not isinstance(failure, _Failure):
                 return failure
             tries[failure.kind] += 1
-            if failure.kind == "final" or tries[failure.kind] > self._most(failure.kind):
+            if tries[failure.kind] > self._most(failure.kind):
                 raise failure.error
             if failure.kind != "renewals":
                 stop.wait(self._retry.wait_s(tries[failure.kind], failure.retry_after_s))
         raise StoppedError
 
     def _most(self, kind: str) -> int:
-        return {"refusals": self._retry.refusals, "breaks": self._retry.breaks, "renewals": 1}[kind]
+        return {"refusals": self._retry.refusals, "breaks": self._retry.breaks, "renewals": 1, "final": 0}[kind]
 
     def _attempt(
         self,

@@ -284,6 +284,16 @@ def jobs(number: int) -> list[Job]:
 
     From 4 records on, one function has two: its old deployment is still listed. Beyond the catalogue, jobs come
     again for other sites.
+
+    Parameters
+    ----------
+    number
+        Of records that the project lists.
+
+    Returns
+    -------
+    jobs
+        The functions, whatever their deployments.
     """
     wanted = number - 1 if number >= 4 else number  # noqa: PLR2004
     chosen = list(JOBS[:wanted])
