@@ -87,9 +87,7 @@ class ServiceError(CallframeError):
         return (_rebuild, (type(self), str(self), self.status, self.request_id, self.detail))
 
 
-def _rebuild(
-    kind: type[ServiceError], message: str, status: int, request_id: str | None, detail: str
-) -> ServiceError:
+def _rebuild(kind: type[ServiceError], message: str, status: int, request_id: str | None, detail: str) -> ServiceError:
     return kind(message, status=status, request_id=request_id, detail=detail)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import platform
-import threading
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,7 +20,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
-from callframe.errors import TransportError
+from callframe.errors import CallframeError, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,11 +110,9 @@ class Transport:
         timeout_s: tuple[float, float] = TIMEOUT_S,
     ) -> None:
         self._verify = _bundle() if verify is None else verify
-        self._proxies = dict(proxies or {})
         self._timeout_s = timeout_s
         self._at_home = is_loopback(urlsplit(origin).hostname)
-        self._local = threading.local()
-        self._sessions: list[requests.Session] = []
+        self._session = self._open(proxies or {})
 
     def send(
         self,
@@ -151,7 +148,7 @@ class Transport:
         """
         trouble: str
         try:
-            return self._session().request(
+            return self._session.request(
                 method,
                 url,
                 auth=auth or _nobody,
@@ -163,6 +160,8 @@ class Transport:
             )
         except requests.RequestException as exception:
             trouble = _describe(exception, urlsplit(url).hostname or url)
+        except CallframeError:  # signing in failed before anything was sent
+            raise
         except Exception as exception:  # noqa: BLE001 - its words may hold a header, so only its name goes on
             trouble = f"The request to {urlsplit(url).hostname or url} could not be sent ({type(exception).__name__})."
         except KeyboardInterrupt:
@@ -173,20 +172,16 @@ class Transport:
 
     def close(self) -> None:
         """Close all connections."""
-        for session in self._sessions:
-            session.close()
+        self._session.close()
 
-    def _session(self) -> requests.Session:
-        """Give each thread a session of its own: `requests` does not promise to share one."""
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = requests.Session()
-            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-            session.trust_env = not self._at_home
-            session.proxies.update({} if self._at_home else self._proxies)
-            for scheme in ("http://", "https://"):
-                session.mount(scheme, _QuietAdapter(pool_connections=2, pool_maxsize=POOL_SIZE))
-            self._sessions.append(session)
+    def _open(self, proxies: Mapping[str, str]) -> requests.Session:
+        """Open the one session. Threads may share it: cookies are off, and urllib3's pools are made for threads."""
+        session = requests.Session()
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        session.trust_env = not self._at_home
+        session.proxies.update({} if self._at_home else proxies)
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, _QuietAdapter(pool_maxsize=POOL_SIZE))
         return session
 
 
@@ -202,7 +197,7 @@ def _bundle() -> bool | str:
     return os.environ.get("SSL_CERT_FILE") or True
 
 
-def _describe(exception: requests.RequestException, host: str) -> str:
+def _describe(exception: requests.RequestException, host: str) -> str:  # noqa: PLR0911 - one for each cause
     """Say what broke in words a user can act on; the exception itself holds the request and stays behind."""
     cause = _root(exception)
     words = str(cause)[:300]
@@ -220,7 +215,7 @@ def _describe(exception: requests.RequestException, host: str) -> str:
     if isinstance(exception, requests.Timeout):
         return f"{host} accepted the request and sent no answer in time."
     if isinstance(cause, NewConnectionError):
-        return f"No connection to {host}: {words}. Check the address, the network and the proxy."
+        return f"No connection to {host}: {words.rpartition(': ')[2]}. Check the address, the network and the proxy."
     return f"The connection to {host} broke: {words}."
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from callframe.errors import CallframeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
-    from callframe.demo.service import Faults
+    from callframe.demo.service import Faults, Service
     from callframe.project import Project
 
 
@@ -58,17 +59,10 @@ def demo(
     CallframeError
         Starlette or uvicorn is not installed.
     """
-    try:
-        from callframe.demo.service import Faults, Service  # noqa: PLC0415 (the extra is needed here only)
-    except ModuleNotFoundError as error:
-        if error.name not in {"starlette", "uvicorn"}:
-            raise
-        raise CallframeError("The embedded service needs the extra: pip install 'callframe[demo]'") from error
-    from callframe.demo.world import World  # noqa: PLC0415 (keeps this module light)
-    from callframe.project import connect  # noqa: PLC0415
+    from callframe.project import connect  # noqa: PLC0415 - connect knows nothing of the demo
 
-    world = World.generate(calls=calls, functions=functions, seed=seed, end_time=end_time, days=days)
-    service = Service(world, latency_s=latency_s, page_cap=page_cap, faults=faults or Faults())
+    made = {"calls": calls, "functions": functions, "seed": seed, "end_time": end_time, "days": days}
+    service = _service(made, latency_s=latency_s, page_cap=page_cap, faults=faults)
     service.start()
     try:
         project = connect(base_url=service.url, project=service.project, token=service.token)
@@ -77,3 +71,41 @@ def demo(
         service.stop()
         raise
     return project
+
+
+def serve(*, announce: Callable[[dict[str, str]], None], port: int = 0, latency_s: float = 0.0, **made: Any) -> None:
+    """
+    Serve a made-up project until Ctrl-C or SIGTERM.
+
+    Parameters
+    ----------
+    announce
+        Called once requests are answered, with the environment variables that lead a client there.
+    port
+        Port to listen on; 0 for any that is free.
+    latency_s
+        Seconds every answer waits.
+    **made
+        What `World.generate` takes: `calls`, `functions`, `seed`, `end_time`, `days`.
+
+    Raises
+    ------
+    CallframeError
+        Starlette or uvicorn is not installed, or the port is taken.
+    """
+    service = _service(made, port=port, latency_s=latency_s)
+    service.start()
+    announce(service.environment())
+    service.serve_forever()
+
+
+def _service(made: dict[str, Any], **options: Any) -> Service:
+    try:
+        from callframe.demo.service import Service  # noqa: PLC0415 - needs the extra
+    except ModuleNotFoundError as error:
+        if error.name not in {"starlette", "uvicorn"}:
+            raise
+        raise CallframeError("The embedded service needs the extra: pip install 'callframe[demo]'") from error
+    from callframe.demo.world import World  # noqa: PLC0415 - keeps this module light
+
+    return Service(World.generate(**made), **options)

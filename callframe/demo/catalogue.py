@@ -28,6 +28,16 @@ class Job:
         Names of the reasons in `failures` why they do.
     fragile
         Whether it fails in the outage.
+    runtime, cpu, memory
+        Of the function record.
+    schedules_by_external_id
+        Whether its schedules name it by its external id, in the deprecated way.
+    errors_are_strings
+        Whether its errors come as plain text.
+    redeployed
+        Whether it was redeployed within the history.
+    idle
+        Whether it was never called.
     """
 
     name: str
@@ -274,6 +284,16 @@ def jobs(number: int) -> list[Job]:
 
     From 4 records on, one function has two: its old deployment is still listed. Beyond the catalogue, jobs come
     again for other sites.
+
+    Parameters
+    ----------
+    number
+        Of records that the project lists.
+
+    Returns
+    -------
+    jobs
+        The functions, whatever their deployments.
     """
     wanted = number - 1 if number >= 4 else number  # noqa: PLR2004
     chosen = list(JOBS[:wanted])

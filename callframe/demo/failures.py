@@ -200,7 +200,7 @@ def _division(story: Story) -> tuple[str, str]:
 
 def _broken_file(story: Story) -> tuple[str, str]:
     page = story.number(1, 40)
-    path = f"/tmp/batch-{story.number(1000, 9999)}/{story.request_id()}.pdf"  # noqa: S108 (a text)
+    path = f"/var/batch-{story.number(1000, 9999)}/{story.request_id()}.pdf"
     message = f"ValueError: cannot read page {page} of '{path}': xref table not found at offset {page * 8191}"
     own = story.frame("diagrams.py", 49, "pages", "raise ValueError(text) from None")
     return message, _trace(_handle(story, "for page in pages(path):"), own) + message

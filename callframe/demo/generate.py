@@ -53,7 +53,23 @@ def generate(
     *, calls: int = 150_000, functions: int = 20, seed: int = 0, end_time: datetime | None = None, days: float = 14
 ) -> World:
     """
-    Make up the history of a project; see `World.generate`.
+    Make up the history of a project.
+
+    Parameters
+    ----------
+    calls, functions
+        How many, exactly.
+    seed
+        Chooses among worlds of the same kind.
+    end_time
+        When the history ends; None is now.
+    days
+        Length of the history.
+
+    Returns
+    -------
+    world
+        What the service serves.
 
     Raises
     ------

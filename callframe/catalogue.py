@@ -1,0 +1,261 @@
+"""Which functions and schedules a project has: names to ids, ids to labels."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from callframe import frame
+from callframe.errors import ArgumentError
+from callframe.records import ID_MAX, CallError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from callframe.records import Function, Schedule
+
+
+class Catalogue:
+    """
+    The functions of a project, by whatever users call them.
+
+    A function is labelled by its external id, else its name. Two ids with one external id are one function before and
+    after a redeploy and share the label; two functions that merely share a name do not, their labels carry the id.
+
+    Parameters
+    ----------
+    functions
+        As the service lists them.
+    """
+
+    def __init__(self, functions: Sequence[Function]) -> None:
+        self.functions = sorted(functions, key=lambda function: function.created_time or 0)
+        self.labels = _labels(self.functions)
+
+    def label(self, function_id: int) -> str:
+        """Label a function; one that is not listed is labelled by its id."""
+        alone = str(function_id)
+        return self.labels.get(function_id) or (f"{alone} ({alone})" if alone in self.labels.values() else alone)
+
+    def created_ms(self, function_id: int) -> int | None:
+        """Tell when a function was deployed, None where that is not known."""
+        return next((function.created_time for function in self.functions if function.id == function_id), None)
+
+    def ids(self, wanted: str | int) -> list[int]:
+        """
+        Find the ids of a function.
+
+        Parameters
+        ----------
+        wanted
+            An id, an external id, a name or a label; an id need not be listed.
+
+        Returns
+        -------
+        function_ids
+            The newest deployment first. Several where a redeploy gave a new id, or where functions share the name.
+
+        Raises
+        ------
+        ArgumentError
+            It is none of them; the message names the nearest.
+        """
+        if isinstance(wanted, bool) or not isinstance(wanted, str | int):
+            try:
+                wanted = int(wanted.__index__())  # NumPy's integers, which a column of a frame holds
+            except (AttributeError, TypeError):
+                raise ArgumentError(
+                    f"A function is named by its id, external id or name; found {wanted!r} of type"
+                    f" {type(wanted).__name__}."
+                ) from None
+        if isinstance(wanted, int):
+            return [check_id(wanted, "function id")]
+        found = self._named(wanted)
+        if not found and wanted.isascii() and wanted.isdigit():
+            return [check_id(int(wanted), "function id")]
+        if not found:
+            raise ArgumentError(self._unknown(wanted))
+        return found
+
+    def _named(self, wanted: str) -> list[int]:
+        """Look among external ids first, then labels, then names."""
+        newest_first = self.functions[::-1]
+        return (
+            [function.id for function in newest_first if function.external_id == wanted]
+            or [function.id for function in newest_first if self.labels[function.id] == wanted]
+            or [function.id for function in newest_first if function.name == wanted]
+        )
+
+    def _unknown(self, wanted: str) -> str:
+        names = sorted({*self.labels.values(), *(function.name for function in self.functions if function.name)})
+        folded = {name.casefold(): name for name in names}
+        near = [folded[key] for key in difflib.get_close_matches(wanted.casefold(), folded, n=3, cutoff=0.5)]
+        hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+        known = f"The project has {len(self.functions)} functions" if names else "The project lists no functions"
+        return f"No function is called {wanted!r}.{hint} {known}; project.functions() shows them."
+
+
+def check_id(value: int, name: str) -> int:
+    """
+    Make sure that an id can be one.
+
+    Parameters
+    ----------
+    value
+        Id.
+    name
+        What it is called, for the message.
+
+    Returns
+    -------
+    id
+        The same, as an `int`.
+
+    Raises
+    ------
+    ArgumentError
+        It is no whole number from 1 to 2**53 - 1.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ArgumentError(f"The {name} {value!r} is of type {type(value).__name__}; expected a whole number.")
+    if not 1 <= (number := value.__index__()) <= ID_MAX:
+        raise ArgumentError(f"The {name} {number} is out of range; ids go from 1 to {ID_MAX}.")
+    return number
+
+
+def function_frame(catalogue: Catalogue) -> pd.DataFrame:
+    """
+    Show the functions of a project.
+
+    Parameters
+    ----------
+    catalogue
+        The functions.
+
+    Returns
+    -------
+    functions
+        One row a function, by label and time of deployment.
+    """
+    functions = sorted(catalogue.functions, key=lambda one: (catalogue.label(one.id), one.created_time or 0))
+    return pd.DataFrame(
+        {
+            "function_id": _ids(function.id for function in functions),
+            "function": frame.text([catalogue.label(function.id) for function in functions]),
+            "name": frame.text([function.name for function in functions]),
+            "external_id": frame.text([function.external_id for function in functions]),
+            "owner": frame.text([function.owner for function in functions]),
+            "description": frame.text([function.description for function in functions]),
+            "status": frame.text([function.status for function in functions]),
+            "created_time": frame.times([function.created_time for function in functions]),
+            "last_called": frame.times([function.last_called for function in functions]),
+            "file_id": pd.Series([function.file_id for function in functions], dtype="Int64"),
+            "runtime": frame.text([function.runtime for function in functions]),
+            "runtime_version": frame.text([function.runtime_version for function in functions]),
+            "cpu": pd.Series([function.cpu for function in functions], dtype="float64"),
+            "memory": pd.Series([function.memory for function in functions], dtype="float64"),
+            "error_message": frame.text([_message(function.error) for function in functions]),
+            "metadata": frame.text([_json(function.metadata) for function in functions]),
+        }
+    )
+
+
+def schedule_frame(catalogue: Catalogue, schedules: Sequence[Schedule]) -> pd.DataFrame:
+    """
+    Show the schedules of a project.
+
+    Parameters
+    ----------
+    catalogue
+        The functions.
+    schedules
+        As the service lists them.
+
+    Returns
+    -------
+    schedules
+        One row a schedule, by function and time of creation. A schedule that names its function by external id alone
+        has the id of the newest deployment.
+    """
+    owners = {schedule.id: owner(catalogue, schedule) for schedule in schedules}
+    schedules = sorted(
+        schedules, key=lambda one: (_function_label(catalogue, one, owners), one.created_time or 0, one.id)
+    )
+    return pd.DataFrame(
+        {
+            "schedule_id": _ids(schedule.id for schedule in schedules),
+            "name": frame.text([schedule.name for schedule in schedules]),
+            "function_id": pd.Series([owners[schedule.id] for schedule in schedules], dtype="Int64"),
+            "function": frame.text([_function_label(catalogue, one, owners) or None for one in schedules]),
+            "function_external_id": frame.text([schedule.function_external_id for schedule in schedules]),
+            "cron_expression": frame.text([schedule.cron_expression for schedule in schedules]),
+            "when": frame.text([schedule.when for schedule in schedules]),
+            "created_time": frame.times([schedule.created_time for schedule in schedules]),
+            "session_id": pd.Series([schedule.session_id for schedule in schedules], dtype="Int64"),
+            "description": frame.text([schedule.description for schedule in schedules]),
+        }
+    )
+
+
+def owner(catalogue: Catalogue, schedule: Schedule) -> int | None:
+    """
+    Find the function a schedule starts.
+
+    Parameters
+    ----------
+    catalogue
+        The functions.
+    schedule
+        Names its function by id, or by external id.
+
+    Returns
+    -------
+    function_id
+        None where it names no function that is listed.
+    """
+    if schedule.function_id is not None:
+        return schedule.function_id
+    named = [one.id for one in catalogue.functions if one.external_id == schedule.function_external_id]
+    return named[-1] if named and schedule.function_external_id else None
+
+
+def _labels(functions: Sequence[Function]) -> dict[int, str]:
+    """Label functions; names and external ids that would make two functions look like one get the id added."""
+    plain = {function.id: function.external_id or function.name or str(function.id) for function in functions}
+    identities = {function.id: function.external_id or function.id for function in functions}
+    shared = Counter(label for label, _ in {(plain[one], identity) for one, identity in identities.items()})
+    external = {function.external_id for function in functions if function.external_id}
+    ids = {str(function.id) for function in functions}
+
+    def is_its_own(function: Function, label: str) -> bool:
+        if function.external_id == label:
+            return True
+        return shared[label] == 1 and label not in external and (label not in ids or label == str(function.id))
+
+    return {
+        function.id: plain[function.id]
+        if is_its_own(function, plain[function.id])
+        else f"{plain[function.id]} ({function.id})"
+        for function in functions
+    }
+
+
+def _function_label(catalogue: Catalogue, schedule: Schedule, owners: dict[int, int | None]) -> str:
+    function_id = owners[schedule.id]
+    return catalogue.label(function_id) if function_id is not None else schedule.function_external_id or ""
+
+
+def _ids(values: Iterable[int]) -> pd.Series:
+    return pd.Series(list(values), dtype="int64")
+
+
+def _message(error: CallError | str | None) -> str | None:
+    return error.message if isinstance(error, CallError) else error
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)

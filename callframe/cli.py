@@ -1,0 +1,303 @@
+"""The same from a shell."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import pandas as pd
+
+import callframe as cf
+from callframe.errors import ArgumentError, CallframeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+FAILED, WRONG_USAGE, INCOMPLETE = 1, 2, 3
+
+_WINDOW = [
+    click.option("--start", help='Start of the window: "7d", "36h", a date, an ISO 8601 time (UTC). Default: 7d.'),
+    click.option("--end", help="End of the window, excluded. Default: now."),
+    click.option("--status", multiple=True, help="Only calls of this status; may be given more than once."),
+    click.option("--schedule", multiple=True, help="Only calls of this schedule, by id or name."),
+]
+
+
+class _Group(click.Group):
+    """Commands whose errors are sentences and whose exit status tells what became of them."""
+
+    def invoke(self, context: click.Context) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = _show
+            try:
+                return super().invoke(context)
+            except CallframeError as error:
+                message, status = str(error), WRONG_USAGE if isinstance(error, ArgumentError) else FAILED
+        click.echo(f"callframe: {printable(message)}", err=True)
+        return context.exit(status)
+
+
+def _show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """Show a warning as a sentence, without the line of code it comes from."""
+    if issubclass(category, UserWarning):
+        click.echo(f"callframe: {printable(str(message))}", err=True)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(cf.__version__, prog_name="callframe")
+def main() -> None:
+    """
+    Call history of Cognite Data Fusion Functions: fetch, summarize, export.
+
+    Where to and as whom is read from the environment or a .env, as the Cognite Toolkit has it: CDF_CLUSTER,
+    CDF_PROJECT, and CDF_TOKEN or IDP_CLIENT_ID, IDP_CLIENT_SECRET, IDP_TENANT_ID.
+
+    Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but incomplete.
+    """
+
+
+def _windowed(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_WINDOW):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("functions", nargs=-1)
+@_windowed
+@click.option("--call-id", "call_ids", type=int, multiple=True, help="Exactly this call; may be given more than once.")
+@click.option("--out", type=click.Path(dir_okay=False), help="A .csv or .parquet file. Default: CSV to stdout.")
+@click.option("--traces", is_flag=True, help="Write error traces to CSV too.")
+@click.option("--ids", type=click.Choice(["number", "text"]), default="number", help="text: for spreadsheets.")
+@click.option("--no-guard", is_flag=True, help="Leave text that a spreadsheet would run as a formula as it is.")
+@click.option("--strict", is_flag=True, help="Fail where something could not be read.")
+def calls(functions: tuple[str, ...], out: str | None, *, traces: bool, ids: Any, no_guard: bool, **asked: Any) -> None:
+    """Fetch the calls of FUNCTIONS (ids, external ids or names; default: all) as CSV or Parquet."""
+    suffix = Path(out).suffix.lower() if out else ".csv"
+    if suffix not in {".csv", ".parquet"}:
+        raise ArgumentError(f"--out {out}: expected a name that ends in .csv or .parquet.")
+    with cf.connect() as project:
+        fetched = _fetch(project, functions, asked)
+    if suffix == ".parquet":
+        cf.write_parquet(fetched, str(out))
+    else:
+        cf.write_csv(fetched, out or sys.stdout.buffer, traces=traces, ids=ids, guard=not no_guard)
+    if out:
+        click.echo(f"{len(fetched):,} calls written to {out}", err=True)
+    _exit(fetched)
+
+
+@main.command()
+@click.argument("function")
+@click.argument("call_id", type=int)
+def call(function: str, call_id: int) -> None:
+    """Show one call of FUNCTION (id, external id or name)."""
+    with cf.connect() as project:
+        found = project.call(function, call_id).iloc[0]
+    width = max(map(len, found.index))
+    for name, value in found.items():
+        words = "" if pd.isna(value) else _indented(printable(_words(value)), width + 2)
+        click.echo(f"{name:<{width}}  {words}".rstrip())
+
+
+@main.command()
+@click.argument("function")
+@click.argument("call_id", type=int)
+def logs(function: str, call_id: int) -> None:
+    """Print what one call of FUNCTION printed."""
+    with cf.connect() as project:
+        log = project.logs(function, call_id)
+    for moment, message in zip(log["timestamp"], log["message"], strict=True):
+        stamp = "" if pd.isna(moment) else f"{_words(moment)}  "
+        click.echo(stamp + ("" if pd.isna(message) else printable(message)))
+
+
+@main.command()
+@click.argument("source", nargs=-1)
+@_windowed
+@click.option("--by", type=click.Choice(["function", "schedule", "status"]), default="function", help="Groups.")
+@click.option("--strict", is_flag=True, help="Fail where something could not be read.")
+def summary(source: tuple[str, ...], by: str, **asked: Any) -> None:
+    """Summarize calls: of functions (ids, external ids or names; default: all), or of one .csv or .parquet file."""
+    suffix = Path(source[0]).suffix.lower() if len(source) == 1 else ""
+    if suffix in {".csv", ".parquet"}:
+        given = cf.read_csv(source[0]) if suffix == ".csv" else cf.read_parquet(source[0])
+    else:
+        with cf.connect() as project:
+            given = _fetch(project, source, asked)
+    click.echo(table(cf.summarize(given, by=by)))
+    _exit(given)
+
+
+@main.command()
+@click.option("--out", type=click.Path(file_okay=False), default="callframe-demo", show_default=True, help="Folder.")
+@click.option("--calls", "count", type=click.IntRange(0), default=150_000, show_default=True)
+@click.option("--functions", type=click.IntRange(1, 100), default=20, show_default=True)
+@click.option("--latency-s", type=click.FloatRange(0), default=0.0, show_default=True, help="Added to each answer.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--serve", is_flag=True, help="Only serve, until stopped.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="With --serve; default: any that is free.")
+def demo(out: str, *, serve: bool, port: int, count: int, functions: int, latency_s: float, seed: int) -> None:
+    """Try it all on a made-up project: fetch over HTTP, summarize, plot and export."""
+    made: dict[str, Any] = {"calls": count, "functions": functions, "latency_s": latency_s, "seed": seed}
+    if serve:
+        _serve(port, made)
+        return
+    folder = Path(out)
+    with cf.demo(**made) as project:
+        where = project.client.target.base_url
+        click.echo(f"A made-up project is served at {where}; fetching its calls as from one of your own ...")
+        began = time.perf_counter()
+        fetched = project.calls(start="14d")
+    took_s = time.perf_counter() - began
+    click.echo(f"{len(fetched):,} calls of {fetched['function'].nunique()} functions in {took_s:.1f} s\n")
+    click.echo(table(cf.summarize(fetched)))
+    click.echo("\nWritten:")
+    for path in _export(fetched, folder):
+        click.echo(f"  {path}")
+    click.echo(
+        f"\nOpen {folder / 'failures.png'} next, then {folder / 'calls.csv'}. With your own project: cf.connect()."
+    )
+    _exit(fetched)
+
+
+def _export(fetched: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write files and pictures into a folder."""
+    os.environ["MPLBACKEND"] = "Agg"  # pictures go to files: no window, and no icon in a dock
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cf.FileError(f"The folder {folder} could not be made: {error.strerror}.") from None
+    cf.write_csv(fetched, folder / "calls.csv")
+    cf.write_parquet(fetched, folder / "calls.parquet")
+    written = [folder / "calls.csv", folder / "calls.parquet"]
+    for picture in (cf.plot.durations, cf.plot.schedule_delays, cf.plot.failures):
+        figure = picture(fetched).figure
+        written.append(folder / f"{picture.__name__}.png")
+        figure.savefig(written[-1], dpi=130)  # type: ignore[union-attr] # axes made here are on a figure
+    return written
+
+
+def _serve(port: int, made: dict[str, Any]) -> None:
+    from callframe.demo import serve  # noqa: PLC0415 - needs an extra
+
+    def announce(environment: dict[str, str]) -> None:
+        for name, value in environment.items():
+            click.echo(f"export {name}={value}")
+        click.echo("Serving until stopped (Ctrl-C). Set these in another shell, then try: callframe summary", err=True)
+        sys.stdout.flush()
+
+    serve(port=port, announce=announce, **made)
+
+
+def _fetch(project: cf.Project, functions: Sequence[str], asked: dict[str, Any]) -> pd.DataFrame:
+    """Fetch what the options ask for; those not given are left to the library."""
+    return project.calls(*functions, **{name: value for name, value in asked.items() if value not in (None, ())})
+
+
+def _exit(given: pd.DataFrame) -> None:
+    if cf.is_complete(given) is False:
+        click.get_current_context().exit(INCOMPLETE)
+
+
+def table(summary: pd.DataFrame) -> str:
+    """
+    Write a summary as text for a terminal.
+
+    Parameters
+    ----------
+    summary
+        What `summarize` gave.
+
+    Returns
+    -------
+    text
+        One line a group under a header.
+    """
+    rate = summary["failure_rate"].map("{:.1%}".format).where(summary["failure_rate"].notna(), "no data")
+    shown = pd.DataFrame(
+        {
+            "calls": summary["calls"].map("{:,}".format),
+            "failed": summary["failed"].map("{:,}".format),
+            "timeout": summary["timeout"].map("{:,}".format),
+            "running": summary["running"].map("{:,}".format),
+            "failure rate": rate,
+            "p50": _spans(summary, "duration_p50"),
+            "p95": _spans(summary, "duration_p95"),
+            "max": summary["duration_max"].map(span),
+            "delay p50": summary["schedule_delay_p50"].map(span),
+            "delay p95": summary["schedule_delay_p95"].map(span),
+        }
+    )
+    shown.index = shown.index.map(lambda one: printable(str(one))).rename(summary.index.name)
+    lines = shown.reset_index().astype(str)
+    widths = [max(len(name), *map(len, lines[name]), 0) for name in lines.columns]
+    rows = [list(lines.columns), *lines.to_numpy().tolist()]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if not place else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _spans(summary: pd.DataFrame, name: str) -> pd.Series:
+    above = summary[f"{name}_above"]
+    return summary[name].map(span).where(above.isna(), "> " + above.map(span))
+
+
+def span(value: pd.Timedelta) -> str:
+    """
+    Write a span of time as people do.
+
+    Parameters
+    ----------
+    value
+        Any span, or none.
+
+    Returns
+    -------
+    text
+        Such as `850 ms`, `12.3 s`, `9.5 min`, `3.2 h`, or `-` for none.
+    """
+    if value != value:  # noqa: PLR0124 - NaT alone differs from itself
+        return "-"
+    seconds = value / pd.Timedelta(seconds=1)
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        if abs(seconds) >= size * (1 if unit in {"s", "min"} else 2):
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds * 1000:.0f} ms"
+
+
+def printable(words: str) -> str:
+    """
+    Take the control characters out of text from calls: a terminal would obey them.
+
+    Parameters
+    ----------
+    words
+        Any text.
+
+    Returns
+    -------
+    text
+        The text with its line ends and tabs, every other control character as U+FFFD.
+    """
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in words)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{value / pd.Timedelta(seconds=1):g} s" if isinstance(value, pd.Timedelta) else str(value)
+
+
+def _indented(words: str, width: int) -> str:
+    return words.replace("\n", "\n" + " " * width)

@@ -1,0 +1,414 @@
+"""What a call frame is: its columns and dtypes, made from records, checked, empty."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from callframe.errors import FrameError
+from callframe.records import CallError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from callframe.records import Call
+
+STATUSES = ("Running", "Completed", "Failed", "Timeout")
+"""The states of a call that the API documents, in the order of the categories."""
+
+TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
+"""The dtype that pandas 2.3 and 3 both show as `str`, missing values as NaN."""
+
+_TIME = pd.DatetimeTZDtype("ms", "UTC")
+
+COLUMNS = (
+    "call_id",
+    "function_id",
+    "function",
+    "schedule_id",
+    "status",
+    "scheduled_time",
+    "start_time",
+    "end_time",
+    "schedule_delay",
+    "duration",
+    "error_message",
+    "error_trace",
+)
+"""The columns of a call frame, in order."""
+
+_WIRE = pa.schema(
+    [
+        ("call_id", pa.int64()),
+        ("function_id", pa.int64()),
+        ("schedule_id", pa.int64()),
+        ("status", pa.string()),
+        ("scheduled_time", pa.int64()),
+        ("start_time", pa.int64()),
+        ("end_time", pa.int64()),
+        ("error_message", pa.large_string()),
+        ("error_trace", pa.large_string()),
+    ]
+)
+
+ARROW = pa.schema(
+    [
+        ("call_id", pa.int64()),
+        ("function_id", pa.int64()),
+        ("function", pa.dictionary(pa.int32(), pa.string())),
+        ("schedule_id", pa.int64()),
+        ("status", pa.dictionary(pa.int32(), pa.string())),
+        ("scheduled_time", pa.timestamp("ms", "UTC")),
+        ("start_time", pa.timestamp("ms", "UTC")),
+        ("end_time", pa.timestamp("ms", "UTC")),
+        ("schedule_delay", pa.duration("ms")),
+        ("duration", pa.duration("ms")),
+        ("error_message", pa.large_string()),
+        ("error_trace", pa.large_string()),
+    ]
+)
+"""A call frame as an Arrow table, which is what files hold."""
+
+_KINDS = {
+    "call_id": "int64",
+    "function_id": "int64",
+    "function": "category",
+    "schedule_id": "Int64",
+    "status": "category",
+    "scheduled_time": "datetime64[ms, UTC]",
+    "start_time": "datetime64[ms, UTC]",
+    "end_time": "datetime64[ms, UTC]",
+    "schedule_delay": "timedelta64[ms]",
+    "duration": "timedelta64[ms]",
+    "error_message": "str",
+    "error_trace": "str",
+}
+
+
+def columns(records: Sequence[Call]) -> pa.Table:
+    """
+    Turn records into columns, so that no record has to be kept.
+
+    Parameters
+    ----------
+    records
+        Calls as the wire has them.
+
+    Returns
+    -------
+    columns
+        One row a record, in their order; times are integers of milliseconds. For `assemble`.
+    """
+    errors = [record.error for record in records]
+    table = {
+        "call_id": [record.id for record in records],
+        "function_id": [record.function_id for record in records],
+        "schedule_id": [record.schedule_id for record in records],
+        "status": [record.status for record in records],
+        "scheduled_time": [record.scheduled_time for record in records],
+        "start_time": [record.start_time for record in records],
+        "end_time": [record.end_time for record in records],
+        "error_message": [error.message if type(error) is CallError else error for error in errors],
+        "error_trace": [error.trace if type(error) is CallError else None for error in errors],
+    }
+    arrays = [pa.array(table[field.name], field.type) for field in _WIRE]
+    return pa.Table.from_arrays(arrays, schema=_WIRE)
+
+
+def assemble(tables: Sequence[pa.Table], labels: Mapping[int, str]) -> pd.DataFrame:
+    """
+    Make a call frame of columns.
+
+    A call that was read more than once, because it finished between two pages, say, is kept once, as it was in its most
+    final state.
+
+    Parameters
+    ----------
+    tables
+        What `columns` returned, in the order it was read.
+    labels
+        Label by function id; an id without one is its own label, as text.
+
+    Returns
+    -------
+    calls
+        Call frame, sorted by `start_time`, `call_id`.
+    """
+    table = pa.concat_tables([_WIRE.empty_table(), *tables]).combine_chunks()
+    table = _most_final(table)
+    order = _order(_integers(table["start_time"]), _integers(table["call_id"]), _integers(table["function_id"]))
+    if order is not None:
+        table = table.take(pa.array(order))
+    return _frame(table, labels)
+
+
+def empty() -> pd.DataFrame:
+    """
+    Make a call frame without rows.
+
+    Returns
+    -------
+    calls
+        All columns, with their dtypes.
+    """
+    return assemble([], {})
+
+
+def check(calls: pd.DataFrame) -> None:
+    """
+    Make sure that a frame is a call frame.
+
+    Parameters
+    ----------
+    calls
+        Any frame. Its index, its order and further columns do not matter.
+
+    Raises
+    ------
+    FrameError
+        A column is missing or of another dtype.
+    """
+    if not isinstance(calls, pd.DataFrame):
+        raise FrameError(f"Expected a call frame, found {type(calls).__name__}. Fetch one with project.calls().")
+    missing = [name for name in COLUMNS if name not in calls.columns]
+    if missing:
+        raise FrameError(
+            f"This is no call frame: it lacks {', '.join(missing)}. Expected the columns {', '.join(COLUMNS)}, as"
+            " project.calls(), read_csv and read_parquet give them."
+        )
+    for name, expected in _KINDS.items():
+        found = str(calls.dtypes[name])
+        if found != expected:
+            raise FrameError(f"This is no call frame: {name} is {found}, expected {expected}.")
+
+
+def to_arrow(calls: pd.DataFrame) -> pa.Table:
+    """
+    Turn a call frame into an Arrow table.
+
+    Parameters
+    ----------
+    calls
+        Call frame.
+
+    Returns
+    -------
+    table
+        The same rows and columns, of the schema `ARROW`.
+
+    Raises
+    ------
+    FrameError
+        It is no call frame.
+    """
+    check(calls)
+    return pa.Table.from_arrays([_to_arrow(calls[field.name], field.type) for field in ARROW], schema=ARROW)
+
+
+def from_arrow(table: pa.Table) -> pd.DataFrame:
+    """
+    Turn an Arrow table into a call frame.
+
+    Parameters
+    ----------
+    table
+        A table of the schema `ARROW`, no nulls in the columns that have none in a call frame.
+
+    Returns
+    -------
+    calls
+        The same rows in the same order.
+    """
+    times = {name: _times(table[name].cast(pa.int64())) for name in ("scheduled_time", "start_time", "end_time")}
+    return pd.DataFrame(
+        {
+            "call_id": _integers(table["call_id"]),
+            "function_id": _integers(table["function_id"]),
+            "function": _from_dictionary(table["function"]),
+            "schedule_id": _maybe_integers(table["schedule_id"]),
+            "status": _from_dictionary(table["status"]),
+            **times,
+            "schedule_delay": _spans(table["schedule_delay"].cast(pa.int64())),
+            "duration": _spans(table["duration"].cast(pa.int64())),
+            "error_message": _text(table["error_message"]),
+            "error_trace": _text(table["error_trace"]),
+        },
+        copy=False,
+    )
+
+
+def status_categories(found: Sequence[str]) -> list[str]:
+    """
+    List the categories of a status column: the documented ones, then any others.
+
+    Parameters
+    ----------
+    found
+        The statuses that occur.
+
+    Returns
+    -------
+    categories
+        The others in alphabetical order.
+    """
+    return [*STATUSES, *sorted(set(found).difference(STATUSES))]
+
+
+def text(values: Sequence[str | None]) -> pd.Series:
+    """
+    Make a text column, of the dtype that pandas 2.3 and 3 both call `str`.
+
+    Parameters
+    ----------
+    values
+        Text, None where there is none.
+
+    Returns
+    -------
+    column
+        Missing values as NaN.
+    """
+    return pd.Series(_text(pa.chunked_array([pa.array(values, pa.large_string())])))
+
+
+def times(values: Sequence[int | None]) -> pd.Series:
+    """
+    Make a time column of epoch milliseconds.
+
+    Parameters
+    ----------
+    values
+        Milliseconds since 1970-01-01 UTC, None where there are none; 0 is a time like any other.
+
+    Returns
+    -------
+    column
+        `datetime64[ms, UTC]`.
+    """
+    return pd.Series(_times(pa.chunked_array([pa.array(values, pa.int64())])))
+
+
+def _most_final(table: pa.Table) -> pa.Table:
+    """Keep each call once: finished beats unknown beats Running, then the later end, then the later reading."""
+    keys = pd.DataFrame({"function_id": _integers(table["function_id"]), "call_id": _integers(table["call_id"])})
+    if pd.Index(keys["call_id"]).is_unique or not keys.duplicated().any():
+        return table
+    status = table["status"].to_numpy()
+    keys["final"] = np.select([status == "Running", np.isin(status, STATUSES)], [0, 2], default=1)
+    keys["end_time"] = _integers(table["end_time"].fill_null(-1))
+    kept = keys.sort_values(["final", "end_time"], kind="stable").drop_duplicates(
+        ["function_id", "call_id"], keep="last"
+    )
+    return table.take(pa.array(np.sort(kept.index.to_numpy())))
+
+
+def _order(start: np.ndarray, call_id: np.ndarray, function_id: np.ndarray) -> np.ndarray | None:
+    """Order by start, then id. Pages are runs in order, which a stable sort likes; only ties compare their ids."""
+    order = np.argsort(start, kind="stable")
+    ordered = start[order]
+    tied = ordered[1:] == ordered[:-1]
+    if tied.any():
+        in_tie = np.zeros(len(order), dtype=bool)
+        in_tie[1:] |= tied
+        in_tie[:-1] |= tied
+        rows = order[in_tie]
+        order[in_tie] = rows[np.lexsort((function_id[rows], call_id[rows], start[rows]))]
+    return order
+
+
+def _frame(table: pa.Table, labels: Mapping[int, str]) -> pd.DataFrame:
+    start, end = _integers(table["start_time"]), _stamps(table["end_time"])
+    scheduled = _stamps(table["scheduled_time"])
+    status = _statuses(table["status"])
+    nat = np.iinfo("int64").min
+    delay = np.where(scheduled == nat, nat, start - scheduled)
+    running = status == "Running"
+    duration = np.where((end == nat) | running, nat, end - start)
+    return pd.DataFrame(
+        {
+            "call_id": _integers(table["call_id"]),
+            "function_id": _integers(table["function_id"]),
+            "function": _labels(table["function_id"], labels),
+            "schedule_id": _maybe_integers(table["schedule_id"]),
+            "status": status,
+            "scheduled_time": _moments(scheduled),
+            "start_time": _moments(start),
+            "end_time": _moments(end),
+            "schedule_delay": delay.view("timedelta64[ms]"),
+            "duration": duration.view("timedelta64[ms]"),
+            "error_message": _text(table["error_message"]),
+            "error_trace": _text(table["error_trace"]),
+        },
+        copy=False,
+    )
+
+
+def _labels(function_ids: pa.ChunkedArray, labels: Mapping[int, str]) -> pd.Categorical:
+    """Label by function; two ids of one label, before and after a redeploy, are one category."""
+    encoded = function_ids.combine_chunks().dictionary_encode()
+    found = [labels.get(function_id, str(function_id)) for function_id in encoded.dictionary.to_pylist()]
+    categories = sorted(set(found))
+    place = {label: position for position, label in enumerate(categories)}
+    codes = np.array([place[label] for label in found], dtype="int32")[encoded.indices.to_numpy()]
+    return _categorical(codes, categories)
+
+
+def _statuses(statuses: pa.ChunkedArray) -> pd.Categorical:
+    encoded = statuses.combine_chunks().dictionary_encode()
+    found = encoded.dictionary.to_pylist()
+    categories = status_categories(found)
+    codes = np.array([categories.index(status) for status in found], dtype="int32")[encoded.indices.to_numpy()]
+    return _categorical(codes, categories)
+
+
+def _categorical(codes: np.ndarray, categories: Sequence[str]) -> pd.Categorical[Any]:
+    return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(pd.Series(categories, dtype=TEXT)))
+
+
+def _integers(column: pa.ChunkedArray) -> np.ndarray:
+    return np.array(column.to_numpy(), dtype="int64")
+
+
+def _stamps(column: pa.ChunkedArray) -> np.ndarray:
+    """Integers with the one that stands for no time where there is none."""
+    return np.array(column.fill_null(int(np.iinfo("int64").min)).to_numpy(), dtype="int64")
+
+
+def _moments(stamps: np.ndarray) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(stamps.view("datetime64[ms]")).tz_localize("UTC")
+
+
+def _times(column: pa.ChunkedArray) -> pd.DatetimeIndex:
+    return _moments(_stamps(column))
+
+
+def _spans(column: pa.ChunkedArray) -> np.ndarray:
+    return _stamps(column).view("timedelta64[ms]")
+
+
+def _maybe_integers(column: pa.ChunkedArray) -> pd.arrays.IntegerArray:
+    missing = np.array(column.is_null().to_numpy(), dtype=bool)
+    return pd.arrays.IntegerArray(_integers(column.fill_null(1)), missing)
+
+
+def _text(column: pa.ChunkedArray) -> pd.api.extensions.ExtensionArray:
+    array: pd.api.extensions.ExtensionArray = TEXT.__from_arrow__(column)  # type: ignore[attr-defined] # the stubs lack it
+    return array
+
+
+def _from_dictionary(column: pa.ChunkedArray) -> pd.Categorical:
+    column = column.unify_dictionaries().combine_chunks()
+    return _categorical(column.indices.to_numpy(), column.dictionary.to_pylist())
+
+
+def _to_arrow(column: pd.Series, kind: pa.DataType) -> pa.Array:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        codes = pa.array(column.cat.codes.to_numpy(), pa.int32(), mask=column.isna().to_numpy())
+        return pa.DictionaryArray.from_arrays(codes, pa.array(column.cat.categories.to_list(), pa.string()))
+    array = pa.array(column, from_pandas=True)
+    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    return array if array.type == kind else pc.cast(array, kind)

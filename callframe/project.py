@@ -1,0 +1,616 @@
+"""What a user holds: a project, names to ids, frames out."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import sys
+import time
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+import pandas as pd
+
+from callframe import auth, catalogue, fetch, frame, window
+from callframe.catalogue import Catalogue
+from callframe.client import LISTING_LIMIT, WORKERS, WORKERS_MAX, Client, Retry
+from callframe.coverage import FunctionCoverage, attach
+from callframe.errors import (
+    ArgumentError,
+    IncompleteError,
+    IncompleteWarning,
+    NotFoundError,
+    RecordWarning,
+)
+from callframe.transport import TIMEOUT_S, Transport
+from callframe.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from callframe.fetch import Listing, Progress, Reading
+    from callframe.records import Page, Schedule
+    from callframe.window import TimeLike, Window
+
+Answer = TypeVar("Answer")
+
+RETENTION_MS = 90 * 24 * 60 * 60 * 1000
+"""How long the service keeps calls, in milliseconds."""
+
+_EXAMPLES = 5
+_NAMED = 5
+_BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
+
+
+def connect(
+    *,
+    client: Any = None,
+    cluster: str | None = None,
+    project: str | None = None,
+    base_url: str | None = None,
+    token: str | Callable[[], str] | None = None,
+    client_id: str | None = None,
+    client_secret: str | None = None,
+    tenant_id: str | None = None,
+    token_url: str | None = None,
+    scopes: str | Sequence[str] | None = None,
+    audience: str | None = None,
+    login: Literal["client_credentials", "token", "device_code", "interactive"] | None = None,
+    verify: bool | str | None = None,
+    proxies: Mapping[str, str] | None = None,
+    timeout_s: tuple[float, float] = TIMEOUT_S,
+    workers: int = WORKERS,
+    retry: Retry | None = None,
+) -> Project:
+    """
+    Connect to a project.
+
+    What is not given is looked for in the variables of a CDF-hosted notebook, then in those of the Cognite Toolkit
+    (`CDF_CLUSTER`, `CDF_PROJECT`, `LOGIN_FLOW`, `IDP_CLIENT_ID` ...), then in a `.env` of the current folder or its
+    parent. Nothing is sent before the first question to the project, but for a login that asks a person.
+
+    Parameters
+    ----------
+    client
+        A `CogniteClient` of the official SDK (version 7 or 8) to take place and credentials from.
+    cluster
+        Where the project is, such as `"westeurope-1"`.
+    project
+        Its name.
+    base_url
+        Where it is, in place of `cluster`.
+    token
+        A token, or a function that returns one whenever it is asked.
+    client_id, client_secret, tenant_id, token_url, scopes, audience
+        Client credentials: the application, and where its tokens come from.
+    login
+        Which way to sign in, where it does not follow from the rest.
+    verify
+        Whether to check certificates, or a file of those to trust.
+    proxies
+        Proxy by scheme; by default those of the environment.
+    timeout_s
+        Seconds to wait for a connection, and for the next bytes of an answer.
+    workers
+        Requests under way at once, 1 to 10.
+    retry
+        When to try again, and how long to wait.
+
+    Returns
+    -------
+    project
+        The project.
+
+    Raises
+    ------
+    ArgumentError
+        An argument cannot be right.
+    SignInError
+        No way to sign in was found; the message lists what was looked for and where.
+
+    Examples
+    --------
+    >>> import callframe as cf
+    >>> project = cf.demo(calls=1_000)  # or cf.connect(), with a project of your own
+    >>> calls = project.calls(start="7d")
+    >>> project.close()
+    """
+    token, client_secret = auth.hide(token), auth.hide(client_secret)  # type: ignore[assignment] # before any frame
+    if not 1 <= workers <= WORKERS_MAX:
+        raise ArgumentError(f"workers={workers!r}; expected 1 to {WORKERS_MAX}, more than that the service throttles.")
+    target, credentials = auth.find(
+        client=client,
+        cluster=cluster,
+        project=project,
+        base_url=base_url,
+        token=token,
+        client_id=client_id,
+        client_secret=client_secret,
+        tenant_id=tenant_id,
+        token_url=token_url,
+        scopes=scopes,
+        audience=audience,
+        login=login,
+        verify=verify,
+        proxies=proxies,
+    )
+    transport = Transport(target.base_url, verify=verify, proxies=proxies, timeout_s=timeout_s)
+    wire = Client(target, credentials, version=__version__, workers=workers, retry=retry, transport=transport)
+    return Project(wire)
+
+
+class Project:
+    """
+    A project whose call history can be asked for. Made by `connect`.
+
+    Parameters
+    ----------
+    client
+        What talks to the service.
+    clock
+        Seconds since 1970-01-01 UTC.
+    """
+
+    def __init__(self, client: Client, *, clock: Callable[[], float] = time.time) -> None:
+        self.client = client
+        self._clock = clock
+        self._closing: list[Callable[[], None]] = []
+
+    def __repr__(self) -> str:
+        return f"<Project {self.name!r} at {self.client.target.base_url}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        """Name of the project."""
+        return self.client.target.project
+
+    def close(self) -> None:
+        """Close all connections, and what was started with the project."""
+        self.client.close()
+        while self._closing:
+            self._closing.pop()()
+
+    def closing(self, callback: Callable[[], None]) -> None:
+        """
+        Have a function called when the project is closed.
+
+        Parameters
+        ----------
+        callback
+            Takes nothing.
+        """
+        self._closing.append(callback)
+
+    def functions(self) -> pd.DataFrame:
+        """
+        List the functions.
+
+        Returns
+        -------
+        functions
+            One row a function: `function_id` int64, `function` (its label: external id, else name), `name`,
+            `external_id`, `owner`, `description`, `status`, `created_time` (when it was deployed), `last_called`,
+            `file_id`, `runtime`, `runtime_version`, `cpu` [cores], `memory` [GB], `error_message`, `metadata` (JSON).
+        """
+        return catalogue.function_frame(self._catalogue())
+
+    def schedules(self) -> pd.DataFrame:
+        """
+        List the schedules.
+
+        Returns
+        -------
+        schedules
+            One row a schedule: `schedule_id` int64, `name`, `function_id` Int64, `function` (label),
+            `function_external_id` (where the schedule names its function that way), `cron_expression` (five fields, in
+            UTC), `when` (the same in words), `created_time`, `session_id`, `description`.
+        """
+        return catalogue.schedule_frame(self._catalogue(), self._schedules())
+
+    def call(self, function: str | int, call_id: int) -> pd.DataFrame:
+        """
+        Retrieve a call by its id.
+
+        Parameters
+        ----------
+        function
+            Id, external id or name.
+        call_id
+            Id of the call.
+
+        Returns
+        -------
+        calls
+            Call frame of one row.
+
+        Raises
+        ------
+        NotFoundError
+            The function has no such call, or has it no more.
+        """
+        call_id = catalogue.check_id(call_id, "call id")
+        known = self._catalogue()
+        now_ms = self._now_ms()
+        record = self._first_found(known, function, lambda one: self.client.retrieve_call(one, call_id))
+        calls = frame.assemble([frame.columns([record])], {record.function_id: known.label(record.function_id)})
+        row = _row(known, record.function_id, fetch.Reading(0), 1)
+        asked = _Asked(now_ms, call_ids=[call_id])
+        attach(calls, [row], project=self.name, fetched_at=window.iso(now_ms), asked=asked.described())
+        return calls
+
+    def calls(
+        self,
+        *functions: str | int,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+        status: str | Sequence[str] | None = None,
+        schedule: str | int | Sequence[str | int] | None = None,
+        call_ids: Iterable[int] | None = None,
+        strict: bool = False,
+        progress: bool | None = None,
+    ) -> pd.DataFrame:
+        """
+        Fetch calls, all of them.
+
+        What cannot be read is tried again, then named in the coverage (`callframe.coverage`) and in a warning. Ctrl-C,
+        or a notebook's stop button, ends the fetch within a second and gives what was read, as incomplete.
+
+        Parameters
+        ----------
+        *functions
+            Ids, external ids or names; none means every function.
+        start
+            Start of the window of start times: a timestamp, a date, an ISO 8601 string or an age such as `"7d"` or
+            `"36h"`; UTC where it names no time zone. 7 days ago by default. The service keeps 90 days.
+        end
+            End of the window, excluded; now by default.
+        status
+            Only calls of this status, or these.
+        schedule
+            Only calls of this schedule, or these: ids or names.
+        call_ids
+            Exactly these calls, in place of a window, status and schedule.
+        strict
+            Raise instead of warn where something could not be read.
+        progress
+            Whether to show a bar; by default in terminals and notebooks.
+
+        Returns
+        -------
+        calls
+            Call frame, sorted by `start_time`, `call_id`.
+
+        Raises
+        ------
+        ArgumentError
+            An argument cannot be right, or no function is called that.
+        IncompleteError
+            Something could not be read, and `strict` asked to be told so; carries what was.
+
+        Warns
+        -----
+        IncompleteWarning
+            Something could not be read.
+        RecordWarning
+            Records broke the API's contract and were set aside, or a status is new.
+
+        Examples
+        --------
+        >>> import callframe as cf
+        >>> with cf.demo(calls=1_000) as project:
+        ...     calls = project.calls(start="7d", status=["Failed", "Timeout"])
+        >>> sorted(calls["status"].unique())
+        ['Failed', 'Timeout']
+        """
+        wanted = _call_ids(call_ids, start=start, end=end, status=status, schedule=schedule)
+        now_ms = self._now_ms()
+        stretch = window.window("7d" if start is None else start, end, now_ms=now_ms)
+        statuses = _statuses(status)
+        known = self._catalogue()
+        function_ids = list(dict.fromkeys(one for function in functions for one in known.ids(function)))
+        function_ids = function_ids or [function.id for function in known.functions]
+        if wanted is not None:
+            asked = _Asked(now_ms, call_ids=wanted)
+            listings = fetch.listings_by_ids(function_ids, wanted)
+            return self._gather(known, listings, asked, strict=strict, progress=progress)
+        schedules = [] if schedule is None else self._owned_schedules(known, schedule)
+        asked = _Asked(now_ms, stretch, statuses, [schedule_id for schedule_id, _ in schedules])
+        listings = fetch.listings(
+            function_ids, stretch, statuses=statuses, schedules=schedules, workers=self.client.workers
+        )
+        return self._gather(known, listings, asked, strict=strict, progress=progress)
+
+    def logs(self, function: str | int, call_id: int) -> pd.DataFrame:
+        """
+        Read what a call printed.
+
+        Parameters
+        ----------
+        function
+            Id, external id or name.
+        call_id
+            Id of the call.
+
+        Returns
+        -------
+        log
+            One row a printed line, in the order of the service: `timestamp` datetime64[ms, UTC], `message` str.
+
+        Raises
+        ------
+        NotFoundError
+            The function has no such call, or has it no more.
+        """
+        call_id = catalogue.check_id(call_id, "call id")
+        page = self._first_found(self._catalogue(), function, lambda one: self.client.call_log(one, call_id))
+        _warn_of_listing(page, "entries of the log")
+        return pd.DataFrame(
+            {
+                "timestamp": frame.times([entry.timestamp for entry in page.items]),
+                "message": frame.text([entry.message for entry in page.items]),
+            }
+        )
+
+    def response(self, function: str | int, call_id: int) -> Any:
+        """
+        Read what a call returned.
+
+        Parameters
+        ----------
+        function
+            Id, external id or name.
+        call_id
+            Id of the call.
+
+        Returns
+        -------
+        response
+            The JSON value it returned, None where it returned nothing.
+
+        Raises
+        ------
+        NotFoundError
+            The function has no such call, or has it no more.
+        """
+        call_id = catalogue.check_id(call_id, "call id")
+        return self._first_found(self._catalogue(), function, lambda one: self.client.call_response(one, call_id))
+
+    def limits(self) -> dict[str, Any]:
+        """
+        Read the limits of the service.
+
+        Returns
+        -------
+        limits
+            `timeout_minutes` (the run limit of a call), `cpu_cores`, `memory_gb`, `runtimes`, `response_size_mb`; None
+            where the service does not say.
+        """
+        limits = self.client.limits()
+        return {name: getattr(limits, name) for name in limits.__struct_fields__}
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+    def _catalogue(self) -> Catalogue:
+        page = self.client.list_functions()
+        _warn_of_listing(page, "functions")
+        return Catalogue(page.items)
+
+    def _schedules(self) -> list[Schedule]:
+        page = self.client.list_schedules()
+        _warn_of_listing(page, "schedules")
+        return page.items
+
+    def _owned_schedules(
+        self, known: Catalogue, wanted: str | int | Sequence[str | int]
+    ) -> list[tuple[int, int | None]]:
+        """Find schedules by id or name, and the functions they start; an id need not be listed."""
+        listed = self._schedules()
+        owners = {schedule.id: catalogue.owner(known, schedule) for schedule in listed}
+        found: dict[int, int | None] = {}
+        for one in _as_list(wanted):
+            ids = [schedule.id for schedule in listed if schedule.name == one]
+            if not ids and isinstance(one, str) and not one.isdigit():
+                names = sorted({schedule.name for schedule in listed if schedule.name})
+                near = difflib.get_close_matches(one, names, n=3, cutoff=0.5)
+                hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+                raise ArgumentError(f"No schedule is called {one!r}.{hint} project.schedules() shows them.")
+            for schedule_id in ids or [catalogue.check_id(int(one), "schedule id")]:
+                found[schedule_id] = owners.get(schedule_id)
+        return list(found.items())
+
+    def _first_found(self, known: Catalogue, function: str | int, ask: Callable[[int], Answer]) -> Answer:
+        """Ask each deployment of a function, the newest first, until one knows."""
+        *others, last = known.ids(function)
+        for function_id in others:
+            with contextlib.suppress(NotFoundError):
+                return ask(function_id)
+        return ask(last)
+
+    def _gather(
+        self,
+        known: Catalogue,
+        listings: Sequence[Listing],
+        asked: _Asked,
+        *,
+        strict: bool,
+        progress: bool | None,
+    ) -> pd.DataFrame:
+        """Read, assemble, and say what is lacking."""
+        with _bar(progress) as report:
+            readings = fetch.read(self.client, listings, report=report)
+        labels = {function_id: known.label(function_id) for function_id in readings}
+        tables = [table for reading in readings.values() for table in reading.tables]
+        readings_left = {function_id: replace(reading, tables=[]) for function_id, reading in readings.items()}
+        del readings
+        calls = frame.assemble(tables, labels)
+        counts = calls["function_id"].value_counts()
+        rows = [
+            _row(known, function_id, reading, int(counts.get(function_id, 0)))
+            for function_id, reading in readings_left.items()
+        ]
+        for problem, concerned in _lacking(calls, rows, asked):
+            for row in concerned:
+                row.problems.append(problem)
+        attach(calls, rows, project=self.name, fetched_at=window.iso(asked.now_ms), asked=asked.described())
+        _warn_of_oddities(calls, rows)
+        _tell(calls, rows, strict=strict)
+        return calls
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a fetch was asked for."""
+
+    now_ms: int
+    stretch: Window | None = None
+    statuses: Sequence[str] = ()
+    schedule_ids: Sequence[int] = ()
+    call_ids: Sequence[int] = ()
+
+    def described(self) -> dict[str, Any]:
+        if self.stretch is None:
+            return {"call_ids": len(self.call_ids)}
+        return {
+            "window": {"start": window.iso(self.stretch.start_ms), "end": window.iso(self.stretch.end_ms)},
+            "status": list(self.statuses),
+            "schedule_ids": list(self.schedule_ids),
+        }
+
+
+def _row(known: Catalogue, function_id: int, reading: Reading, count: int) -> FunctionCoverage:
+    return FunctionCoverage(
+        function_id,
+        known.label(function_id),
+        problems=list(reading.problems),
+        calls=count,
+        set_aside=fetch.count_reasons(reading.set_aside),
+        examples=[
+            f"call {record.record_id or 'without an id'}: {record.reason}" for record in reading.set_aside[:_EXAMPLES]
+        ],
+        created_ms=known.created_ms(function_id),
+    )
+
+
+def _lacking(
+    calls: pd.DataFrame, rows: Sequence[FunctionCoverage], asked: _Asked
+) -> Iterator[tuple[str, Sequence[FunctionCoverage]]]:
+    """Find what no single request can notice: ids that were not found, and time that the service has forgotten."""
+    missing = sorted(set(asked.call_ids).difference(calls["call_id"].to_numpy().tolist()))
+    if missing:
+        named = ", ".join(map(str, missing[:_NAMED])) + (" ..." if len(missing) > _NAMED else "")
+        yield f"{len(missing)} of {len(asked.call_ids)} ids were not found: {named}", rows
+    edge = window.timestamp(max(0, asked.now_ms - RETENTION_MS))
+    if asked.stretch and asked.stretch.start < edge and not (calls["start_time"] < edge).any():
+        old = [row for row in rows if row.created_ms is None or row.created_ms < asked.now_ms - RETENTION_MS]
+        yield f"the service keeps calls for 90 days: none are left from before {edge:%Y-%m-%d %H:%M} UTC", old
+
+
+def _tell(calls: pd.DataFrame, rows: Sequence[FunctionCoverage], *, strict: bool) -> None:
+    """Say in a warning, or an error, which functions lack something and why."""
+    lacking = [row for row in rows if row.problems]
+    if not lacking:
+        return
+    shown = [f"  {row.function}: {'; '.join(row.problems)}" for row in lacking[:_NAMED]]
+    more = [f"  and {len(lacking) - _NAMED} more"] if len(lacking) > _NAMED else []
+    message = "\n".join(
+        [
+            f"{len(lacking)} of {len(rows)} functions could not be read completely; see callframe.coverage(calls):",
+            *shown,
+            *more,
+        ]
+    )
+    if strict:
+        raise IncompleteError(message, calls)
+    warnings.warn(message, IncompleteWarning, stacklevel=4)
+
+
+def _warn_of_oddities(calls: pd.DataFrame, rows: Sequence[FunctionCoverage]) -> None:
+    broken = [row for row in rows if row.set_aside]
+    if broken:
+        count = sum(sum(row.set_aside.values()) for row in broken)
+        warnings.warn(
+            f"{count} records broke the API's contract and were set aside, the first in {broken[0].function}:"
+            f" {broken[0].examples[0]}. callframe.coverage(calls) counts them.",
+            RecordWarning,
+            stacklevel=4,
+        )
+    new = [status for status in calls["status"].cat.categories if status not in frame.STATUSES]
+    if new:
+        warnings.warn(
+            f"The status {', '.join(map(repr, new))} is new to callframe; it is kept as a category of its own.",
+            RecordWarning,
+            stacklevel=4,
+        )
+
+
+def _warn_of_listing(page: Page[Any], what: str) -> None:
+    """Say what a listing lacks: records that break the contract, or all that lies beyond its limit."""
+    if page.set_aside:
+        warnings.warn(
+            f"{len(page.set_aside)} {what} broke the API's contract and were left out: {page.set_aside[0].reason}.",
+            RecordWarning,
+            stacklevel=4,
+        )
+    if len(page.items) + len(page.set_aside) == LISTING_LIMIT:
+        warnings.warn(
+            f"The service listed {LISTING_LIMIT} {what}, just as many as were asked for: there may be more, and this"
+            " listing cannot go on.",
+            IncompleteWarning,
+            stacklevel=4,
+        )
+
+
+def _as_list(value: Any) -> list[Any]:
+    return [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+
+
+def _statuses(wanted: str | Sequence[str] | None) -> list[str]:
+    """Read statuses, whatever the case of their letters."""
+    names = {status.casefold(): status for status in frame.STATUSES}
+    found = []
+    for one in [] if wanted is None else _as_list(wanted):
+        if not isinstance(one, str) or one.casefold() not in names:
+            raise ArgumentError(f"status={one!r} is unknown; expected {', '.join(frame.STATUSES)}, or several of them.")
+        found.append(names[one.casefold()])
+    return list(dict.fromkeys(found))
+
+
+def _call_ids(wanted: Iterable[int] | None, **others: object) -> list[int] | None:
+    """Read ids of calls, each once; they say all there is to say, so nothing else may."""
+    if wanted is None:
+        return None
+    if given := [name for name, value in others.items() if value is not None]:
+        raise ArgumentError(
+            f"call_ids asks for exactly these calls; leave out {', '.join(given)}, or filter the frame."
+        )
+    return list(dict.fromkeys(catalogue.check_id(one, "call id") for one in _as_list(wanted)))
+
+
+@contextlib.contextmanager
+def _bar(progress: bool | None) -> Iterator[Callable[[Progress], None]]:
+    """Show how far a fetch is, once it takes longer than a second, where somebody looks."""
+    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+    if not (watched if progress is None else progress):
+        yield lambda _: None
+        return
+    from tqdm.auto import tqdm  # noqa: PLC0415 - slow to import, and most imports of callframe never fetch
+
+    with tqdm(total=100, desc="calls", delay=1, bar_format=_BAR_FORMAT) as bar:
+
+        def report(so_far: Progress) -> None:
+            bar.n = round(100 * so_far.share)
+            bar.set_postfix_str(f"{so_far.rows:,} calls")
+
+        yield report

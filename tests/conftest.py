@@ -1,0 +1,73 @@
+"""Keep every test on this machine, and away from what its user has set up."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from callframe.transport import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+OF_THE_USER = ("CDF_", "IDP_", "COGNITE_", "LOGIN_FLOW", "PROVIDER")
+
+os.environ["MPLBACKEND"] = "Agg"
+
+
+class NetworkBlockedError(RuntimeError):
+    """A test went for the network."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def blocked() -> Iterator[list[str]]:
+    """Refuse, for the whole session and so for stray threads too, what leaves this machine; list what was refused."""
+    refused: list[str] = []
+
+    def refuse(host: object) -> None:
+        refused.append(str(host))
+        raise NetworkBlockedError(f"Tests stay on this machine; this one went for {host}.")
+
+    def connecting(original: Callable[..., Any]) -> Callable[..., Any]:
+        def connect(self: socket.socket, address: Any) -> Any:
+            if self.family in (socket.AF_INET, socket.AF_INET6) and not is_loopback(address[0]):
+                refuse(address[0])
+            return original(self, address)
+
+        return connect
+
+    def resolving(original: Callable[..., Any]) -> Callable[..., Any]:
+        def resolve(host: str | bytes | None, *args: Any, **kwargs: Any) -> Any:
+            name = host.decode() if isinstance(host, bytes) else host
+            if name and not is_loopback(name):
+                refuse(name)
+            return original(host, *args, **kwargs)
+
+        return resolve
+
+    with pytest.MonkeyPatch.context() as patch:
+        for method in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, method, connecting(getattr(socket.socket, method)))
+        for function in ("getaddrinfo", "gethostbyname", "gethostbyname_ex"):
+            patch.setattr(socket, function, resolving(getattr(socket, function)))
+        yield refused
+
+
+@pytest.fixture(autouse=True)
+def stays_on_this_machine(blocked: list[str]) -> Iterator[None]:
+    """Fail a test that went for the network, also where a thread or an `except` swallowed the error."""
+    yield
+    hosts, blocked[:] = list(blocked), []
+    if hosts:
+        pytest.fail(f"The test went for the network: {', '.join(hosts)}.")
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clear the variables that name a project or a way to sign in."""
+    for name in list(os.environ):
+        if name.startswith(OF_THE_USER):
+            monkeypatch.delenv(name)

@@ -1,0 +1,213 @@
+"""The shell: what it prints, writes and exits with, against the embedded service."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, TypeAlias
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+import callframe as cf
+from callframe import cli
+from callframe.demo.service import Faults, Service
+from callframe.demo.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from click.testing import Result
+
+Run: TypeAlias = "Callable[..., Result]"
+
+FUNCTION, OTHER = 11, 22
+NOW_MS = int(pd.Timestamp.now("UTC").timestamp() * 1000)
+FUNCTIONS = [
+    {"id": FUNCTION, "name": "Ingest", "externalId": "ingest", "fileId": 1, "status": "Ready", "createdTime": 0},
+    {"id": OTHER, "name": "Report", "externalId": "report", "fileId": 1, "status": "Ready", "createdTime": 0},
+]
+CALLS = [
+    {
+        "id": 100 + k,
+        "functionId": FUNCTION if k % 2 else OTHER,
+        "status": "Failed" if k == 3 else "Completed",
+        "startTime": NOW_MS - 3_600_000 * k - 1000,
+        "endTime": NOW_MS - 3_600_000 * k + 500,
+        **({"error": {"message": "=HYPERLINK(1) \x1b[31mred", "trace": "Trace"}} if k == 3 else {}),
+    }
+    for k in range(8)
+]
+LOGS = {
+    (FUNCTION, 101): [{"timestamp": NOW_MS, "message": "started \x1b[2J"}, {"timestamp": NOW_MS, "message": "ended"}]
+}
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    world = World.of(functions=FUNCTIONS, calls=CALLS, logs=LOGS)
+    with Service(world) as running:
+        yield running
+
+
+@pytest.fixture
+def run(service: Service, monkeypatch: pytest.MonkeyPatch) -> Run:
+    for name, value in service.environment().items():
+        monkeypatch.setenv(name, value)
+
+    def invoke(*words: object) -> Result:
+        return CliRunner().invoke(cli.main, [str(word) for word in words])
+
+    return invoke
+
+
+def test_calls_go_to_standard_output_as_csv(run: Run) -> None:
+    done = run("calls", "ingest")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[0].startswith("call_id,function_id,function,")
+    assert len(done.stdout.splitlines()) == 5
+
+
+def test_calls_written_to_csv_read_back(run: Run, tmp_path: Path) -> None:
+    done = run("calls", "--out", tmp_path / "calls.csv", "--traces")
+    assert done.exit_code == 0
+    assert cf.read_csv(tmp_path / "calls.csv")["call_id"].tolist() == list(range(107, 99, -1))
+
+
+def test_calls_written_to_parquet_carry_their_coverage(run: Run, tmp_path: Path) -> None:
+    run("calls", "--out", tmp_path / "calls.parquet")
+    assert cf.coverage(cf.read_parquet(tmp_path / "calls.parquet"))["complete"].all()
+
+
+def test_calls_can_be_filtered_by_status(run: Run) -> None:
+    assert "\n103,11," in "\n" + run("calls", "--status", "failed").stdout.split("\n", 1)[1]
+
+
+def test_calls_can_be_asked_for_by_id(run: Run) -> None:
+    assert len(run("calls", "ingest", "--call-id", 101, "--call-id", 105).stdout.splitlines()) == 3
+
+
+def test_an_unknown_ending_is_wrong_usage(run: Run, tmp_path: Path) -> None:
+    done = run("calls", "--out", tmp_path / "calls.xlsx")
+    assert (done.exit_code, "ends in .csv or .parquet" in done.stderr) == (2, True)
+
+
+def test_an_unreadable_time_is_wrong_usage(run: Run) -> None:
+    done = run("calls", "--start", "yesterday")
+    assert (done.exit_code, "start='yesterday' cannot be read" in done.stderr) == (2, True)
+
+
+def test_an_unknown_function_is_named_with_the_nearest(run: Run) -> None:
+    done = run("calls", "ingets")
+    assert (done.exit_code, "Did you mean 'ingest'" in done.stderr) == (2, True)
+
+
+def test_an_unknown_call_is_a_failure(run: Run) -> None:
+    done = run("call", "ingest", 999)
+    assert (done.exit_code, "call 999 of function 11" in done.stderr) == (1, True)
+
+
+def test_one_call_is_shown_field_by_field(run: Run) -> None:
+    done = run("call", "ingest", 103)
+    assert done.exit_code == 0
+    assert dict(line.split(None, 1) for line in done.stdout.splitlines() if " " in line.strip())["duration"] == "1.5 s"
+
+
+def test_control_characters_of_a_message_do_not_reach_the_terminal(run: Run) -> None:
+    assert "\x1b" not in run("call", "ingest", 103).stdout
+
+
+def test_control_characters_of_a_log_do_not_reach_the_terminal(run: Run) -> None:
+    done = run("logs", "ingest", 101)
+    assert [line.rsplit("  ", 1)[1] for line in done.stdout.splitlines()] == ["started \ufffd[2J", "ended"]
+
+
+def test_summary_has_a_line_a_function(run: Run) -> None:
+    lines = run("summary").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["function", "ingest", "report"]
+
+
+def test_summary_of_a_file_needs_no_project(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("calls", "--out", tmp_path / "calls.csv")
+    monkeypatch.delenv("CDF_URL")
+    done = run("summary", tmp_path / "calls.csv")
+    assert (done.exit_code, "ingest" in done.stdout) == (0, True)
+
+
+def test_a_forbidden_function_is_exit_status_3_and_the_others_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Service(World.of(functions=FUNCTIONS, calls=CALLS), faults=Faults(forbidden=frozenset({OTHER}))) as service:
+        for name, value in service.environment().items():
+            monkeypatch.setenv(name, value)
+        done = CliRunner().invoke(cli.main, ["calls"])
+    assert done.exit_code == 3
+    assert len(done.stdout.splitlines()) == 5
+    assert "functionsAcl:READ" in done.stderr
+
+
+def test_strict_is_a_failure_where_something_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Service(World.of(functions=FUNCTIONS, calls=CALLS), faults=Faults(forbidden=frozenset({OTHER}))) as service:
+        for name, value in service.environment().items():
+            monkeypatch.setenv(name, value)
+        assert CliRunner().invoke(cli.main, ["calls", "--strict"]).exit_code == 1
+
+
+def test_nothing_to_sign_in_with_is_a_failure_that_lists_where_it_looked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli.main, ["calls"])
+    assert done.exit_code == 1
+    assert "CDF_CLUSTER" in done.stderr
+
+
+def test_no_command_shows_the_token(run: Run, service: Service) -> None:
+    outputs = [run(*words).output for words in (["calls"], ["call", "ingest", 103], ["summary"], ["calls", "x"])]
+    assert service.token not in "".join(outputs)
+
+
+def test_demo_writes_its_files_and_ends_by_saying_what_to_open(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli.main, ["demo", "--calls", "2000", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "calls.csv", "calls.parquet", "durations.png", "schedule_delays.png", "failures.png",
+    }  # fmt: skip
+    assert done.stdout.splitlines()[-1].startswith("Open ")
+
+
+def test_demo_fetches_every_call_there_is(tmp_path: Path) -> None:
+    CliRunner().invoke(cli.main, ["demo", "--calls", "2000", "--out", str(tmp_path)])
+    assert len(cf.read_parquet(tmp_path / "calls.parquet")) == 2000
+
+
+def test_demo_into_a_place_that_is_a_file_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    done = CliRunner().invoke(cli.main, ["demo", "--calls", "100", "--out", str(tmp_path / "file" / "out")])
+    assert (done.exit_code, "could not be made" in done.stderr) == (1, True)
+
+
+def test_a_served_project_is_found_by_what_it_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [sys.executable, "-m", "callframe", "demo", "--serve", "--calls", "500", "--functions", "3"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        try:
+            assert server.stdout is not None
+            for _ in range(5):
+                name, value = server.stdout.readline().removeprefix("export ").strip().split("=", 1)
+                monkeypatch.setenv(name, value)
+            with cf.connect() as project:
+                assert len(project.calls(start="15d")) == 500
+        finally:
+            server.terminate()
+    assert server.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "words"),
+    [
+        (0, "0 ms"), (850, "850 ms"), (-20, "-20 ms"), (12_340, "12.3 s"), (90_000, "1.5 min"), (10_800_000, "3.0 h"),
+        (259_200_000, "3.0 d"),
+    ],
+)  # fmt: skip
+def test_spans_are_written_as_people_do(milliseconds: int, words: str) -> None:
+    assert cli.span(pd.Timedelta(milliseconds=milliseconds)) == words
