@@ -154,7 +154,7 @@ def demo(out: str, *, serve: bool, port: int, count: int, functions: int, latenc
         where = project.client.target.base_url
         click.echo(f"A made-up project is served at {where}; fetching its calls as from one of your own ...")
         began = time.perf_counter()
-        fetched = project.calls(start="14d")
+        fetched = project.calls(start="15d")
     took_s = time.perf_counter() - began
     click.echo(f"{len(fetched):,} calls of {fetched['function'].nunique()} functions in {took_s:.1f} s\n")
     click.echo(table(cf.summarize(fetched)))
