@@ -81,6 +81,38 @@ class Catalogue:
             raise ArgumentError(self._unknown(wanted))
         return found
 
+    def schedules(self, listed: Sequence[Schedule], wanted: Sequence[str | int]) -> list[tuple[int, int | None]]:
+        """
+        Find schedules and the functions they start.
+
+        Parameters
+        ----------
+        listed
+            As the service lists them.
+        wanted
+            Ids or names; an id need not be listed.
+
+        Returns
+        -------
+        schedules
+            Id of the schedule and id of its function, None where that is not known. A name may be that of several.
+
+        Raises
+        ------
+        ArgumentError
+            No schedule is called that; the message names the nearest.
+        """
+        owners = {schedule.id: owner(self, schedule) for schedule in listed}
+        found: dict[int, int | None] = {}
+        for one in wanted:
+            ids = [schedule.id for schedule in listed if schedule.name == one]
+            if not ids and isinstance(one, str) and not (one.isascii() and one.isdigit()):
+                near = _did_you_mean(one, {schedule.name for schedule in listed if schedule.name})
+                raise ArgumentError(f"No schedule is called {one!r}.{near} project.schedules() shows them.")
+            for schedule_id in ids or [check_id(int(one), "schedule id")]:
+                found[schedule_id] = owners.get(schedule_id)
+        return list(found.items())
+
     def _named(self, wanted: str) -> list[int]:
         """Look among external ids first, then labels, then names."""
         newest_first = self.functions[::-1]
@@ -91,12 +123,11 @@ class Catalogue:
         )
 
     def _unknown(self, wanted: str) -> str:
-        names = sorted({*self.labels.values(), *(function.name for function in self.functions if function.name)})
-        folded = {name.casefold(): name for name in names}
-        near = [folded[key] for key in difflib.get_close_matches(wanted.casefold(), folded, n=3, cutoff=0.5)]
-        hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+        names = {*self.labels.values(), *(function.name for function in self.functions if function.name)}
         known = f"The project has {len(self.functions)} functions" if names else "The project lists no functions"
-        return f"No function is called {wanted!r}.{hint} {known}; project.functions() shows them."
+        return (
+            f"No function is called {wanted!r}.{_did_you_mean(wanted, names)} {known}; project.functions() shows them."
+        )
 
 
 def check_id(value: int, name: str) -> int:
@@ -259,3 +290,9 @@ def _message(error: CallError | str | None) -> str | None:
 
 def _json(value: Any) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _did_you_mean(wanted: str, names: set[str]) -> str:
+    folded = {name.casefold(): name for name in sorted(names)}
+    near = [folded[key] for key in difflib.get_close_matches(wanted.casefold(), folded, n=3, cutoff=0.5)]
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import sys
 import time
-import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import pandas as pd
 
-from callframe import auth, catalogue, fetch, frame, window
+from callframe import account, auth, catalogue, fetch, frame, window
+from callframe.account import Asked
 from callframe.catalogue import Catalogue
-from callframe.client import LISTING_LIMIT, WORKERS, WORKERS_MAX, Client, Retry
-from callframe.coverage import FunctionCoverage, attach
+from callframe.client import WORKERS, WORKERS_MAX, Client, Retry
+from callframe.coverage import attach
 from callframe.errors import (
     ArgumentError,
-    IncompleteError,
-    IncompleteWarning,
     NotFoundError,
-    RecordWarning,
 )
 from callframe.transport import TIMEOUT_S, Transport
 from callframe.version import __version__
@@ -31,17 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
-    from callframe.fetch import Listing, Progress, Reading
-    from callframe.records import Page, Schedule
-    from callframe.window import TimeLike, Window
+    from callframe.fetch import Listing, Progress
+    from callframe.records import Schedule
+    from callframe.window import TimeLike
 
 Answer = TypeVar("Answer")
 
-RETENTION_MS = 90 * 24 * 60 * 60 * 1000
-"""How long the service keeps calls, in milliseconds."""
-
-_EXAMPLES = 5
-_NAMED = 5
 _BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
 
 
@@ -244,8 +235,8 @@ class Project:
         now_ms = self._now_ms()
         record = self._first_found(known, function, lambda one: self.client.retrieve_call(one, call_id))
         calls = frame.assemble([frame.columns([record])], {record.function_id: known.label(record.function_id)})
-        row = _row(known, record.function_id, fetch.Reading(0), 1)
-        asked = _Asked(now_ms, call_ids=[call_id])
+        row = account.row(known, record.function_id, fetch.Reading(0), 1)
+        asked = Asked(now_ms, call_ids=[call_id])
         attach(calls, [row], project=self.name, fetched_at=window.iso(now_ms), asked=asked.described())
         return calls
 
@@ -321,11 +312,11 @@ class Project:
         function_ids = list(dict.fromkeys(one for function in functions for one in known.ids(function)))
         function_ids = function_ids or [function.id for function in known.functions]
         if wanted is not None:
-            asked = _Asked(now_ms, call_ids=wanted)
+            asked = Asked(now_ms, call_ids=wanted)
             listings = fetch.listings_by_ids(function_ids, wanted)
             return self._gather(known, listings, asked, strict=strict, progress=progress)
-        schedules = [] if schedule is None else self._owned_schedules(known, schedule)
-        asked = _Asked(now_ms, stretch, statuses, [schedule_id for schedule_id, _ in schedules])
+        schedules = [] if schedule is None else known.schedules(self._schedules(), _as_list(schedule))
+        asked = Asked(now_ms, stretch, statuses, [schedule_id for schedule_id, _ in schedules])
         listings = fetch.listings(
             function_ids, stretch, statuses=statuses, schedules=schedules, workers=self.client.workers
         )
@@ -354,7 +345,7 @@ class Project:
         """
         call_id = catalogue.check_id(call_id, "call id")
         page = self._first_found(self._catalogue(), function, lambda one: self.client.call_log(one, call_id))
-        _warn_of_listing(page, "entries of the log")
+        account.warn_of_listing(page, "entries of the log")
         return pd.DataFrame(
             {
                 "timestamp": frame.times([entry.timestamp for entry in page.items]),
@@ -404,31 +395,13 @@ class Project:
 
     def _catalogue(self) -> Catalogue:
         page = self.client.list_functions()
-        _warn_of_listing(page, "functions")
+        account.warn_of_listing(page, "functions")
         return Catalogue(page.items)
 
     def _schedules(self) -> list[Schedule]:
         page = self.client.list_schedules()
-        _warn_of_listing(page, "schedules")
+        account.warn_of_listing(page, "schedules")
         return page.items
-
-    def _owned_schedules(
-        self, known: Catalogue, wanted: str | int | Sequence[str | int]
-    ) -> list[tuple[int, int | None]]:
-        """Find schedules by id or name, and the functions they start; an id need not be listed."""
-        listed = self._schedules()
-        owners = {schedule.id: catalogue.owner(known, schedule) for schedule in listed}
-        found: dict[int, int | None] = {}
-        for one in _as_list(wanted):
-            ids = [schedule.id for schedule in listed if schedule.name == one]
-            if not ids and isinstance(one, str) and not one.isdigit():
-                names = sorted({schedule.name for schedule in listed if schedule.name})
-                near = difflib.get_close_matches(one, names, n=3, cutoff=0.5)
-                hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-                raise ArgumentError(f"No schedule is called {one!r}.{hint} project.schedules() shows them.")
-            for schedule_id in ids or [catalogue.check_id(int(one), "schedule id")]:
-                found[schedule_id] = owners.get(schedule_id)
-        return list(found.items())
 
     def _first_found(self, known: Catalogue, function: str | int, ask: Callable[[int], Answer]) -> Answer:
         """Ask each deployment of a function, the newest first, until one knows."""
@@ -442,7 +415,7 @@ class Project:
         self,
         known: Catalogue,
         listings: Sequence[Listing],
-        asked: _Asked,
+        asked: Asked,
         *,
         strict: bool,
         progress: bool | None,
@@ -457,119 +430,14 @@ class Project:
         calls = frame.assemble(tables, labels)
         counts = calls["function_id"].value_counts()
         rows = [
-            _row(known, function_id, reading, int(counts.get(function_id, 0)))
+            account.row(known, function_id, reading, int(counts.get(function_id, 0)))
             for function_id, reading in readings_left.items()
         ]
-        for problem, concerned in _lacking(calls, rows, asked):
-            for row in concerned:
-                row.problems.append(problem)
+        account.add_what_is_lacking(rows, calls, asked)
         attach(calls, rows, project=self.name, fetched_at=window.iso(asked.now_ms), asked=asked.described())
-        _warn_of_oddities(calls, rows)
-        _tell(calls, rows, strict=strict)
+        account.warn_of_oddities(calls, rows)
+        account.tell(calls, rows, strict=strict)
         return calls
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What a fetch was asked for."""
-
-    now_ms: int
-    stretch: Window | None = None
-    statuses: Sequence[str] = ()
-    schedule_ids: Sequence[int] = ()
-    call_ids: Sequence[int] = ()
-
-    def described(self) -> dict[str, Any]:
-        if self.stretch is None:
-            return {"call_ids": len(self.call_ids)}
-        return {
-            "window": {"start": window.iso(self.stretch.start_ms), "end": window.iso(self.stretch.end_ms)},
-            "status": list(self.statuses),
-            "schedule_ids": list(self.schedule_ids),
-        }
-
-
-def _row(known: Catalogue, function_id: int, reading: Reading, count: int) -> FunctionCoverage:
-    return FunctionCoverage(
-        function_id,
-        known.label(function_id),
-        problems=list(reading.problems),
-        calls=count,
-        set_aside=fetch.count_reasons(reading.set_aside),
-        examples=[
-            f"call {record.record_id or 'without an id'}: {record.reason}" for record in reading.set_aside[:_EXAMPLES]
-        ],
-        created_ms=known.created_ms(function_id),
-    )
-
-
-def _lacking(
-    calls: pd.DataFrame, rows: Sequence[FunctionCoverage], asked: _Asked
-) -> Iterator[tuple[str, Sequence[FunctionCoverage]]]:
-    """Find what no single request can notice: ids that were not found, and time that the service has forgotten."""
-    missing = sorted(set(asked.call_ids).difference(calls["call_id"].to_numpy().tolist()))
-    if missing:
-        named = ", ".join(map(str, missing[:_NAMED])) + (" ..." if len(missing) > _NAMED else "")
-        yield f"{len(missing)} of {len(asked.call_ids)} ids were not found: {named}", rows
-    edge = window.timestamp(max(0, asked.now_ms - RETENTION_MS))
-    if asked.stretch and asked.stretch.start < edge and not (calls["start_time"] < edge).any():
-        old = [row for row in rows if row.created_ms is None or row.created_ms < asked.now_ms - RETENTION_MS]
-        yield f"the service keeps calls for 90 days: none are left from before {edge:%Y-%m-%d %H:%M} UTC", old
-
-
-def _tell(calls: pd.DataFrame, rows: Sequence[FunctionCoverage], *, strict: bool) -> None:
-    """Say in a warning, or an error, which functions lack something and why."""
-    lacking = [row for row in rows if row.problems]
-    if not lacking:
-        return
-    shown = [f"  {row.function}: {'; '.join(row.problems)}" for row in lacking[:_NAMED]]
-    more = [f"  and {len(lacking) - _NAMED} more"] if len(lacking) > _NAMED else []
-    message = "\n".join(
-        [
-            f"{len(lacking)} of {len(rows)} functions could not be read completely; see callframe.coverage(calls):",
-            *shown,
-            *more,
-        ]
-    )
-    if strict:
-        raise IncompleteError(message, calls)
-    warnings.warn(message, IncompleteWarning, stacklevel=4)
-
-
-def _warn_of_oddities(calls: pd.DataFrame, rows: Sequence[FunctionCoverage]) -> None:
-    broken = [row for row in rows if row.set_aside]
-    if broken:
-        count = sum(sum(row.set_aside.values()) for row in broken)
-        warnings.warn(
-            f"{count} records broke the API's contract and were set aside, the first in {broken[0].function}:"
-            f" {broken[0].examples[0]}. callframe.coverage(calls) counts them.",
-            RecordWarning,
-            stacklevel=4,
-        )
-    new = [status for status in calls["status"].cat.categories if status not in frame.STATUSES]
-    if new:
-        warnings.warn(
-            f"The status {', '.join(map(repr, new))} is new to callframe; it is kept as a category of its own.",
-            RecordWarning,
-            stacklevel=4,
-        )
-
-
-def _warn_of_listing(page: Page[Any], what: str) -> None:
-    """Say what a listing lacks: records that break the contract, or all that lies beyond its limit."""
-    if page.set_aside:
-        warnings.warn(
-            f"{len(page.set_aside)} {what} broke the API's contract and were left out: {page.set_aside[0].reason}.",
-            RecordWarning,
-            stacklevel=4,
-        )
-    if len(page.items) + len(page.set_aside) == LISTING_LIMIT:
-        warnings.warn(
-            f"The service listed {LISTING_LIMIT} {what}, just as many as were asked for: there may be more, and this"
-            " listing cannot go on.",
-            IncompleteWarning,
-            stacklevel=4,
-        )
 
 
 def _as_list(value: Any) -> list[Any]:

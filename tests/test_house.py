@@ -38,6 +38,7 @@ LAYERS: list[set[str]] = [
     {"auth", "catalogue"},
     {"client"},
     {"fetch", "files", "measures"},
+    {"account"},
     {"project", "plot", "archive"},
     {"demo", "explore"},
     {""},
@@ -46,7 +47,19 @@ LAYERS: list[set[str]] = [
 ]
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 
-WITH_FRAMES = {"frame", "coverage", "catalogue", "fetch", "files", "measures", "project", "plot", "archive", "demo"}
+WITH_FRAMES = {
+    "frame",
+    "coverage",
+    "catalogue",
+    "fetch",
+    "files",
+    "measures",
+    "account",
+    "project",
+    "plot",
+    "archive",
+    "demo",
+}
 WITH_FRAMES |= {"window", "explore", "cli"}
 ROOMS_OF: dict[str, set[str]] = {
     "IPython": {"explore"},
@@ -67,7 +80,7 @@ ROOMS_OF: dict[str, set[str]] = {
     "requests": {"transport", "credentials", "provider", "login", "client"},
     "scipy": {"measures"},
     "starlette": {"demo"},
-    "tqdm": {"fetch", "project"},
+    "tqdm": {"project"},
     "urllib3": {"transport"},
     "uvicorn": {"demo"},
 }
