@@ -47,7 +47,7 @@ LAYERS: list[set[str]] = [
 ]
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 
-WITH_FRAMES = {
+WITH_FRAMES = {"frame", "coverage", "catalogue", "fetch", "files", "measures", "account", "project", "plot", "archive"}
     "frame",
     "coverage",
     "catalogue",
@@ -60,7 +60,7 @@ WITH_FRAMES = {
     "archive",
     "demo",
 }
-WITH_FRAMES |= {"window", "explore", "cli"}
+WITH_FRAMES |= {"window", "demo", "explore", "cli"}
 ROOMS_OF: dict[str, set[str]] = {
     "IPython": {"explore"},
     "click": {"cli"},
