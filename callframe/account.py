@@ -64,15 +64,16 @@ class Asked:
 
 
 def row(known: Catalogue, function_id: int, reading: Reading, count: int) -> FunctionCoverage:
-    """Account for the reading of one function."""
+    """Account for the reading of one function; a record that was read twice is set aside once."""
+    set_aside = list({one.fingerprint: one for one in reading.set_aside}.values())
     return FunctionCoverage(
         function_id,
         known.label(function_id),
         problems=list(reading.problems),
         calls=count,
-        set_aside=fetch.count_reasons(reading.set_aside),
+        set_aside=fetch.count_reasons(set_aside),
         examples=[
-            f"call {record.record_id or 'without an id'}: {record.reason}" for record in reading.set_aside[:_EXAMPLES]
+            f"call {record.record_id or 'without an id'}: {record.reason}" for record in set_aside[:_EXAMPLES]
         ],
         created_ms=known.created_ms(function_id),
     )

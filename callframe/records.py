@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -116,10 +117,13 @@ class SetAside(msgspec.Struct, frozen=True, gc=False):
         What was expected and what was found, in a sentence.
     record_id
         The id it carried, if it carried one that can be trusted.
+    fingerprint
+        The same for the same record read twice.
     """
 
     reason: str
     record_id: int | None = None
+    fingerprint: int = 0
 
 
 Record = TypeVar("Record", bound=msgspec.Struct)
@@ -258,7 +262,8 @@ def _convert(item: object, record: type[Record]) -> Record | SetAside:
     try:
         return msgspec.convert(item, record)
     except msgspec.ValidationError as exception:
-        return SetAside(_explain(str(exception), item), _trusted_id(item))
+        fingerprint = zlib.crc32(json.dumps(item, sort_keys=True, default=str).encode())
+        return SetAside(_explain(str(exception), item), _trusted_id(item), fingerprint)
 
 
 def _tidy_error(error: object) -> object:

@@ -48,18 +48,6 @@ LAYERS: list[set[str]] = [
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 
 WITH_FRAMES = {"frame", "coverage", "catalogue", "fetch", "files", "measures", "account", "project", "plot", "archive"}
-    "frame",
-    "coverage",
-    "catalogue",
-    "fetch",
-    "files",
-    "measures",
-    "account",
-    "project",
-    "plot",
-    "archive",
-    "demo",
-}
 WITH_FRAMES |= {"window", "demo", "explore", "cli"}
 ROOMS_OF: dict[str, set[str]] = {
     "IPython": {"explore"},

@@ -94,9 +94,7 @@ def serve(*, announce: Callable[[dict[str, str]], None], port: int = 0, latency_
         Starlette or uvicorn is not installed, or the port is taken.
     """
     service = _service(made, port=port, latency_s=latency_s)
-    service.start()
-    announce(service.environment())
-    service.serve_forever()
+    service.serve_forever(lambda: announce(service.environment()))
 
 
 def _service(made: dict[str, Any], **options: Any) -> Service:
