@@ -55,6 +55,7 @@ LISTING_LIMIT = 10_000
 WORKERS, WORKERS_MAX = 5, 10
 """Requests under way at once: what the official SDK allows itself, and the most callframe does."""
 
+_DOUBLINGS = 64  # more would change nothing but overflow
 _PASSING = frozenset({408, 429, 502, 503, 504})
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 200, 401, 403, 404, 429
 _SERVER_ERROR = 500
@@ -104,7 +105,8 @@ class Retry:
         wait_s
             Seconds.
         """
-        jitter = random.uniform(0, min(self.cap_s, self.base_s * 2**tries))  # noqa: S311 - no secret hangs on it
+        most_s = min(self.cap_s, self.base_s * 2.0 ** min(tries, _DOUBLINGS))
+        jitter = random.uniform(0, most_s)  # noqa: S311 - no secret hangs on it
         return max(jitter, min(retry_after_s or 0.0, self.retry_after_cap_s))
 
 

@@ -21,6 +21,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 from callframe.errors import CallframeError, TransportError
+from callframe.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,7 +113,9 @@ class Transport:
         self._verify = _bundle() if verify is None else verify
         self._timeout_s = timeout_s
         self._at_home = is_loopback(urlsplit(origin).hostname)
-        self._session = self._open(proxies or {})
+        # For each request: those of the environment would win over those of a session.
+        self._proxies = Secret({} if self._at_home else dict(proxies or {}))
+        self._session = self._open()
 
     def send(
         self,
@@ -156,6 +159,7 @@ class Transport:
                 data=body,
                 timeout=self._timeout_s,
                 verify=self._verify,
+                proxies=dict(self._proxies.reveal()),
                 allow_redirects=False,
             )
         except requests.RequestException as exception:
@@ -174,12 +178,11 @@ class Transport:
         """Close all connections."""
         self._session.close()
 
-    def _open(self, proxies: Mapping[str, str]) -> requests.Session:
+    def _open(self) -> requests.Session:
         """Open the one session. Threads may share it: cookies are off, and urllib3's pools are made for threads."""
         session = requests.Session()
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         session.trust_env = not self._at_home
-        session.proxies.update({} if self._at_home else proxies)
         for scheme in ("http://", "https://"):
             session.mount(scheme, _QuietAdapter(pool_maxsize=POOL_SIZE))
         return session
@@ -191,10 +194,9 @@ def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def _bundle() -> bool | str:
-    """Find the certificates to trust; `requests` itself reads the two variables of its own and not OpenSSL's."""
-    if os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE"):
-        return True
-    return os.environ.get("SSL_CERT_FILE") or True
+    """Find the certificates to trust; `requests` knows not OpenSSL's variable, and for this machine none of them."""
+    variables = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+    return next((path for path in map(os.environ.get, variables) if path), True)
 
 
 def _describe(exception: requests.RequestException, host: str) -> str:  # noqa: PLR0911 - one for each cause
