@@ -1,0 +1,49 @@
+"""The benchmarks run, and print every figure; how fast is theirs to say, on a machine that does nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+
+
+def measure(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture(scope="module")
+def printed() -> list[str]:
+    done = measure("--quick")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        "fetch 3,000 calls at 0 ms, times as fast as cognite-sdk >= 6 x",
+        "fetch 3,000 calls at 10 ms, times as fast as cognite-sdk >= 25 x",
+        "fetch 3,000 calls, peak memory of that of cognite-sdk <= 60 %",
+        "decode 2 pages of 1,000 to the frame, of bare msgspec's time <= 2.5 x",
+        "csv 5,000 rows to CSV, times as fast as DataFrame.to_csv >= 3 x",
+        "import import callframe, over pandas and requests <= 0.15 s",
+        "memory 5,000 calls fetched, peak memory <= 700 MB",
+    ],
+)
+def test_every_figure_is_printed_with_its_target_and_verdict(printed: list[str], figure: str) -> None:
+    benchmark, rest = figure.split(" ", 1)
+    what, sign, bound = rest.rsplit(" ", 3)[0], *rest.rsplit(" ", 3)[1:3]
+    [line] = [line for line in printed if line.startswith(benchmark) and what in line]
+    assert f"{sign} {bound}" in line
+    assert "  PASS  " in line or "  short  " in line
+
+
+def test_unknown_benchmark_is_refused_with_the_names_there_are() -> None:
+    done = measure("speed")
+    assert done.returncode == 2
+    assert "fetch, decode, csv, import, memory" in done.stderr
