@@ -72,9 +72,7 @@ def row(known: Catalogue, function_id: int, reading: Reading, count: int) -> Fun
         problems=list(reading.problems),
         calls=count,
         set_aside=fetch.count_reasons(set_aside),
-        examples=[
-            f"call {record.record_id or 'without an id'}: {record.reason}" for record in set_aside[:_EXAMPLES]
-        ],
+        examples=[f"call {record.record_id or 'without an id'}: {record.reason}" for record in set_aside[:_EXAMPLES]],
         created_ms=known.created_ms(function_id),
     )
 

@@ -23,6 +23,7 @@ from callframe.errors import ArgumentError, CallframeError
 from callframe.transport import is_loopback
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -215,14 +216,28 @@ class Service:
         self._thread.join(5)
         self._thread, self._url = None, None
 
-    def serve_forever(self) -> None:
-        """Serve until Ctrl-C or SIGTERM, in the main thread; a service that runs already goes on till then."""
+    def serve_forever(self, announce: Callable[[], None] | None = None) -> None:
+        """
+        Serve until Ctrl-C or SIGTERM, in the main thread; a service that runs already goes on till then.
+
+        Parameters
+        ----------
+        announce
+            Called once requests are answered.
+
+        Raises
+        ------
+        CallframeError
+            The port is taken.
+        """
         done = threading.Event()
         signals = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, lambda *_: done.set()) for number in signals}
         try:
             if self._thread is None:
                 self.start()
+            if announce is not None:
+                announce()
             # A wait without end is deaf to signals on Windows.
             while not done.wait(0.5):
                 pass
