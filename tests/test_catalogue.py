@@ -1,0 +1,277 @@
+"""Functions by whatever users call them; labels that two functions never share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import NOON
+
+from callframe.catalogue import Catalogue, check_id, function_frame, owner, schedule_frame
+from callframe.errors import ArgumentError
+from callframe.records import ID_MAX, CallError, Function, Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def catalogue(*functions: Function) -> Catalogue:
+    return Catalogue(functions)
+
+
+def of(function_id: int, name: str | None = None, external_id: str | None = None, **more: Any) -> Function:
+    return Function(function_id, name, external_id, **more)
+
+
+# Labels
+
+
+@pytest.mark.parametrize(
+    ("function", "label"),
+    [
+        (of(1, "name", "ext"), "ext"),
+        (of(1, "name"), "name"),
+        (of(1), "1"),
+        (of(1, "name", ""), "name"),
+        (of(1, "", ""), "1"),
+        (of(1, "1"), "1"),
+    ],
+)
+def test_label_is_external_id_else_name_else_id(function: Function, label: str) -> None:
+    assert catalogue(function).label(1) == label
+
+
+@pytest.mark.parametrize(
+    ("functions", "labels"),
+    [
+        ([of(1, "a", "x"), of(2, "b", "x")], ["x", "x"]),  # a redeploy
+        ([of(1, "a"), of(2, "a")], ["a (1)", "a (2)"]),
+        ([of(1, "a"), of(2, "a", "x")], ["a", "x"]),
+        ([of(1, "a"), of(2, "b", "a")], ["a (1)", "a"]),
+        ([of(1, "a"), of(2, "a"), of(3, "c", "a")], ["a (1)", "a (2)", "a"]),
+        ([of(1), of(2, "1")], ["1 (1)", "1 (2)"]),
+        ([of(1), of(2, "b", "1")], ["1 (1)", "1"]),
+        ([of(1, "2"), of(2, "1")], ["2 (1)", "1 (2)"]),
+        ([of(1, "a"), of(2, "A")], ["a", "A"]),
+    ],
+)
+def test_functions_share_a_label_only_with_their_redeploys(functions: list[Function], labels: list[str]) -> None:
+    found = catalogue(*functions)
+    assert [found.label(function.id) for function in functions] == labels
+
+
+def test_function_that_is_not_listed_is_labelled_by_its_id() -> None:
+    assert catalogue(of(1, "a")).label(5) == "5"
+
+
+def test_function_that_is_not_listed_does_not_take_the_label_of_another() -> None:
+    assert catalogue(of(1, "5")).label(5) == "5 (5)"
+
+
+# Names to ids
+
+
+@pytest.mark.parametrize("wanted", [7, "7", np.int64(7), "name", "ext"])
+def test_function_is_found_by_id_external_id_or_name(wanted: int | str) -> None:
+    assert catalogue(of(7, "name", "ext"), of(8, "other")).ids(wanted) == [7]
+
+
+def test_function_is_found_by_its_label() -> None:
+    assert catalogue(of(1, "a"), of(2, "a")).ids("a (2)") == [2]
+
+
+def test_redeploys_are_found_newest_first() -> None:
+    found = catalogue(of(5, "a", "x", created_time=NOON), of(9, "a", "x", created_time=0), of(7, "a", "x"))
+    assert found.ids("x")[0] == 5
+    assert sorted(found.ids("x")) == [5, 7, 9]
+
+
+def test_functions_that_share_a_name_are_all_found() -> None:
+    assert sorted(catalogue(of(1, "a"), of(2, "a")).ids("a")) == [1, 2]
+
+
+def test_external_id_goes_before_a_name() -> None:
+    assert catalogue(of(1, "a"), of(2, "b", "a")).ids("a") == [2]
+
+
+def test_name_of_digits_goes_before_an_id() -> None:
+    assert catalogue(of(1, "5"), of(5, "b")).ids("5") == [1]
+
+
+def test_id_need_not_be_listed() -> None:
+    assert catalogue().ids(ID_MAX) == [ID_MAX]
+
+
+def test_id_is_a_plain_integer() -> None:
+    assert type(catalogue().ids(np.int64(5))[0]) is int  # type: ignore[arg-type] # NumPy's, from a frame
+
+
+@pytest.mark.parametrize("wanted", [0, -1, 2**53, "0", "9007199254740992", "99999999999999999999"])
+def test_id_out_of_range_is_refused(wanted: int | str) -> None:
+    with pytest.raises(ArgumentError, match=r"The function id .* is out of range; ids go from 1 to 9007199254740991"):
+        catalogue().ids(wanted)
+
+
+@pytest.mark.parametrize("wanted", [None, 1.0, [], b"a", float("nan")])
+def test_what_cannot_name_a_function_is_refused(wanted: Any) -> None:
+    with pytest.raises(ArgumentError, match=rf"named by its id, external id or name; .* {type(wanted).__name__}"):
+        catalogue(of(1, "a")).ids(wanted)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "near"),
+    [("ingst-sap", "'ingest-sap'"), ("INGEST-SAP", "'ingest-sap'"), ("ingest", "'ingest-pi' or 'ingest-sap'")],
+)
+def test_message_names_the_nearest(wanted: str, near: str) -> None:
+    known = catalogue(of(1, "Ingest of SAP", "ingest-sap"), of(2, "ingest-pi"), of(3, "zzz"))
+    with pytest.raises(
+        ArgumentError, match=rf"No function is called '{wanted}'. Did you mean .*{near.split(' ', maxsplit=1)[0]}"
+    ):
+        known.ids(wanted)
+
+
+def test_name_is_told_though_the_label_is_another() -> None:
+    with pytest.raises(ArgumentError, match="Did you mean 'Ingest of SAP'"):
+        catalogue(of(1, "Ingest of SAP", "x1")).ids("ingest of sap")
+
+
+def test_nothing_near_is_not_guessed_at() -> None:
+    with pytest.raises(ArgumentError, match=r"No function is called 'zzz'. The project has 1 functions;") as caught:
+        catalogue(of(1, "ingest")).ids("zzz")
+    assert "Did you mean" not in str(caught.value)
+
+
+def test_message_tells_that_there_are_no_functions() -> None:
+    with pytest.raises(ArgumentError, match="The project lists no functions"):
+        catalogue().ids("a")
+
+
+def test_deploy_time_is_told_where_it_is_known() -> None:
+    known = catalogue(of(1, created_time=0), of(2))
+    assert [known.created_ms(one) for one in (1, 2, 3)] == [0, None, None]
+
+
+# Ids
+
+
+@pytest.mark.parametrize("value", [1, ID_MAX, np.int64(5), np.uint8(5)])
+def test_id_in_range_is_taken(value: Any) -> None:
+    assert (check_id(value, "call id"), type(check_id(value, "call id"))) == (value, int)
+
+
+@pytest.mark.parametrize("value", [0, -1, 2**53, 2**64, np.int64(0)])
+def test_id_beyond_the_range_is_refused(value: Any) -> None:
+    with pytest.raises(ArgumentError, match=rf"The call id {int(value)} is out of range"):
+        check_id(value, "call id")
+
+
+@pytest.mark.parametrize("value", [1.0, "1", None, True, np.float64(1)])
+def test_id_of_another_type_is_refused(value: Any) -> None:
+    with pytest.raises(ArgumentError, match=rf"of type {type(value).__name__}; expected a whole number"):
+        check_id(value, "call id")
+
+
+# Frames
+
+
+FUNCTION_DTYPES = {
+    "function_id": "int64",
+    "function": "str",
+    "name": "str",
+    "external_id": "str",
+    "owner": "str",
+    "description": "str",
+    "status": "str",
+    "created_time": "datetime64[ms, UTC]",
+    "last_called": "datetime64[ms, UTC]",
+    "file_id": "Int64",
+    "runtime": "str",
+    "runtime_version": "str",
+    "cpu": "float64",
+    "memory": "float64",
+    "error_message": "str",
+    "metadata": "str",
+}
+SCHEDULE_DTYPES = {
+    "schedule_id": "int64",
+    "name": "str",
+    "function_id": "Int64",
+    "function": "str",
+    "function_external_id": "str",
+    "cron_expression": "str",
+    "when": "str",
+    "created_time": "datetime64[ms, UTC]",
+    "session_id": "Int64",
+    "description": "str",
+}
+
+
+def dtypes(table: pd.DataFrame) -> dict[str, str]:
+    return {str(name): str(dtype) for name, dtype in table.dtypes.items()}
+
+
+def schedules(functions: Sequence[Function], *found: Schedule) -> pd.DataFrame:
+    return schedule_frame(Catalogue(functions), found)
+
+
+@pytest.mark.parametrize("functions", [[], [of(1)], [of(1, "a", file_id=ID_MAX, cpu=0.25), of(2)]])
+def test_functions_have_their_dtypes(functions: list[Function]) -> None:
+    assert list(dtypes(function_frame(Catalogue(functions))).items()) == list(FUNCTION_DTYPES.items())
+
+
+@pytest.mark.parametrize("found", [[], [Schedule(1)], [Schedule(1, function_id=2, session_id=ID_MAX), Schedule(2)]])
+def test_schedules_have_their_dtypes(found: list[Schedule]) -> None:
+    assert list(dtypes(schedules([], *found)).items()) == list(SCHEDULE_DTYPES.items())
+
+
+def test_functions_are_sorted_by_label_and_deploy() -> None:
+    known = catalogue(of(1, "b"), of(2, "a", "x", created_time=9), of(3, "a", "x", created_time=0), of(4, "a"))
+    assert function_frame(known)["function_id"].tolist() == [4, 1, 3, 2]
+
+
+def test_function_has_every_field_in_its_row() -> None:
+    one = of(1, "n", "x", owner="o", status="Failed", created_time=0, file_id=7, runtime="py311", cpu=0.5, memory=1)
+    row = function_frame(catalogue(one)).iloc[0]
+    names = ["function", "name", "external_id", "owner", "status", "file_id", "runtime", "cpu", "memory"]
+    assert row[names].tolist() == ["x", "n", "x", "o", "Failed", 7, "py311", 0.5, 1]
+    assert row["created_time"] == pd.Timestamp(0, tz="UTC")
+
+
+@pytest.mark.parametrize("error", ["m", CallError("m", "t")])
+def test_error_of_a_function_is_its_message(error: str | CallError) -> None:
+    assert function_frame(catalogue(of(1, error=error)))["error_message"].tolist() == ["m"]
+
+
+def test_metadata_is_json_text() -> None:
+    shown = function_frame(catalogue(of(1, metadata={"b": "é", "a": "1"})))
+    assert shown["metadata"].tolist() == ['{"a": "1", "b": "é"}']
+
+
+def test_schedule_names_its_function_by_id() -> None:
+    shown = schedules([of(7, "a")], Schedule(1, function_id=7))
+    assert shown[["function_id", "function"]].to_numpy().tolist() == [[7, "a"]]
+
+
+def test_schedule_by_external_id_has_the_newest_deployment() -> None:
+    functions = [of(7, "a", "x", created_time=9), of(8, "a", "x", created_time=5)]
+    shown = schedules(functions, Schedule(1, function_external_id="x"))
+    assert shown[["function_id", "function"]].to_numpy().tolist() == [[7, "x"]]
+
+
+def test_schedule_of_a_function_that_is_not_listed_keeps_what_is_known() -> None:
+    shown = schedules([], Schedule(1, function_id=5), Schedule(2, function_external_id="gone"), Schedule(3))
+    by_id = shown.set_index("schedule_id").loc[[1, 2, 3]]
+    assert by_id["function"].fillna("none").tolist() == ["5", "gone", "none"]
+    assert by_id["function_id"].fillna(0).tolist() == [5, 0, 0]
+
+
+def test_schedule_that_names_no_function_is_owned_by_none() -> None:
+    assert owner(catalogue(of(1, "a")), Schedule(1)) is None
+
+
+def test_schedules_are_sorted_by_function_and_creation() -> None:
+    functions = [of(7, "b"), of(8, "a")]
+    found = [Schedule(1, function_id=7), Schedule(2, function_id=8, created_time=9), Schedule(3, function_id=8)]
+    assert schedules(functions, *found)["schedule_id"].tolist() == [3, 2, 1]
