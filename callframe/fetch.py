@@ -291,7 +291,7 @@ class _Fetch:
                 return
             except CallframeError as error:
                 answer = error
-            except Exception as error:  # noqa: BLE001 - a worker that dies silently would leave its listing waiting
+            except BaseException as error:  # noqa: BLE001 - a worker that dies silently would leave its listing waiting
                 answer = CallframeError(f"callframe itself failed while reading a page: {error!r}")
             self._done.put((listing, answer))
 
