@@ -431,7 +431,7 @@ class Project:
         counts = calls["function_id"].value_counts()
         rows = [
             account.row(known, function_id, reading, int(counts.get(function_id, 0)))
-            for function_id, reading in readings_left.items()
+            for function_id, reading in sorted(readings_left.items(), key=lambda one: labels[one[0]])
         ]
         account.add_what_is_lacking(rows, calls, asked)
         attach(calls, rows, project=self.name, fetched_at=window.iso(asked.now_ms), asked=asked.described())
