@@ -47,7 +47,7 @@ _TIME = (
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,3})?(?:Z|[+-]\d\d:?\d\d)",
     "a time such as 2026-10-29T12:19:06.000Z",
 )
-_SECONDS = (r"-?\d{1,12}(?:\.\d+)?", "seconds, such as 12.345")
+_SECONDS = (r"-?\d{1,12}(?:\.\d+)?(?:e\+\d\d)?", "seconds, such as 12.345")  # Arrow writes centuries as 1e+10
 _CATEGORIES: dict[str, Callable[[list[str]], list[str]]] = {"function": sorted, "status": frame.status_categories}
 
 _ROWS_A_BATCH = 65_536
