@@ -59,7 +59,7 @@ def retyped(calls: pd.DataFrame, **categories: list[str]) -> pd.DataFrame:
 
 
 def as_csv_holds(calls: pd.DataFrame) -> pd.DataFrame:
-    """Renumber the rows and drop the categories that do not occur: a CSV file has no place for them."""
+    """Renumber the rows and drop the categories that do not occur: a CSV file has no place for them, nor Parquet without rows."""
     statuses = frame.status_categories(calls["status"].unique().tolist())
     return retyped(calls, function=sorted(calls["function"].unique()), status=statuses)
 
@@ -99,6 +99,18 @@ def test_csv_gives_back_what_was_written(folder: Path, calls: pd.DataFrame, ids:
 def test_csv_without_traces_gives_back_the_rest(folder: Path, calls: pd.DataFrame, *, guard: bool) -> None:
     write_csv(calls, folder / "calls.csv", guard=guard)
     equal(read_csv(folder / "calls.csv"), as_csv_holds(calls.assign(error_trace=frame.text([None] * len(calls)).array)))
+
+
+@steady
+@given(frames())
+def test_parquet_gives_back_what_was_written(folder: Path, calls: pd.DataFrame) -> None:
+    write_parquet(calls, folder / "calls.parquet")
+    equal(read_parquet(folder / "calls.parquet"), calls.reset_index(drop=True) if len(calls) else as_csv_holds(calls))
+
+
+def test_statuses_stay_categories_in_a_parquet_file_without_rows(path: Path) -> None:
+    write_parquet(frame.empty(), path)
+    equal(read_parquet(path), frame.empty())
 
 
 @steady
