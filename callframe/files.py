@@ -249,7 +249,10 @@ def _read(path: PathLike) -> bytes:
 def _header(data: bytes, path: PathLike) -> tuple[list[str], bool]:
     """Read the names of the columns, and whether they stand in quotes."""
     line = data.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].decode("utf-8", errors="replace")
-    names = next(csv.reader(io.StringIO(line)), [])
+    try:
+        names = next(csv.reader(io.StringIO(line)), [])
+    except csv.Error as error:
+        raise FileFormatError(f"{path}: its first line cannot be read as CSV: {str(error).split(' - ')[0]}.") from None
     if not line.strip():
         raise FileFormatError(f"{path} is empty; expected the columns {', '.join(frame.COLUMNS)}.")
     for name in frame.COLUMNS:

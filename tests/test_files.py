@@ -390,6 +390,18 @@ def test_text_that_is_not_utf8_is_refused(path: Path) -> None:
         read_csv(path)
 
 
+def test_ends_of_lines_of_old_macs_are_refused(path: Path) -> None:
+    with pytest.raises(FileFormatError, match="its first line cannot be read as CSV"):
+        read_csv(csv_of(path, ROW, end="\r"))
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_first_line_of_any_length_is_refused(path: Path, quote: str) -> None:
+    path.write_text(quote + "x" * 200_000 + quote, encoding="utf-8")
+    with pytest.raises(FileFormatError, match="its first line cannot be read as CSV"):
+        read_csv(path)
+
+
 @pytest.mark.parametrize("data", [bytes(range(256)), b"\0" * 100, b"PAR1", "call_id,".encode("utf-16"), b"<html>\n"])
 def test_file_of_another_kind_is_refused(path: Path, data: bytes) -> None:
     path.write_bytes(data)

@@ -102,16 +102,18 @@ def slow_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return told
 
 
+def known(value: Any) -> Any:
+    return None if pd.isna(value) else value
+
+
 def told_by(summary: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, Any]]:
     told = {}
     keys: list[Any] = list(summary.index)
     for number, key in enumerate(keys):
-        parts = key if isinstance(key, tuple) else (key,)
+        parts: tuple[Any, ...] = key if isinstance(key, tuple) else (key,)
         row: dict[str, Any] = {str(name): column.iloc[number] for name, column in summary.items()}
         plain = {name: seconds(one) if DTYPES[name].startswith("time") else one for name, one in row.items()}
-        told[tuple(None if pd.isna(part) else part for part in parts)] = {
-            name: None if pd.isna(one) else one for name, one in plain.items()
-        }
+        told[tuple(map(known, parts))] = {name: known(one) for name, one in plain.items()}
     return told
 
 
