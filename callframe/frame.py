@@ -13,7 +13,7 @@ from callframe.errors import FrameError
 from callframe.records import CallError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from callframe.records import Call
 
@@ -230,7 +230,7 @@ def from_arrow(table: pa.Table) -> pd.DataFrame:
             "function_id": _integers(table["function_id"]),
             "function": _from_dictionary(table["function"]),
             "schedule_id": _maybe_integers(table["schedule_id"]),
-            "status": _from_dictionary(table["status"]),
+            "status": _from_dictionary(table["status"], status_categories),
             **times,
             "schedule_delay": _spans(table["schedule_delay"].cast(pa.int64())),
             "duration": _spans(table["duration"].cast(pa.int64())),
@@ -400,9 +400,14 @@ def _text(column: pa.ChunkedArray) -> pd.api.extensions.ExtensionArray:
     return array
 
 
-def _from_dictionary(column: pa.ChunkedArray) -> pd.Categorical:
+def _from_dictionary(
+    column: pa.ChunkedArray, order: Callable[[Sequence[str]], Sequence[str]] = tuple
+) -> pd.Categorical[Any]:
     column = column.unify_dictionaries().combine_chunks()
-    return _categorical(column.indices.to_numpy(), column.dictionary.to_pylist())
+    found = column.dictionary.to_pylist()
+    categories = order(found)
+    place = np.array([categories.index(one) for one in found], dtype="int32")
+    return _categorical(place[column.indices.to_numpy()], categories)
 
 
 def _to_arrow(column: pd.Series, kind: pa.DataType) -> pa.Array:
