@@ -488,7 +488,7 @@ def test_nothing_is_shown_where_nobody_looks(capsys: pytest.CaptureFixture[str],
 def test_functions_become_a_frame(project: Project) -> None:
     functions = project.functions().set_index("function_id")
     assert functions.index.to_list() == [OLD, NEW, OTHER_TWIN, TWIN]
-    assert functions.loc[NEW, ["function", "name", "owner", "cpu"]].to_list() == ["ingest-sap", "Ingest SAP", "me", 0.5]
+    assert list(functions.loc[NEW, ["function", "name", "owner", "cpu"]]) == ["ingest-sap", "Ingest SAP", "me", 0.5]
     created = functions["created_time"].to_list()
     assert created[0] == pd.Timestamp(NOW_MS - 60 * DAY_MS, unit="ms", tz="UTC")
 
