@@ -59,6 +59,7 @@ _DOUBLINGS = 64  # more would change nothing but overflow
 _PASSING = frozenset({408, 429, 502, 503, 504})
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 200, 401, 403, 404, 429
 _SERVER_ERROR = 500
+_HEADER_LENGTH = 100
 
 
 class StoppedError(Exception):
@@ -349,7 +350,7 @@ class Client:
                 return _Failure("breaks", error)
         if response.status_code == _OK:
             self.gate.calm()
-            return _decoded(response, what, decode)
+            return _decoded(response, what, auth, decode)
         if response.status_code == _TOO_MANY:
             self.gate.slow_down(era)
         if response.status_code == _UNAUTHORIZED and auth.renew():
@@ -370,20 +371,22 @@ def _calls(body: bytes) -> Page[Call]:
     return records.decode_page(body, Call)
 
 
-def _decoded(response: requests.Response, what: str, decode: Callable[[bytes], Answer]) -> Answer | _Failure:
+def _decoded(
+    response: requests.Response, what: str, auth: BearerAuth, decode: Callable[[bytes], Answer]
+) -> Answer | _Failure:
     """Decode an answer; one cut short on the way may come whole the next time."""
     try:
         return decode(response.content)
     except MalformedBodyError as error:
         trouble = str(error)
-    kind = response.headers.get("Content-Type", "no content type")
+    words = response.content.decode("utf-8", "replace")
+    if auth.redact(words) != words:
+        trouble = "it repeats the token"  # of which the quoted beginning may show a part
+    kind = auth.redact(response.headers.get("Content-Type", "no content type"))[:_HEADER_LENGTH]
     hint = " An HTML page comes from a gateway or a sign-in page on the way." if "html" in kind.lower() else ""
-    message = (
-        f"The answer of {_host(response)} for {what} cannot be read ({kind}): {trouble}.{hint}{_reference(response)}"
-    )
-    return _Failure(
-        "breaks", UnexpectedAnswerError(message, status=response.status_code, request_id=_request_id(response))
-    )
+    reference, request_id = _reference(response, auth), _request_id(response, auth)
+    message = f"The answer of {_host(response)} for {what} cannot be read ({kind}): {trouble}.{hint}{reference}"
+    return _Failure("breaks", UnexpectedAnswerError(message, status=response.status_code, request_id=request_id))
 
 
 def _refused(response: requests.Response, what: str, auth: BearerAuth) -> _Failure:
@@ -397,14 +400,14 @@ def _refused(response: requests.Response, what: str, auth: BearerAuth) -> _Failu
 def _refusal(response: requests.Response, what: str, auth: BearerAuth) -> ServiceError:
     """Make the error of an answer: what failed, where, the service's words, the way out."""
     status = response.status_code
-    detail = auth.redact(_detail(response))
+    detail = _detail(response, auth)
     kind, way_out = _kind(status, _body(response))
     words = f": {detail}" if detail else ""
     message = f"{status} from {_host(response)} while reading {what}{words}{'' if words.endswith('.') else '.'}"
     return kind(
-        f"{message} {way_out}{_reference(response)}",
+        f"{message} {way_out}{_reference(response, auth)}",
         status=status,
-        request_id=_request_id(response),
+        request_id=_request_id(response, auth),
         detail=detail,
     )
 
@@ -442,13 +445,14 @@ def _body(response: requests.Response) -> dict[str, Any]:
     return error if isinstance(error, dict) else {"message": error} if isinstance(error, str) else {}
 
 
-def _detail(response: requests.Response) -> str:
+def _detail(response: requests.Response, auth: BearerAuth) -> str:
+    """Repeat the service's words without the token, which goes before they are cut: a part of it is secret too."""
     if response.is_redirect:
-        return f"redirected to {urlsplit(response.headers['Location']).hostname or 'another path'}"
+        return auth.redact(f"redirected to {urlsplit(response.headers['Location']).hostname or 'another path'}")
     body = _body(response)
-    message = str(body.get("message") or "")
+    message = auth.redact(str(body.get("message") or ""))
     if body.get("missing"):
-        message = f"{message} (missing: {str(body['missing'])[:200]})"
+        message = f"{message} (missing: {auth.redact(str(body['missing']))[:200]})"
     return message.strip()[:500]
 
 
@@ -456,13 +460,13 @@ def _host(response: requests.Response) -> str:
     return urlsplit(response.url).netloc
 
 
-def _request_id(response: requests.Response) -> str | None:
+def _request_id(response: requests.Response, auth: BearerAuth) -> str | None:
     request_id = response.headers.get("X-Request-ID")
-    return request_id[:100] if request_id else None
+    return auth.redact(request_id)[:_HEADER_LENGTH] if request_id else None
 
 
-def _reference(response: requests.Response) -> str:
-    request_id = _request_id(response)
+def _reference(response: requests.Response, auth: BearerAuth) -> str:
+    request_id = _request_id(response, auth)
     return f" (X-Request-ID: {request_id})" if request_id else ""
 
 
@@ -478,4 +482,5 @@ def _retry_after_s(value: str | None) -> float | None:
         moment = email.utils.parsedate_to_datetime(value)
     except ValueError:
         return None
-    return max(0.0, (moment - dt.datetime.now(moment.tzinfo)).total_seconds())
+    moment = moment.replace(tzinfo=moment.tzinfo or dt.UTC)  # none, or "-0000", is UTC here
+    return max(0.0, (moment - dt.datetime.now(dt.UTC)).total_seconds())

@@ -47,7 +47,7 @@ _TIME = (
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,3})?(?:Z|[+-]\d\d:?\d\d)",
     "a time such as 2026-10-29T12:19:06.000Z",
 )
-_SECONDS = (r"-?\d{1,12}(?:\.\d+)?", "seconds, such as 12.345")
+_SECONDS = (r"-?\d{1,12}(?:\.\d+)?(?:e\+\d\d)?", "seconds, such as 12.345")  # Arrow writes centuries as 1e+10
 _CATEGORIES: dict[str, Callable[[list[str]], list[str]]] = {"function": sorted, "status": frame.status_categories}
 
 _ROWS_A_BATCH = 65_536
@@ -249,7 +249,10 @@ def _read(path: PathLike) -> bytes:
 def _header(data: bytes, path: PathLike) -> tuple[list[str], bool]:
     """Read the names of the columns, and whether they stand in quotes."""
     line = data.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].decode("utf-8", errors="replace")
-    names = next(csv.reader(io.StringIO(line)), [])
+    try:
+        names = next(csv.reader(io.StringIO(line)), [])
+    except csv.Error as error:
+        raise FileFormatError(f"{path}: its first line cannot be read as CSV: {str(error).split(' - ')[0]}.") from None
     if not line.strip():
         raise FileFormatError(f"{path} is empty; expected the columns {', '.join(frame.COLUMNS)}.")
     for name in frame.COLUMNS:

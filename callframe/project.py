@@ -475,10 +475,10 @@ def _bar(progress: bool | None) -> Iterator[Callable[[Progress], None]]:
         return
     from tqdm.auto import tqdm  # noqa: PLC0415 - slow to import, and most imports of callframe never fetch
 
-    with tqdm(total=100, desc="calls", delay=1, bar_format=_BAR_FORMAT) as bar:
+    with tqdm(total=100, desc="calls", delay=1, miniters=0, bar_format=_BAR_FORMAT) as bar:
 
         def report(so_far: Progress) -> None:
-            bar.n = round(100 * so_far.share)
-            bar.set_postfix_str(f"{so_far.rows:,} calls")
+            bar.set_postfix_str(f"{so_far.rows:,} calls", refresh=False)  # which would not wait for the delay
+            bar.update(round(100 * so_far.share) - bar.n)
 
         yield report

@@ -9,9 +9,11 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography import x509
@@ -100,6 +102,13 @@ def test_all_calls_are_listed_page_by_page(client: Client) -> None:
     second = client.list_calls(7, cursor=first.next_cursor)
     assert [call.id for call in first.items + second.items] == [3, 2, 1]
     assert second.next_cursor is None
+
+
+def test_cursor_goes_back_just_as_it_came() -> None:
+    raw = Raw(PAGE)
+    with asking(raw) as client:
+        client.list_calls(7, cursor="a+b/c=&d é")
+    assert parse_qs(urlsplit(raw.heard[0].path).query)["cursor"] == ["a+b/c=&d é"]
 
 
 def test_calls_are_filtered(client: Client) -> None:
@@ -363,6 +372,17 @@ def test_retry_after_is_understood(value: str | None, seconds: float | None) -> 
     assert retry_after(value) == seconds
 
 
+@pytest.fixture
+def east_of_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "XYZ-05:30")
+    reset = getattr(time, "tzset", lambda: None)  # which Windows lacks
+    reset()
+    yield
+    monkeypatch.undo()
+    reset()
+
+
+@pytest.mark.usefixtures("east_of_greenwich")
 @pytest.mark.parametrize("zone", ["GMT", "-0000", "+0000"])
 def test_retry_after_may_be_a_date(zone: str) -> None:
     moment = dt.datetime.now(dt.UTC) + dt.timedelta(hours=2)

@@ -15,14 +15,14 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import DAY_MS, NOW_MS, QUICK, Heard, Raw, Reply, Stand, asking, function, many, record, refuses, says, stand
+from wire import DAY_MS, NOW_MS, Heard, Raw, Reply, Stand, asking, function, many, record, refuses, says, stand
 
 from callframe import fetch, frame
 from callframe.coverage import coverage, is_complete
 from callframe.credentials import TokenFunction
 from callframe.demo.service import Faults
 from callframe.demo.world import World
-from callframe.errors import IncompleteWarning
+from callframe.errors import IncompleteWarning, RecordWarning
 from callframe.frame import STATUSES
 from callframe.project import Project
 from callframe.window import Window
@@ -254,8 +254,13 @@ def test_upper_bound_is_pinned_before_the_first_page() -> None:
 
 def test_function_deleted_during_the_fetch_is_told() -> None:
     world = World.of(functions=[function()], calls=many(50))
+
+    def report(_: Progress) -> None:
+        if world.has_function(7):
+            world.remove_function(7)
+
     with stand(world, page_cap=7, workers=1) as at:
-        reading = read(at.client, report=lambda _: world.has_function(7) and world.remove_function(7))
+        reading = read(at.client, report=report)
     assert "404" in reading.problems[0]
     assert sum(table.num_rows for table in reading.tables) in {7, 14}
 
@@ -344,9 +349,9 @@ def test_hundred_thousand_calls_through_faults_give_the_identical_frame() -> Non
 
 def test_faults_beyond_the_budget_are_told_for_what_they_hit() -> None:
     world = World.of(functions=FUNCTIONS, calls=many(30))
-    with stand(world, retry=QUICK, faults=Faults(forbidden=frozenset({8}))) as at:
-        with pytest.warns(IncompleteWarning, match="f8: 403 from .*functionsAcl:READ"):
-            found = at.project.calls()
+    faults, words = Faults(forbidden=frozenset({8})), "f8: 403 from .*functionsAcl:READ"
+    with stand(world, faults=faults) as at, pytest.warns(IncompleteWarning, match=words):
+        found = at.project.calls()
     assert len(found) == 30
     assert coverage(found).set_index("function")["complete"].to_dict() == {"f7": True, "f8": False, "f9": True}
 
@@ -381,7 +386,8 @@ def test_worker_that_breaks_does_not_keep_the_fetch_waiting(error: type[BaseExce
 
 def interrupted(replies: Sequence[Reply], *, workers: int = 1) -> tuple[pd.DataFrame, float]:
     """Fetch until the last reply is asked for, which never comes; then Ctrl-C. Gives the frame and how long it took."""
-    never, pressed = threading.Event(), []
+    never = threading.Event()
+    pressed: list[float] = []
 
     def answer(heard: Heard) -> Reply:
         if heard.path.endswith("/functions/list"):
@@ -479,7 +485,7 @@ def test_ids_are_asked_for_in_requests_of_ten_thousand() -> None:
 
 def test_broken_record_is_counted_once_though_every_window_shows_it() -> None:
     broken = {"id": 5, "functionId": 7, "status": "Completed", "startTime": -1}
-    with stand(World.of(functions=[function()], calls=[broken, record()]), workers=5) as at:
-        with pytest.warns(UserWarning, match="1 records broke"):
-            found = at.project.calls()
+    world = World.of(functions=[function()], calls=[broken, record()])
+    with stand(world) as at, pytest.warns(RecordWarning, match="1 records broke"):
+        found = at.project.calls()
     assert coverage(found)["set_aside"].to_list() == [1]
