@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from callframe.client import Retry
 from callframe.coverage import coverage, is_complete
 from callframe.demo import demo
+from callframe.display import style
 from callframe.errors import (
     ArgumentError,
     BadRequestError,
@@ -30,6 +31,7 @@ from callframe.errors import (
 )
 from callframe.files import read_csv, read_parquet, write_csv, write_parquet
 from callframe.measures.summary import summarize
+from callframe.measures.survival import survival
 from callframe.project import Project, connect
 from callframe.version import __version__
 
@@ -65,7 +67,9 @@ __all__ = [
     "plot",
     "read_csv",
     "read_parquet",
+    "style",
     "summarize",
+    "survival",
     "write_csv",
     "write_parquet",
 ]

@@ -13,6 +13,7 @@ import click
 import pandas as pd
 
 import callframe as cf
+from callframe.display import printable, table
 from callframe.errors import ArgumentError, CallframeError
 
 if TYPE_CHECKING:
@@ -204,93 +205,6 @@ def _fetch(project: cf.Project, functions: Sequence[str], asked: dict[str, Any])
 def _exit(given: pd.DataFrame) -> None:
     if cf.is_complete(given) is False:
         click.get_current_context().exit(INCOMPLETE)
-
-
-def table(summary: pd.DataFrame) -> str:
-    """
-    Write a summary as text for a terminal.
-
-    Parameters
-    ----------
-    summary
-        What `summarize` gave.
-
-    Returns
-    -------
-    text
-        One line a group under a header.
-    """
-    rate = summary["failure_rate"].map("{:.1%}".format).where(summary["failure_rate"].notna(), "no data")
-    shown = pd.DataFrame(
-        {
-            "calls": summary["calls"].map("{:,}".format),
-            "failed": summary["failed"].map("{:,}".format),
-            "timeout": summary["timeout"].map("{:,}".format),
-            "running": summary["running"].map("{:,}".format),
-            "failure rate": rate,
-            "p50": _spans(summary, "duration_p50"),
-            "p95": _spans(summary, "duration_p95"),
-            "max": summary["duration_max"].map(span),
-            "delay p50": summary["schedule_delay_p50"].map(span),
-            "delay p95": summary["schedule_delay_p95"].map(span),
-        }
-    )
-    shown.index = shown.index.map(lambda one: printable(str(one))).rename(summary.index.name)
-    lines = shown.reset_index().astype(str)
-    widths = [max(len(name), *map(len, lines[name]), 0) for name in lines.columns]
-    rows = [list(lines.columns), *lines.to_numpy().tolist()]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if not place else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
-
-
-def _spans(summary: pd.DataFrame, name: str) -> pd.Series:
-    above = summary[f"{name}_above"]
-    return summary[name].map(span).where(above.isna(), "> " + above.map(span))
-
-
-def span(value: pd.Timedelta) -> str:
-    """
-    Write a span of time as people do.
-
-    Parameters
-    ----------
-    value
-        Any span, or none.
-
-    Returns
-    -------
-    text
-        Such as `850 ms`, `12.3 s`, `9.5 min`, `3.2 h`, or `-` for none.
-    """
-    if value != value:  # noqa: PLR0124 - NaT alone differs from itself
-        return "-"
-    seconds = value / pd.Timedelta(seconds=1)
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        if abs(seconds) >= size * (1 if unit in {"s", "min"} else 2):
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds * 1000:.0f} ms"
-
-
-def printable(words: str) -> str:
-    """
-    Take the control characters out of text from calls: a terminal would obey them.
-
-    Parameters
-    ----------
-    words
-        Any text.
-
-    Returns
-    -------
-    text
-        The text with its line ends and tabs, every other control character as U+FFFD.
-    """
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in words)
 
 
 def _words(value: Any) -> str:

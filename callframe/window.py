@@ -17,10 +17,14 @@ from callframe.records import TIME_MAX_MS
 TimeLike: TypeAlias = "str | dt.date | dt.datetime | pd.Timestamp | np.datetime64"
 """A timestamp, a date, an ISO 8601 string or an age such as "7d"; without a time zone it is UTC."""
 
+SpanLike: TypeAlias = "str | dt.timedelta | np.timedelta64"
+"""A length of time: words such as "90s", "15min" and "1h", or a timedelta."""
+
 _UNITS = {
-    "s": "seconds", "min": "minutes", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"
+    "ms": "milliseconds", "s": "seconds", "min": "minutes", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"
 }  # fmt: skip
 _AGE = re.compile(r"\s*(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>s|min|m|h|d|w|y)\s*", re.IGNORECASE)
+_SPAN = re.compile(r"\s*(?P<count>\d+(?:\.\d+)?)?\s*(?P<unit>(?i:ms|s|min|h|d|w)|m)\s*")  # "1M" is a month elsewhere
 _EXPECTED = (
     'expected a timestamp, a date, an ISO 8601 string such as "2026-10-29T12:00Z" or an age such as "7d" or "36h"'
 )
@@ -140,6 +144,39 @@ def parse_time(value: TimeLike, *, name: str, now_ms: int) -> int:
     return time_ms
 
 
+def parse_span(value: SpanLike, *, name: str) -> int:
+    """
+    Read a length of time.
+
+    Parameters
+    ----------
+    value
+        Words such as "90s", "15min" and "1h", where no number is one, or a timedelta.
+    name
+        What the argument is called, for the message.
+
+    Returns
+    -------
+    span_ms
+        Whole milliseconds, none of them negative.
+
+    Raises
+    ------
+    ArgumentError
+        It cannot be read, or is negative.
+    """
+    words = _SPAN.fullmatch(value) if isinstance(value, str) else None
+    if words:
+        return _span_ms(float(words["count"] or 1), words["unit"].lower())
+    if isinstance(value, dt.timedelta | np.timedelta64) and value == value:  # noqa: PLR0124 - NaT differs from itself
+        span_ms = int(pd.Timedelta(value) / pd.Timedelta(milliseconds=1))
+        if span_ms >= 0:
+            return span_ms
+    raise ArgumentError(
+        f'{name}={value!r} cannot be read; expected words such as "90s", "15min" or "1h", or a timedelta.'
+    )
+
+
 def timestamp(time_ms: int) -> pd.Timestamp:
     """Make a pandas timestamp in UTC of milliseconds since 1970."""
     return pd.Timestamp(time_ms, unit="ms", tz="UTC").as_unit("ms")
@@ -154,6 +191,10 @@ def _age_ms(age: re.Match[str]) -> int:
     count, unit = float(age["count"]), age["unit"].lower()
     if unit == "y":
         count, unit = count * _DAYS_A_YEAR, "d"
+    return _span_ms(count, unit)
+
+
+def _span_ms(count: float, unit: str) -> int:
     try:
         return int(dt.timedelta(**{_UNITS[unit]: count}) / dt.timedelta(milliseconds=1))
     except OverflowError:

@@ -200,14 +200,3 @@ def test_a_served_project_is_found_by_what_it_prints(monkeypatch: pytest.MonkeyP
         finally:
             server.terminate()
     assert server.returncode == 0
-
-
-@pytest.mark.parametrize(
-    ("milliseconds", "words"),
-    [
-        (0, "0 ms"), (850, "850 ms"), (-20, "-20 ms"), (12_340, "12.3 s"), (90_000, "1.5 min"), (10_800_000, "3.0 h"),
-        (259_200_000, "3.0 d"),
-    ],
-)  # fmt: skip
-def test_spans_are_written_as_people_do(milliseconds: int, words: str) -> None:
-    assert cli.span(pd.Timedelta(milliseconds=milliseconds)) == words

@@ -35,7 +35,7 @@ LAYERS: list[set[str]] = [
     {"records", "transport", "credentials"},
     {"window", "frame", "settings", "provider"},
     {"coverage", "login"},
-    {"auth", "catalogue"},
+    {"auth", "catalogue", "display"},
     {"client"},
     {"fetch", "files", "measures"},
     {"account"},
@@ -48,7 +48,7 @@ LAYERS: list[set[str]] = [
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 
 WITH_FRAMES = {"frame", "coverage", "catalogue", "fetch", "files", "measures", "account", "project", "plot", "archive"}
-WITH_FRAMES |= {"window", "demo", "explore", "cli"}
+WITH_FRAMES |= {"window", "display", "demo", "explore", "cli"}
 ROOMS_OF: dict[str, set[str]] = {
     "IPython": {"explore"},
     "click": {"cli"},

@@ -2,61 +2,102 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from callframe import frame
+from callframe import display, frame
+from callframe.coverage import KEY
 from callframe.errors import ArgumentError
+from callframe.measures.groups import TIME, Groups, group, milliseconds
+from callframe.measures.survival import COMPLETED, MISSING, OTHER, TIMEOUT, Z95, Curves, awaited, curves, work
+from callframe.window import parse_span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-GROUPS = {"function": "function", "schedule": "schedule_id", "status": "status"}
-"""What a summary can be grouped by, and the column that holds it."""
+    from callframe.measures.survival import Work
+    from callframe.window import SpanLike
 
-QUANTILES = {"p50": 0.5, "p95": 0.95}
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+WITH_INTERVAL = ("p50", "p95")
+"""The quantiles of durations that have an interval."""
 
 SPREAD = (0.05, 0.25, 0.5, 0.75, 0.95)
 """The quantiles that show how values are spread."""
 
-_Z = 1.959963984540054  # the 97.5 % point of the normal distribution
 _NEVER = np.iinfo("int64").max
 
 
-def summarize(calls: pd.DataFrame, by: str | Sequence[str] = "function") -> pd.DataFrame:
+def summarize(
+    calls: pd.DataFrame,
+    by: str | Sequence[str] = "function",
+    *,
+    run_limit: SpanLike | None = None,
+    grace: SpanLike = "1min",
+) -> pd.DataFrame:
     """
     Summarize calls by group: counts, failure rate, durations and schedule delays.
 
-    A Timeout is a failure. Running calls are counted and are in no rate. Durations are of completed work: a Timeout
-    would have taken longer than it was let, so it stands above every duration observed, and a quantile that falls among
-    the timeouts is missing, with the longest time that is known to be exceeded in the column `..._above`.
+    A Timeout is a failure. Running calls are counted and are in no rate.
+
+    Quantiles of durations are those of completed work, by Kaplan and Meier: what still runs, was cut off or failed is
+    known only to need longer than it had. A Running call is censored at the time it had when it was fetched, a Timeout
+    and a Failed call (or one of an unknown status) at its duration. A Timeout whose end is not known had the run limit.
+    A Running call beyond the run limit is stuck, and says nothing of durations. Grouped by status, a group's own end
+    is awaited: its durations are those observed. Where the curve does not fall as far as a quantile, that is missing,
+    and the largest time at which the curve is known, which the quantile exceeds, is in the column `..._above`.
+
+    The time of the fetch is that of the coverage; without one it is the latest time in the frame.
 
     Parameters
     ----------
     calls
         Call frame of any number of rows.
     by
-        `"function"`, `"schedule"`, `"status"`, or several of them.
+        `"function"`, `"schedule"`, `"status"`, a frequency such as `"1h"` or `"7d"`, or several of them. A frequency
+        groups by start time in UTC; whole weeks begin on Mondays.
+    run_limit
+        How long the service lets a call run, such as `"10min"`. If it is not given, a call is stuck from 15 minutes,
+        the longest limit documented, and a Timeout without an end had 9, the shortest.
+    grace
+        How late a call may start without being late.
 
     Returns
     -------
     summary
-        One row a group that has calls, the most failures first; the groups are the index. `calls`, `completed`,
-        `failed`, `timeout`, `running`, `other` int64; `failure_rate`, `failure_rate_low`, `failure_rate_high` float64,
-        the share of Failed and Timeout among finished calls with its Wilson 95 % interval (Wilson, 1927, JASA 22:209),
-        missing where none has finished; `duration_p50`, `duration_p95`, `duration_max`, `schedule_delay_p50`,
-        `schedule_delay_p95`, `schedule_delay_max` timedelta64[ms], of which a quantile is the smallest value that at
-        least that share of the calls does not exceed; `duration_p50_above`, `duration_p95_above` timedelta64[ms],
-        missing where the quantile is known.
+        One row a group that has calls, the most failures first, with a frequency in order of the groups; the groups are
+        the index.
+
+        `calls`, `completed`, `failed`, `timeout`, `running`, `stuck` (these are among the running), `other` int64.
+
+        `failure_rate`, `failure_rate_low`, `failure_rate_high` float64, the share of Failed and Timeout among finished
+        calls with its Wilson 95 % interval (Wilson, 1927, JASA 22:209), missing where none has finished.
+
+        `duration_p50`, `duration_p90`, `duration_p95`, `duration_p99` timedelta64[ms], each the smallest duration by
+        which that share of the work is done, and after each of them `..._above`; `..._low` and `..._high` of p50 and
+        p95 are the 95 % interval where the log-log band of the curve crosses (Brookmeyer and Crowley, 1982, Biometrics
+        38:29), missing with fewer than 5 and 59 completed calls, and the upper one where the band stays above.
+        `duration_max` is the longest observed, of calls that ended in any way.
+
+        `schedule_delay_p50`, `schedule_delay_p90`, `schedule_delay_p95`, `schedule_delay_p99`, `schedule_delay_max`
+        timedelta64[ms]; `scheduled` int64, how many calls have a delay, and `late_rate` float64, the share of those
+        whose delay is above the grace.
+
+        `last_success_time` datetime64[ms, UTC], the latest start of a Completed call; `longest_failure_streak` int64,
+        the most failures in a row, by start time, among finished calls.
+
+        Its `attrs` hold the coverage of the calls. In a notebook it is shown in units; `style` adds colours.
 
     Raises
     ------
     FrameError
         It is no call frame.
     ArgumentError
-        `by` is unknown.
+        `by`, `run_limit` or `grace` cannot be read.
 
     Examples
     --------
@@ -67,26 +108,23 @@ def summarize(calls: pd.DataFrame, by: str | Sequence[str] = "function") -> pd.D
     True
     """
     frame.check(calls)
-    names = _group_names(by)
-    keys = [calls[GROUPS[name]].rename(name) for name in names]
-    grouped = pd.DataFrame(
-        {
-            "calls": 1,
-            **{status.lower(): (calls["status"] == status).astype("int64") for status in frame.STATUSES},
-            "other": (~calls["status"].isin(frame.STATUSES)).astype("int64"),
-        },
-        index=calls.index,
-    ).groupby(keys, observed=True, dropna=False)
-    counts = grouped.sum()[["calls", "completed", "failed", "timeout", "running", "other"]].astype("int64")
-    groups = grouped.ngroup().to_numpy()
-    return (
-        counts.join(_failure_rates(counts))
-        .join(_durations(calls, groups, counts.index))
-        .join(_delays(calls, groups, counts.index))
-        .assign(failures=lambda summary: summary["failed"] + summary["timeout"])
-        .sort_values(["failures", "calls"], ascending=False, kind="stable")
-        .drop(columns="failures")
-    )
+    grace_ms = parse_span(grace, name="grace")
+    groups, worked = group(calls, by), work(calls, run_limit)
+    counts = _counts(groups, worked)
+    columns = {
+        **counts,
+        **_failure_rates(counts),
+        **_durations(calls, groups, worked),
+        **_delays(calls, groups, grace_ms),
+        **_successes(calls, groups, worked.kinds),
+    }
+    order = np.arange(len(groups))
+    if TIME not in groups.index.names:
+        order = np.lexsort((-counts["calls"], -counts["failed"] - counts["timeout"]))
+    summary = pd.DataFrame(columns, index=groups.index).iloc[order]
+    summary.attrs = {name: copy.deepcopy(held) for name, held in calls.attrs.items() if name == KEY}
+    summary.attrs["grace_s"] = grace_ms / 1000
+    return display.dress(summary)
 
 
 def spread(calls: pd.DataFrame, of: str = "duration", shares: Sequence[float] = SPREAD) -> pd.DataFrame:
@@ -98,7 +136,7 @@ def spread(calls: pd.DataFrame, of: str = "duration", shares: Sequence[float] = 
     calls
         Call frame.
     of
-        `"duration"`, of completed work with Timeouts above all of it, or `"schedule_delay"`.
+        `"duration"`, of completed work as in `summarize`, or `"schedule_delay"`.
     shares
         Which quantiles, each from 0 to 1.
 
@@ -106,7 +144,8 @@ def spread(calls: pd.DataFrame, of: str = "duration", shares: Sequence[float] = 
     -------
     spread
         One row a function that has any, the largest median last, functions as the index; a column a share,
-        timedelta64[ms], missing where the quantile falls among the timeouts, and `calls` int64.
+        timedelta64[ms], missing where the curve does not fall as far, and `calls` int64, how many it rests on.
+        Functions of which no call is Completed or Timeout have no durations.
 
     Raises
     ------
@@ -118,14 +157,19 @@ def spread(calls: pd.DataFrame, of: str = "duration", shares: Sequence[float] = 
     frame.check(calls)
     if of not in {"duration", "schedule_delay"}:
         raise ArgumentError(f"of={of!r}; expected 'duration' or 'schedule_delay'.")
-    values = _work(calls) if of == "duration" else calls["schedule_delay"].to_numpy().astype("int64")
-    inside = values != _missing()
-    groups, functions = pd.factorize(calls["function"].to_numpy()[inside], sort=True)
-    index = pd.Index(functions, name="function")
-    found = {share: _quantile(values[inside], groups, len(index), share) for share in shares}
-    table = _spans({share: np.where(one == _NEVER, _missing(), one) for share, one in found.items()}, index)
-    middle = found[min(shares, key=lambda share: abs(share - 0.5))] if shares else np.zeros(len(index))
-    return table.assign(calls=np.bincount(groups, minlength=len(index))).iloc[np.argsort(middle, kind="stable")]
+    groups = group(calls, "function")
+    if of == "duration":
+        worked = work(calls)
+        found = curves(worked.times, awaited(worked.kinds, groups), groups)
+        telling = found.ends + groups.count((worked.kinds == TIMEOUT) & (worked.times != MISSING)) > 0
+    else:
+        found = _ecdf(calls, groups)
+        telling = found.sizes > 0
+    table = _spans({share: found.quantile(share) for share in shares}, groups.index).assign(calls=found.sizes)
+    middle = found.quantile(min(shares, key=lambda share: abs(share - 0.5))) if shares else found.sizes
+    order = np.argsort(np.where(middle == MISSING, _NEVER, middle), kind="stable")
+    ordered: pd.DataFrame = table.iloc[order[telling[order]]]
+    return ordered
 
 
 def over_time(calls: pd.DataFrame, bins: int = 60) -> pd.DataFrame:
@@ -166,85 +210,105 @@ def _round_width(width: pd.Timedelta) -> pd.Timedelta:
     return next((one for one in widths if one >= width), pd.Timedelta(days=int(width / pd.Timedelta(days=1)) + 1))
 
 
-def _group_names(by: str | Sequence[str]) -> list[str]:
-    names = [by] if isinstance(by, str) else list(by)
-    unknown = [name for name in names if name not in GROUPS]
-    if unknown or not names:
-        raise ArgumentError(f"by={by!r}; expected {', '.join(map(repr, GROUPS))}, or several of them.")
-    return names
+def wilson(events: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """
+    Estimate shares with their 95 % intervals by Wilson (1927, JASA 22:209), all at once.
+
+    Parameters
+    ----------
+    events
+        How many it happened to.
+    n
+        Of how many.
+
+    Returns
+    -------
+    share, low, high
+        Each missing where `n` is 0.
+    """
+    n = np.where(n == 0, np.nan, n)
+    share = events / n
+    centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 / (1 + Z95**2 / n) * np.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
+    low, high = np.where(events == 0, 0 * n, centre - half), np.where(events == n, share, centre + half)
+    return share, np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 
-def _failure_rates(counts: pd.DataFrame) -> pd.DataFrame:
-    """Wilson's interval, for all groups at once."""
-    failures = (counts["failed"] + counts["timeout"]).to_numpy(dtype="float64")
-    n = failures + counts["completed"].to_numpy(dtype="float64")
-    n[n == 0] = np.nan
-    share = failures / n
-    centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    rates = {
-        "failure_rate": share,
-        "failure_rate_low": np.clip(np.where(failures == 0, 0, centre - half), 0, 1),
-        "failure_rate_high": np.clip(np.where(failures == n, 1, centre + half), 0, 1),
+def _counts(groups: Groups, worked: Work) -> dict[str, np.ndarray]:
+    kinds = len(frame.STATUSES) + 1
+    table = np.bincount(groups.codes * kinds + worked.kinds, minlength=len(groups) * kinds).reshape(-1, kinds)
+    running, completed, failed, timeout, other = table.T.copy()
+    return {
+        "calls": table.sum(axis=1),
+        "completed": completed,
+        "failed": failed,
+        "timeout": timeout,
+        "running": running,
+        "stuck": groups.count(worked.stuck),
+        "other": other,
     }
-    rates = {name: np.where(np.isnan(n), np.nan, rate) for name, rate in rates.items()}
-    return pd.DataFrame(rates, index=counts.index)
 
 
-def _work(calls: pd.DataFrame) -> np.ndarray:
-    """How long completed work took; more than anything where it was cut off; missing where it is not known."""
-    took = calls["duration"].to_numpy().astype("int64")
-    return np.select([calls["status"] == "Timeout", calls["status"] == "Completed"], [_NEVER, took], default=_missing())
+def _failure_rates(counts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    failures = counts["failed"] + counts["timeout"]
+    rate, low, high = wilson(failures, failures + counts["completed"])
+    return {"failure_rate": rate, "failure_rate_low": low, "failure_rate_high": high}
 
 
-def _durations(calls: pd.DataFrame, groups: np.ndarray, index: pd.Index) -> pd.DataFrame:
-    work = _work(calls)
-    inside = work != _missing()
-    columns = _quantiles("duration", work[inside], groups[inside], index)
-    longest = _longest(calls["duration"].where(inside), groups, index)
-    for name in QUANTILES:
-        beyond = columns[f"duration_{name}"] == _NEVER
-        columns[f"duration_{name}_above"] = np.where(beyond, longest, _missing())
-        columns[f"duration_{name}"] = np.where(beyond, _missing(), columns[f"duration_{name}"])
-    return _spans({**columns, "duration_max": _longest(calls["duration"], groups, index)}, index)
+def _durations(calls: pd.DataFrame, groups: Groups, worked: Work) -> dict[str, np.ndarray]:
+    found = curves(worked.times, awaited(worked.kinds, groups), groups)
+    columns = {}
+    for name, share in QUANTILES.items():
+        columns[name] = found.quantile(share)
+        if name in WITH_INTERVAL:
+            columns[f"{name}_low"], columns[f"{name}_high"] = found.interval(share)
+        columns[f"{name}_above"] = found.above(columns[name])
+    columns["max"] = groups.largest(milliseconds(calls["duration"]))
+    return {f"duration_{name}": values.view("timedelta64[ms]") for name, values in columns.items()}
 
 
-def _delays(calls: pd.DataFrame, groups: np.ndarray, index: pd.Index) -> pd.DataFrame:
-    inside = calls["schedule_delay"].notna().to_numpy()
-    delays = calls["schedule_delay"].to_numpy().astype("int64")
-    columns = _quantiles("schedule_delay", delays[inside], groups[inside], index)
-    return _spans(
-        {**columns, "schedule_delay_max": _longest(calls["schedule_delay"], groups, index)},
-        index,
-    )
+def _delays(calls: pd.DataFrame, groups: Groups, grace_ms: int) -> dict[str, np.ndarray]:
+    found = _ecdf(calls, groups)
+    columns = {name: found.quantile(share) for name, share in QUANTILES.items()} | {"max": found.longest}
+    late = groups.count(milliseconds(calls["schedule_delay"]) > grace_ms)
+    return {
+        **{f"schedule_delay_{name}": values.view("timedelta64[ms]") for name, values in columns.items()},
+        "scheduled": found.sizes,
+        "late_rate": late / np.where(found.sizes == 0, np.nan, found.sizes),
+    }
 
 
-def _quantiles(name: str, values: np.ndarray, groups: np.ndarray, index: pd.Index) -> dict[str, np.ndarray]:
-    return {f"{name}_{label}": _quantile(values, groups, len(index), share) for label, share in QUANTILES.items()}
+def _ecdf(calls: pd.DataFrame, groups: Groups) -> Curves:
+    """Estimate the distribution of delays: nothing of it is censored."""
+    return curves(milliseconds(calls["schedule_delay"]), None, groups)
 
 
-def _quantile(values: np.ndarray, groups: np.ndarray, count: int, share: float) -> np.ndarray:
-    """Take a quantile of each group as the inverse of its empirical distribution, which invents no value."""
-    order = np.lexsort((values, groups))
-    sizes = np.bincount(groups, minlength=count)
-    rank = np.maximum(np.ceil(share * sizes).astype("int64") - 1, 0)
-    found = np.full(count, _missing())
-    found[sizes > 0] = values[order][(np.cumsum(sizes) - sizes + rank)[sizes > 0]]
-    return found
+def _successes(calls: pd.DataFrame, groups: Groups, kinds: np.ndarray) -> dict[str, Any]:
+    start = milliseconds(calls["start_time"])
+    last = groups.largest(np.where(kinds == COMPLETED, start, MISSING))
+    return {
+        "last_success_time": pd.DatetimeIndex(last.view("datetime64[ms]")).tz_localize("UTC"),
+        "longest_failure_streak": _longest_streaks(calls, start, groups, kinds),
+    }
 
 
-def _longest(spans: pd.Series, groups: np.ndarray, index: pd.Index) -> np.ndarray:
-    """Find the longest span of each group; the integer that stands for none is the smallest there is."""
-    longest = np.full(len(index), _missing())
-    np.maximum.at(longest, groups, spans.to_numpy().astype("int64"))
+def _longest_streaks(calls: pd.DataFrame, start: np.ndarray, groups: Groups, kinds: np.ndarray) -> np.ndarray:
+    """Count the most failures in a row among finished calls, in order of start."""
+    call_id = calls["call_id"].to_numpy()
+    rising = (start[1:] > start[:-1]) | ((start[1:] == start[:-1]) & (call_id[1:] >= call_id[:-1]))
+    codes = groups.codes.astype("uint16" if len(groups) < 2**16 else "int64")  # the shorter ones sort faster
+    if not rising.all():
+        order = np.lexsort((call_id, start))
+        codes, kinds = codes[order], kinds[order]
+    finished = np.flatnonzero((kinds >= COMPLETED) & (kinds < OTHER))
+    order = finished[np.argsort(codes[finished], kind="stable")]
+    failed = np.flatnonzero(kinds[order] != COMPLETED)
+    of = codes[order[failed]].astype("int64")
+    fresh = (np.diff(failed, prepend=-2) != 1) | (np.diff(of, prepend=-1) != 0)
+    longest = np.zeros(len(groups), dtype="int64")
+    np.maximum.at(longest, of[fresh], np.diff(np.append(np.flatnonzero(fresh), len(failed))))
     return longest
 
 
-def _missing() -> int:
-    return int(np.iinfo("int64").min)
-
-
 def _spans(columns: Mapping[Any, np.ndarray], index: pd.Index) -> pd.DataFrame:
-    return pd.DataFrame(
-        {name: values.astype("int64").view("timedelta64[ms]") for name, values in columns.items()}, index=index
-    )
+    return pd.DataFrame({name: values.view("timedelta64[ms]") for name, values in columns.items()}, index=index)
