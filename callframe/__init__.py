@@ -30,6 +30,8 @@ from callframe.errors import (
     UnexpectedAnswerError,
 )
 from callframe.files import read_csv, read_parquet, write_csv, write_parquet
+from callframe.measures.failures import failure_episodes, failures
+from callframe.measures.quality import quality
 from callframe.measures.summary import summarize
 from callframe.measures.survival import survival
 from callframe.project import Project, connect
@@ -63,8 +65,11 @@ __all__ = [
     "connect",
     "coverage",
     "demo",
+    "failure_episodes",
+    "failures",
     "is_complete",
     "plot",
+    "quality",
     "read_csv",
     "read_parquet",
     "style",

@@ -1,0 +1,310 @@
+"""Which failures are the same, and which came in a row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from callframe import frame
+from callframe.errors import ArgumentError
+from callframe.measures import templates, traces
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RULE = 1
+"""Version of the rule that groups failures; a part of every group id."""
+
+FAILURES = ("Failed", "Timeout")
+"""The statuses that are failures."""
+
+TIMED_OUT = "stopped at the run limit"
+"""Stands as the template of calls that the service stopped, whatever it says of each."""
+
+NO_ERROR = "no error given"
+"""Stands as the template of calls that failed and do not say why."""
+
+_BY = {"function": "function", "schedule": "schedule_id", "status": "status"}
+_EPISODES_BY = {"function": "function", "schedule": "schedule_id"}
+_COLUMNS = (
+    "group", "exception", "template", "frames", "cause", "count", "share", "functions", "first_seen", "last_seen",
+    "call_id", "function",
+)  # fmt: skip
+_ID_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What the failures of a group have in common: all but the template make its id."""
+
+    status: str
+    exception: str | None
+    frames: tuple[str, ...]
+    causes: tuple[tuple[str | None, tuple[str, ...]], ...]
+    skeleton: str
+
+    @property
+    def id(self) -> str:
+        """The same in every run, frame and version of pandas."""
+        key = [RULE, self.status, self.exception, self.frames, self.causes, self.skeleton]
+        return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:_ID_DIGITS]
+
+
+def failures(calls: pd.DataFrame, by: str | Sequence[str] | None = None) -> pd.DataFrame:
+    """
+    Group failed calls by what went wrong.
+
+    Two failures are of one group if they have the same type of exception, passed through the same functions of the
+    user's own code, and say the same but for numbers, ids, times, names and the like. Line numbers and frames of
+    libraries do not matter, nor does the function they are calls of. All Timeouts are one group, as are all calls that
+    failed without an error.
+
+    Of a chain of exceptions ("The above exception was the direct cause ...", "During handling of the above exception
+    ...") the last one names the group: it is what the call ended with. Earlier ones tell groups apart by their types and
+    functions if they passed through the user's own code; what only libraries saw does not count.
+
+    Parameters
+    ----------
+    calls
+        Call frame. Calls that have not failed are left out, also those that carry an error.
+    by
+        `None`, `"function"`, `"schedule"`, `"status"`, or several of them: groups within each. Calls without a schedule
+        are within a missing one.
+
+    Returns
+    -------
+    failures
+        One row a group, the largest first, within each of `by`. First the columns of `by` (`function`, `schedule`,
+        `status`); then `group` str, an id that is the same in every frame; `exception` str, the type without its
+        module, `Timeout` for calls that the service stopped, missing where the error names none; `template` str, the
+        message with placeholders, see `callframe.measures.templates.template`; `frames` str, the user's functions,
+        outermost first; `cause` str, the type of the first exception of the chain, missing where there is no other;
+        `count` int64; `share` float64, of the failures within `by`; `functions` str, their labels, the one with the
+        most failures first; `first_seen`, `last_seen` datetime64[ms, UTC], start times; `call_id` int64 and `function`
+        category, the latest call of the group.
+
+    Raises
+    ------
+    FrameError
+        It is no call frame.
+    ArgumentError
+        `by` is unknown.
+
+    Examples
+    --------
+    >>> import callframe as cf
+    >>> with cf.demo(calls=1_000) as project:
+    ...     found = cf.failures(project.calls(start="14d"))
+    >>> int(found["count"].sum()) > 0
+    True
+    """
+    frame.check(calls)
+    names = _names(by)
+    rows = calls.loc[_is_failure(calls).to_numpy(), list(frame.COLUMNS)].reset_index(drop=True)
+    groups, kinds, texts = _classify(rows)
+    within = pd.DataFrame({name: rows[_BY[name]] for name in names}, index=rows.index)
+    rows = rows.assign(_group=groups, _within=_numbers(within))
+    found = _count(rows.sort_values(["start_time", "call_id"], kind="stable"))
+    found = found.join(within.iloc[found.pop("_row")].set_axis(found.index)[[n for n in names if n != "function"]])
+    found = _describe(found, kinds, texts)
+    order = ["_within", "count", "last_seen", "group"]
+    found = found.sort_values(order, ascending=[True, False, False, True], kind="stable", ignore_index=True)
+    return found[[*names, *(column for column in _COLUMNS if column not in names)]]
+
+
+def failure_episodes(calls: pd.DataFrame, by: str = "function") -> pd.DataFrame:
+    """
+    Find the runs of consecutive failures.
+
+    Calls are taken in the order in which they started. Failed and Timeout count, Completed ends an episode; calls that
+    still run, or whose status is unknown, may turn out either way: they neither count nor end one.
+
+    Parameters
+    ----------
+    calls
+        Call frame.
+    by
+        `"function"` or `"schedule"`: whose calls follow each other. Calls without a schedule are of none.
+
+    Returns
+    -------
+    episodes
+        One row an episode, in the order of `start_time`. With `by="schedule"` first `schedule` int64. `function`
+        category; `length` int64, the number of failures; `start_time`, `end_time` datetime64[ms, UTC], when its first
+        and its last failure started; `recovered` bool, whether a call completed after it; `recovered_time`
+        datetime64[ms, UTC], when that call started, missing where there is none; `first_call_id`, `last_call_id` int64.
+
+    Raises
+    ------
+    FrameError
+        It is no call frame.
+    ArgumentError
+        `by` is unknown.
+
+    Examples
+    --------
+    >>> import callframe as cf
+    >>> with cf.demo(calls=1_000) as project:
+    ...     episodes = cf.failure_episodes(project.calls(start="14d"))
+    >>> bool((episodes["length"] >= 1).all())
+    True
+    """
+    frame.check(calls)
+    if by not in _EPISODES_BY:
+        raise ArgumentError(f"by={by!r}; expected {' or '.join(map(repr, _EPISODES_BY))}.")
+    key = calls[_EPISODES_BY[by]]
+    settled = (_is_failure(calls) | (calls["status"] == "Completed")).to_numpy() & key.notna().to_numpy()
+    rows = calls.loc[settled, ["call_id", "function", "schedule_id", "status", "start_time"]]
+    owner = key[settled].cat.codes if by == "function" else key[settled]
+    rows = (
+        rows.assign(owner=owner.to_numpy(dtype="int64"), failed=_is_failure(rows).to_numpy())
+        .sort_values(["owner", "start_time", "call_id"], kind="stable")
+        .reset_index(drop=True)
+    )
+    return _episodes(rows, by)
+
+
+def _is_failure(calls: pd.DataFrame) -> pd.Series:
+    return calls["status"].isin(FAILURES)
+
+
+def _names(by: str | Sequence[str] | None) -> list[str]:
+    names = [] if by is None else [by] if isinstance(by, str) else list(by)
+    if any(name not in _BY for name in names) or len(set(names)) < len(names):
+        raise ArgumentError(f"by={by!r}; expected None, {', '.join(map(repr, _BY))}, or several of them.")
+    return names
+
+
+def _classify(rows: pd.DataFrame) -> tuple[np.ndarray, list[_Kind], list[str]]:
+    """Number the groups; each combination of status, message and trace is looked at once."""
+    timed_out = (rows["status"] == "Timeout").to_numpy()
+    codes, values = [], []
+    for column in ("error_message", "error_trace"):
+        found, unique = pd.factorize(rows[column])
+        codes.append(np.where(timed_out, -1, found))
+        values.append([*unique.tolist(), None])  # the code -1 finds None
+    messages, texts = values
+    pairs = (codes[0] + 1) * (len(texts) + 1) + codes[1] + 1
+    pairs = np.where(timed_out, -1, pairs)
+    numbers, unique_pairs = pd.factorize(pairs)
+    known: dict[_Kind, int] = {}
+    shown: list[dict[str, int]] = []
+    group_of = np.empty(len(unique_pairs), dtype="int64")
+    sizes = np.bincount(numbers, minlength=len(unique_pairs)).tolist()
+    for at, pair in enumerate(unique_pairs.tolist()):
+        if pair < 0:
+            kind, text = _Kind("Timeout", "Timeout", (), (), ""), TIMED_OUT
+        else:
+            message, trace = divmod(pair, len(texts) + 1)
+            kind, text = _kind(messages[message - 1], texts[trace - 1])
+        group = known.setdefault(kind, len(known))
+        if group == len(shown):
+            shown.append({})
+        shown[group][text] = shown[group].get(text, 0) + sizes[at]
+        group_of[at] = group
+    return group_of[numbers], list(known), [min(counts, key=lambda one: (-counts[one], one)) for counts in shown]
+
+
+def _kind(message: str | None, trace: str | None) -> tuple[_Kind, str]:
+    """Tell what a failure has in common with others of its group, and how to show it."""
+    chain = _chain(message, trace)
+    last = chain[-1]
+    text = templates.template(last.text, last.kind)
+    if last.kind is None and not text:
+        return _Kind("Failed", None, last.functions, (), ""), NO_ERROR
+    itself = (last.kind, last.functions)
+    causes = dict.fromkeys((one.kind, one.functions) for one in chain[:-1] if one.functions)
+    causes.pop(itself, None)
+    return _Kind("Failed", *itself, tuple(causes), templates.skeleton(text)), text
+
+
+def _chain(message: str | None, trace: str | None) -> list[traces.Raised]:
+    """Read the exceptions of a failure; what the trace does not say, the message has to."""
+    message, trace = (message or "").strip(), (trace or "").strip("\r\n")
+    chain = traces.read(trace)
+    if not chain:
+        chain = traces.read(message)
+        alone = traces.name(message or trace)
+        return chain if chain and chain[-1].kind else [alone]
+    last = chain[-1]
+    if last.kind is None:
+        said = traces.name(message or last.text)
+        chain[-1] = traces.Raised(said.kind, said.text, last.functions)
+    return chain
+
+
+def _numbers(within: pd.DataFrame) -> np.ndarray:
+    """Number the combinations of some columns in their order; no columns are one combination."""
+    if within.empty or not len(within.columns):
+        return np.zeros(len(within), dtype="int64")
+    return within.groupby(list(within), observed=True, dropna=False, sort=True).ngroup().to_numpy(dtype="int64")
+
+
+def _count(rows: pd.DataFrame) -> pd.DataFrame:
+    """Count rows, which are in the order of time, by group."""
+    keys = ["_within", "_group"]
+    rows = rows.assign(_row=rows.index)
+    grouped = rows.groupby(keys, sort=True)
+    found = grouped.agg(
+        count=("call_id", "size"),
+        first_seen=("start_time", "first"),
+        last_seen=("start_time", "last"),
+        call_id=("call_id", "last"),
+        _row=("_row", "last"),
+    )
+    latest = rows["function"].reindex(found["_row"]).set_axis(found.index)
+    sizes = rows.groupby([*keys, "function"], observed=True).size().rename("size").reset_index()
+    sizes = sizes.assign(label=sizes["function"].astype("object")).sort_values(
+        ["size", "label"], ascending=[False, True], kind="stable"
+    )
+    labels = sizes.groupby(keys)["label"].agg(", ".join)
+    found = found.assign(function=latest, functions=labels.reindex(found.index)).reset_index()
+    return found.assign(share=found["count"] / found.groupby("_within")["count"].transform("sum"))
+
+
+def _describe(found: pd.DataFrame, kinds: Sequence[_Kind], texts: Sequence[str]) -> pd.DataFrame:
+    """Add what the groups are, and give every column its dtype."""
+    of = found["_group"].tolist()
+    columns = {
+        "group": [kinds[group].id for group in of],
+        "exception": [kinds[group].exception for group in of],
+        "template": [texts[group] for group in of],
+        "frames": [" > ".join(kinds[group].frames) or None for group in of],
+        "cause": [kinds[group].causes[0][0] if kinds[group].causes else None for group in of],
+        "functions": found["functions"].tolist(),
+    }
+    found = found.assign(**{name: frame.text(values).set_axis(found.index) for name, values in columns.items()})
+    return found.astype({"count": "int64", "share": "float64", "call_id": "int64"})
+
+
+def _episodes(rows: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Cut rows, in the order of owner and time, where an owner ends or a failure follows on none."""
+    owner, failed = rows["owner"].to_numpy(), rows["failed"].to_numpy()
+    new_owner = np.append(True, owner[1:] != owner[:-1])[: len(rows)]
+    before = np.append(False, failed[:-1])[: len(rows)]
+    after = np.append(failed[1:], False)[: len(rows)]
+    last_of_owner = np.append(new_owner[1:], True)[: len(rows)]
+    first = np.flatnonzero(failed & (new_owner | ~before))
+    last = np.flatnonzero(failed & (last_of_owner | ~after))
+    recovered = ~last_of_owner[last]
+    start = rows["start_time"]
+    found = pd.DataFrame(
+        {
+            "schedule": owner[first],
+            "function": rows["function"].take(first).array,
+            "length": (last - first + 1).astype("int64"),
+            "start_time": start.take(first).array,
+            "end_time": start.take(last).array,
+            "recovered": recovered,
+            "recovered_time": start.take(np.minimum(last + 1, len(rows) - 1)).where(recovered).array,
+            "first_call_id": rows["call_id"].to_numpy()[first],
+            "last_call_id": rows["call_id"].to_numpy()[last],
+        }
+    )
+    found = found.sort_values(["start_time", "first_call_id"], kind="stable", ignore_index=True)
+    return found if by == "schedule" else found.drop(columns="schedule")

@@ -1,0 +1,252 @@
+"""What messages of one kind have in common: their text with whatever varies replaced by placeholders."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+LONGEST = 300
+"""No template is longer: what differs only beyond it counts as the same."""
+
+_SECRET_VALUE = r"[^\s'\"<>*,;&|(){}\[\]]"
+_SECRET_NAME = (
+    r"\b\w*(?:password|passwd|pwd|secret|token|api[_-]?key|(?:access|account|private|shared)[_-]?key|\bsig)['\"]?"
+)
+_SECRET = re.compile(
+    rf"(?i:{_SECRET_NAME}(?:=|\s*[:=]\s*['\"]|\s*[:=]\s*(?={_SECRET_VALUE}*[0-9])){_SECRET_VALUE}{{6,}}"
+    r"|\b(?:bearer|basic)\s+[\w.~+/-]{16,}=*)"
+    r"|\beyJ[\w-]{8,}(?:\.[\w-]*){1,2}"
+    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_\w{20,}|\bxox[abp]-[\w-]{10,}"
+    r"|://[^\s/:@'\"]+:[^\s/@'\"]+@"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY"
+)
+
+_LONGEST_READ = 10_000
+
+# A hint that is looked for before a pattern is tried: most messages lack most of them, and `in` is ten times as fast.
+_SECRET_HINTS = (
+    "passw", "pwd", "secret", "token", "key", "sig", "bearer", "basic", "eyj", "akia", "asia", "gh", "xox", "://"
+)  # fmt: skip
+
+_CONTROLS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\ufeff]+")
+_URL = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s'\"<>|)\]}`»”」]+")
+_QUOTED = re.compile(
+    r"'(?:(?<!\w')|(?<=\b[bru]'))(?:[^'\\]|\\.|'(?=\w)){0,4000}+'(?!\w)"
+    r'|"(?:[^"\\]|\\.){0,4000}+"'
+    r"|`[^`]{0,4000}+`|“[^“”]{0,4000}+”|«[^«»]{0,4000}+»|„[^„“”]{0,4000}+[“”]|‘[^‘’]{0,4000}+’|「[^「」]{0,4000}+」"
+)
+_UNCLOSED = re.compile(r"(?:'(?<!\w')|[\"`“«„‘「])[^'\"`”»’」]*\Z")
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,100}@[\w-]+(?:\.[\w-]+)+")
+_UUID = re.compile(r"(?i)(?<![0-9a-z])[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![0-9a-z])")
+
+_DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? "
+_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.?"
+_CLOCK = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?(?: ?[AP]M\b)?(?: ?(?:Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2})\b)?"
+_TIME = re.compile(
+    rf"(?<![\w.-])(?:[0-9]{{4}}([-/])[0-9]{{2}}\1[0-9]{{2}}(?:[T ,]{{1,2}}{_CLOCK})?"
+    rf"|[0-9]{{1,2}}([./-])[0-9]{{1,2}}\2[0-9]{{4}}(?:[T ,]{{1,2}}{_CLOCK})?"
+    rf"|{_CLOCK})(?![\w-])"
+    rf"|\b(?:{_DAY})?(?:[0-9]{{1,2}} {_MONTH}|{_MONTH} [0-9]{{1,2}},?)(?: [0-9]{{4}}\b)?(?: {_CLOCK}(?: [0-9]{{4}}\b)?)?"
+)
+
+_FILE_KINDS = (
+    "csv|tsv|xlsx?|xlsm|json|jsonl|ndjson|parquet|pdf|txt|log|zip|gz|tar|xml|ya?ml|toml|ini|png|jpe?g|tiff?|svg|dwg|dxf"
+    "|pkl|pickle|joblib|h5|hdf5|nc|feather|avro|sqlite|db|py|ipynb|html?|las|sgy|segy"
+)
+_IN_PATH = r"(?:[^\s'\"<>|:;,()\[\]{}]|[:,](?=[0-9]))"
+_PATH = re.compile(
+    rf"(?<![\w/<>.)\]])/(?=[^\s/]){_IN_PATH}+|\b[A-Za-z]:[\\/]{_IN_PATH}*|(?<!\\)\\\\{_IN_PATH}+"
+    rf"|(?<![\w./\\-])\.{{0,2}}[\w.-]*(?:[/\\][\w.-]+){{1,30}}\.\w{{1,8}}\b"
+)
+_FILE = re.compile(rf"(?i)(?<![\w.-])[\w-]+(?:\.[\w-]+){{0,3}}\.(?:{_FILE_KINDS})\b")
+
+# A word with a digit in it. The letters are those of alphabets whose words are set apart: in Chinese or Japanese text a
+# whole clause would pass for one word.
+_W = "A-Za-z0-9_\u00c0-\u024f\u0370-\u052f"
+_WORD = re.compile(rf"(?<![{_W}])[-+]?(?:[{_W}]+[-.])*[{_W}]*[0-9][{_W}]*(?:[-.][{_W}]+)*")
+_NUMBER = re.compile(
+    r"[-+]?[0-9][0-9_]*(?:[.,-][0-9]+)*(?:[eE][-+]?[0-9]+)?"
+    r"(?:[kKMGT]i?B|B|[kKMGT]|bytes|[mnu]?s|msec|secs?|min|mins|h|hours?|d|days?|x)?"
+)
+_HEX = re.compile(r"0[xX][0-9a-fA-F]+|[0-9a-f]{7,}|[0-9A-F]{7,}")
+_FIXED = re.compile(
+    r"(?:u?int|float|complex|datetime|timedelta|bool|str|bfloat)[0-9]{1,3}(?:_t)?|utf[-_]?(?:8|16|32)(?:[-_][a-z]+)*|latin[-_]?1|cp125[0-9]"
+    r"|iso-?8859-[0-9]+|ISO-?8601|base64|sha[0-9]{1,3}|md5|RFC[0-9]+|IPv[46]|ipv[46]|[Oo][Aa]uth2|oauth[12]|http2|TLSv[0-9.]+|SSLv[0-9]"
+    r"|x509|X\.509|s3|S3|k8s|psycopg2|boto3|urllib3|h5py|h11|py3[0-9]+|NumPy2|CO2|H2S|m3|Sm3|m2"
+    r"|(?:AADSTS|ORA-|DPY-|DPI-|TNS-|SQL|ERR_?)[0-9]+",
+    re.IGNORECASE,
+)
+_BEFORE_CODE = re.compile(
+    r"(?:\bcode|\bstatus|status_code|http|https|errno|winerror|signal|sqlcode)['\"]?[ :=(\[]{1,3}\Z", re.IGNORECASE
+)
+_AFTER_CODE = (" Client Error", " Server Error")
+_SHORT = 3  # digits of a status code
+
+_PLACEHOLDER = r"<(?:n|id|hex|uuid|time|text|path|url|email)>"
+_LITERAL = rf"(?:{_PLACEHOLDER}|\.\.\.|\b(?:None|True|False|nan|NaN|NaT|null|true|false|inf)\b|[\s:,;=*])"
+_LISTED = re.compile(rf"\[{_LITERAL}*+\]|\{{{_LITERAL}*+\}}|\((?=[^()]*[,:]){_LITERAL}*+\)|\(\.\.\.\)")
+_REPEATED = re.compile(
+    rf"({_PLACEHOLDER}|\[\.\.\.\]|\{{\.\.\.\}}|\(\.\.\.\))"
+    rf"(?:(?:\s*[,;]\s*(?:and |or )?| and | or |\s*\|\s*)(?:{_PLACEHOLDER}|\[\.\.\.\]|\{{\.\.\.\}}|\(\.\.\.\)))+"
+)
+_ANY = re.compile(_PLACEHOLDER)
+_IN_LISTS = re.compile(r"\.\.\.(?=[\])}])")
+_NESTED = 8
+
+_CODE = re.compile(
+    r"has no attribute|[Nn]o module named|cannot import name|is not defined|keyword argument|positional argument"
+    r"|operand type|object is not|object does not support|not supported between|must be |not associated with a value"
+    r"|referenced before assignment|NoneType"
+)
+_CODE_ERRORS = {
+    "AttributeError", "ImportError", "IndentationError", "ModuleNotFoundError", "NameError", "NotImplementedError",
+    "SyntaxError", "TabError", "TypeError", "UnboundLocalError",
+}  # fmt: skip
+_IDENTIFIER = re.compile(r"[^\W\d][^\W\d]*(?:\.[^\W\d]+)*(?:\(\))?")
+
+
+def template(message: str, exception: str | None = None) -> str:
+    """
+    Replace what varies in a message by placeholders.
+
+    Numbers become `<n>`, words with digits in them `<id>`, hexadecimal ones `<hex>`; then there are `<uuid>`, `<time>`,
+    `<text>` (whatever is quoted), `<path>`, `<url>`, `<email>` and `<secret>` (what looks like a password or token). A
+    list of values is `[...]` however long it is. Codes that tell errors apart stay: those of HTTP, of the operating
+    system, of Entra ID and of Oracle. So do quoted names where they are names of the code, as in
+    `'NoneType' object has no attribute 'id'`: there another name is another error.
+
+    Only the first line counts, and the next where the first is a heading: further ones list what varies.
+
+    Parameters
+    ----------
+    message
+        What an exception says, without its type.
+    exception
+        Its type, without the module.
+
+    Returns
+    -------
+    template
+        One line of at most 300 characters, without control characters; empty for a blank message.
+    """
+    text, more = _headline(message)
+    if _may_hold_secret(text):
+        text = _SECRET.sub(_hide, text)
+    if "://" in text:
+        text = _URL.sub("<url>", text)
+    text = _without_quotes(text, exception, more=more)
+    if "@" in text:
+        text = _EMAIL.sub("<email>", text)
+    if "/" in text or "\\" in text:
+        text = _PATH.sub("<path>", text)
+    if any(digit in text for digit in "0123456789"):
+        text = _TIME.sub("<time>", text)
+        text = _UUID.sub("<uuid>", text) if text.count("-") > 3 else text  # noqa: PLR2004 - a UUID has four
+    if "." in text:
+        text = _FILE.sub("<path>", text)
+    return _shorten(_without_lists(_WORD.sub(_word, text)))
+
+
+def skeleton(template: str) -> str:
+    """
+    Take the kinds of the placeholders away.
+
+    An id of hexadecimal digits may happen to have no letter in it, a name may come as a number: they are the same error.
+
+    Parameters
+    ----------
+    template
+        As `template` gives it.
+
+    Returns
+    -------
+    skeleton
+        The same with every placeholder as `<*>`.
+    """
+    return _ANY.sub("<*>", _IN_LISTS.sub("", template))
+
+
+def holds_secret(text: str) -> bool:
+    """Tell whether something in a text looks like a password, a token or a key."""
+    return _may_hold_secret(text) and _SECRET.search(text) is not None
+
+
+def _may_hold_secret(text: str) -> bool:
+    lowered = text.lower()
+    return any(hint in lowered for hint in _SECRET_HINTS)
+
+
+def _headline(message: str) -> tuple[str, bool]:
+    """Take the first line that says something, and tell whether more follow."""
+    text = message.strip()
+    if "\n" not in text and "\r" not in text:
+        return _clean(text[:_LONGEST_READ]), len(text) > _LONGEST_READ
+    lines = [line for line in (_clean(line) for line in text[:_LONGEST_READ].splitlines()) if line]
+    head = ""
+    for number, line in enumerate(lines):
+        head = f"{head} {line}".strip()
+        if not head.endswith((":", "(", "[", "{")) and any(letter.isalpha() for letter in head):
+            return head, number + 1 < len(lines)
+    return head, False
+
+
+def _clean(text: str) -> str:
+    if not text.isprintable():
+        text = _CONTROLS.sub(" ", text)
+    return " ".join(text.split())
+
+
+def _hide(match: re.Match[str]) -> str:
+    return "://<secret>@" if match[0].startswith("://") else "<secret>"
+
+
+def _without_quotes(text: str, exception: str | None, *, more: bool) -> str:
+    """Replace what is quoted, but for names of the code in errors about code."""
+    if exception == "KeyError" and text[:1] == text[-1:] == '"' and "[" in text:
+        text = text[1:-1]  # a KeyError quotes all it has to say, and pandas says sentences
+    about_code = exception in _CODE_ERRORS or (exception is None and _CODE.search(text) is not None)
+    text = _QUOTED.sub(_name_or_text if about_code else "<text>", text)
+    return _UNCLOSED.sub("<text>", text) if more else text
+
+
+def _name_or_text(match: re.Match[str]) -> str:
+    inside = match[0][1:-1]
+    return match[0] if _IDENTIFIER.fullmatch(inside) or _FIXED.fullmatch(inside) else "<text>"
+
+
+def _word(match: re.Match[str]) -> str:
+    word = match[0]
+    if len(word) <= _SHORT and word.isdigit() and _is_code(match):
+        return word
+    return _kind(word)
+
+
+def _is_code(match: re.Match[str]) -> bool:
+    """Tell whether a short number says which error it is."""
+    text, start = match.string, match.start()
+    return text.startswith(_AFTER_CODE, match.end()) or _BEFORE_CODE.search(text, max(0, start - 16), start) is not None
+
+
+@functools.lru_cache(maxsize=65_536)
+def _kind(word: str) -> str:
+    if _NUMBER.fullmatch(word):
+        return "<n>"
+    if _FIXED.fullmatch(word):
+        return word
+    return "<hex>" if _HEX.fullmatch(word.lstrip("+-")) else "<id>"
+
+
+def _without_lists(text: str) -> str:
+    """Shorten lists of values, inner ones first, so that their length does not matter."""
+    if "<" not in text:
+        return text
+    for _ in range(_NESTED):
+        shorter = _LISTED.sub(lambda match: f"{match[0][0]}...{match[0][-1]}", text)
+        if shorter == text:
+            break
+        text = shorter
+    return _REPEATED.sub(r"\1", text)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
