@@ -29,6 +29,8 @@ from callframe.errors import (
     UnexpectedAnswerError,
 )
 from callframe.files import read_csv, read_parquet, write_csv, write_parquet
+from callframe.measures.concurrency import concurrency, concurrency_peaks
+from callframe.measures.schedules import duplicate_runs, missed_runs, schedule_report
 from callframe.measures.summary import summarize
 from callframe.project import Project, connect
 from callframe.version import __version__
@@ -58,13 +60,18 @@ __all__ = [
     "UnavailableError",
     "UnexpectedAnswerError",
     "__version__",
+    "concurrency",
+    "concurrency_peaks",
     "connect",
     "coverage",
     "demo",
+    "duplicate_runs",
     "is_complete",
+    "missed_runs",
     "plot",
     "read_csv",
     "read_parquet",
+    "schedule_report",
     "summarize",
     "write_csv",
     "write_parquet",
