@@ -30,8 +30,10 @@ from callframe.errors import (
     UnexpectedAnswerError,
 )
 from callframe.files import read_csv, read_parquet, write_csv, write_parquet
+from callframe.measures.concurrency import concurrency, concurrency_peaks
 from callframe.measures.failures import failure_episodes, failures
 from callframe.measures.quality import quality
+from callframe.measures.schedules import duplicate_runs, missed_runs, schedule_report
 from callframe.measures.summary import summarize
 from callframe.measures.survival import survival
 from callframe.project import Project, connect
@@ -62,16 +64,21 @@ __all__ = [
     "UnavailableError",
     "UnexpectedAnswerError",
     "__version__",
+    "concurrency",
+    "concurrency_peaks",
     "connect",
     "coverage",
     "demo",
+    "duplicate_runs",
     "failure_episodes",
     "failures",
     "is_complete",
+    "missed_runs",
     "plot",
     "quality",
     "read_csv",
     "read_parquet",
+    "schedule_report",
     "style",
     "summarize",
     "survival",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from callframe import fetch, frame, window
 from callframe.client import LISTING_LIMIT
-from callframe.coverage import FunctionCoverage
+from callframe.coverage import FORGOTTEN, FunctionCoverage
 from callframe.errors import IncompleteError, IncompleteWarning, RecordWarning
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _lacking(
     edge = window.timestamp(max(0, asked.now_ms - RETENTION_MS))
     if asked.stretch and asked.stretch.start < edge and not (calls["start_time"] < edge).any():
         old = [row for row in rows if row.created_ms is None or row.created_ms < asked.now_ms - RETENTION_MS]
-        yield f"the service keeps calls for 90 days: none are left from before {edge:%Y-%m-%d %H:%M} UTC", old
+        yield f"{FORGOTTEN}: none are left from before {edge:%Y-%m-%d %H:%M} UTC", old
 
 
 def tell(calls: pd.DataFrame, rows: Sequence[FunctionCoverage], *, strict: bool) -> None:

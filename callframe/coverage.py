@@ -17,6 +17,9 @@ KEY = "callframe"
 
 UNKNOWN = "not known: the frame carries no coverage"
 
+FORGOTTEN = "the service keeps calls for 90 days"
+"""How a problem begins that is none of the reading: what lies further back is gone for everyone."""
+
 
 @dataclass
 class FunctionCoverage:
