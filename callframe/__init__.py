@@ -29,6 +29,8 @@ from callframe.errors import (
     UnexpectedAnswerError,
 )
 from callframe.files import read_csv, read_parquet, write_csv, write_parquet
+from callframe.measures.comparison import compare
+from callframe.measures.rollup import merge_rollups, rollup, summarize_rollup
 from callframe.measures.summary import summarize
 from callframe.project import Project, connect
 from callframe.version import __version__
@@ -58,14 +60,18 @@ __all__ = [
     "UnavailableError",
     "UnexpectedAnswerError",
     "__version__",
+    "compare",
     "connect",
     "coverage",
     "demo",
     "is_complete",
+    "merge_rollups",
     "plot",
     "read_csv",
     "read_parquet",
+    "rollup",
     "summarize",
+    "summarize_rollup",
     "write_csv",
     "write_parquet",
 ]

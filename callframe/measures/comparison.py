@@ -28,6 +28,7 @@ FAILURE_VERDICTS = ("more failures", "fewer failures", "no evidence", "too few c
 DEPLOY = "deploy"
 
 _MS = 1_000_000
+_DAY_MS = 86_400_000
 _DRAWS = 4_000
 _NOT_A_TIME = np.iinfo("int64").min
 
@@ -61,7 +62,7 @@ def compare(
     `compare(calls)` each redeployed function is divided by its own deploy, and the others are left out.
 
     Durations are of completed work. A Timeout counts as longer than any of it; a Running call as longer than it has
-    run so far, unless it is stuck, Running for over an hour. Failed calls end for another reason and are left out, as
+    run so far, unless it is stuck, Running for over 15 minutes. Failed calls end for another reason and are left out, as
     are durations that are not known. The median is the smallest duration that at least half of the work does not exceed
     (by Kaplan-Meier where calls are Running). The ratio has a bootstrap interval (Efron, 1979, Ann. Statist. 7:1):
     medians of resamples are drawn from their exact distribution (Maritz and Jarrett, 1978, JASA 73:194), which takes
@@ -183,6 +184,7 @@ def _numbers(calls: pd.DataFrame, names: list[str]) -> pd.DataFrame:
             "function": np.append(places, -1)[function.codes.to_numpy()],
             "function_id": calls["function_id"].to_numpy(),
             "start": start,
+            "day": start // _DAY_MS,
             "work": np.select([timeout, running], [np.inf, age.astype("float64")], took.astype("float64")),
             "seen": np.where(running, age, np.where(known, took, 0)),
             "in_durations": timeout | (completed & known) | (running & ~stuck),
@@ -296,7 +298,7 @@ def _durations(one: pd.DataFrame, bounds: _Bounds) -> dict[str, float | None]:
         "completed_after": int((completed & later).sum()),
     }
     work = one[one["in_durations"].to_numpy()]
-    later, times, ended = (work[name].to_numpy() for name in ("later", "work", "completed"))
+    later, days, times, ended = (work[name].to_numpy() for name in ("later", "day", "work", "completed"))
     sides = [
         _Side(curve(times[side], ended[side]), int(work["seen"].to_numpy()[side].max(initial=0)))
         for side in (~later, later)
@@ -309,9 +311,9 @@ def _durations(one: pd.DataFrame, bounds: _Bounds) -> dict[str, float | None]:
         found["duration_ratio"] = _ratio(sides[1].at_least, sides[0].at_least)
     known = ~work["running"].to_numpy()
     if min((known & later).sum(), (known & ~later).sum()) >= bounds.min_calls:
-        low, high = _ratio_interval(times, later, known, sides, bounds.seed)
+        low, high = _ratio_interval(times, later, days, known, sides, bounds.seed)
         found |= {"duration_ratio_low": low, "duration_ratio_high": high}
-        found["duration_p_value"] = _log_rank(times, ended, later)
+        found["duration_p_value"] = _log_rank(times, ended, later, days)
     return found
 
 
@@ -345,11 +347,11 @@ def _ratio(after: Any, before: Any) -> Any:
 
 
 def _ratio_interval(
-    times: np.ndarray, later: np.ndarray, known: np.ndarray, sides: list[_Side], seed: int
+    times: np.ndarray, later: np.ndarray, days: np.ndarray, known: np.ndarray, sides: list[_Side], seed: int
 ) -> tuple[float, float]:
     """Draw medians of resamples; where one lies beyond all that was seen, take it for what widens the interval."""
     middle = curve(times, known & np.isfinite(times)).quantile(0.5)
-    effect = design_effect((times > middle).astype("float64"), later)
+    effect = design_effect((times > middle).astype("float64"), later, days)
     rng = np.random.default_rng(seed)
     drawn = [
         _medians(side.curve, (known & half).sum() / effect, rng)
@@ -372,7 +374,7 @@ def _medians(known: Curve, n: float, rng: np.random.Generator) -> np.ndarray:
     return known.quantile(rng.beta(rank, n - rank + 1, _DRAWS))
 
 
-def _log_rank(times: np.ndarray, ended: np.ndarray, later: np.ndarray) -> float:
+def _log_rank(times: np.ndarray, ended: np.ndarray, later: np.ndarray, days: np.ndarray) -> float:
     """
     Test whether work ends equally soon on both sides.
 
@@ -390,7 +392,7 @@ def _log_rank(times: np.ndarray, ended: np.ndarray, later: np.ndarray) -> float:
     total = float(variance[alone].sum())
     if total <= 0:
         return 1.0
-    z = abs(float(scores[later].sum())) / math.sqrt(total * design_effect(scores, later))
+    z = abs(float(scores[later].sum())) / math.sqrt(total * design_effect(scores, later, days))
     return math.erfc(z / math.sqrt(2))
 
 
@@ -412,7 +414,7 @@ def _failures(one: pd.DataFrame, bounds: _Bounds) -> dict[str, float | None]:
     }
     if n.min() < bounds.min_calls:
         return found
-    effect = design_effect(failed.astype("float64"), later)
+    effect = design_effect(failed.astype("float64"), later, one["day"].to_numpy())
     rate, low, high = wilson(failures / effect, n / effect)
     counted, of = np.round(failures / effect).astype("int64"), np.maximum(np.round(n / effect), 1).astype("int64")
     counted = np.minimum(counted, of)

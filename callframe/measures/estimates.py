@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-STUCK_AFTER = pd.Timedelta(hours=1)
-"""A call Running for longer is stuck: the longest run limit is 15 minutes, so its end was never recorded."""
+STUCK_AFTER = pd.Timedelta(minutes=15)
+"""A call Running for longer is stuck: that is the longest run limit documented, so its end was never recorded."""
 
 Z = 1.959963984540054
 """The 97.5 % point of the normal distribution."""
@@ -16,6 +16,7 @@ Z = 1.959963984540054
 _ROUNDING = 1e-9  # a share that differs by less from a step of a curve stands on it
 _BLOCKS = (16, 32, 64)
 _CALLS_A_BLOCK = 4
+_FEWEST = 6  # degrees of freedom from which on blocks tell their variance
 
 
 def wilson(failures: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -99,14 +100,14 @@ def curve(times: np.ndarray, ended: np.ndarray, weights: np.ndarray | None = Non
     return Curve(times[starts][rises], done)
 
 
-def design_effect(values: np.ndarray, later: np.ndarray) -> float:
+def design_effect(values: np.ndarray, later: np.ndarray, days: np.ndarray) -> float:
     """
     Estimate how many calls in a row tell no more than one independent call would.
 
     Failures come in bursts, and slow calls do. The variance of a mean of dependent values is that of independent ones
     times a design effect, by which counts can be divided (Rao and Scott, 1992, Biometrics 48:577). It is taken as the
     largest of 1, of what the correlation of neighbours gives (Bartlett, 1946, JRSS Suppl. 8:27), and of the variance
-    between blocks of consecutive calls, widened by Student's t for there being few of them.
+    between blocks: days, and some numbers of consecutive calls.
 
     Parameters
     ----------
@@ -114,33 +115,44 @@ def design_effect(values: np.ndarray, later: np.ndarray) -> float:
         One a call, in order of start; the calls before come first.
     later
         Which of them are after.
+    days
+        The day each started.
 
     Returns
     -------
     effect
         1 where calls are independent.
     """
-    sides = [side - side.mean() for side in (values[~later], values[later]) if len(side)]
-    square = sum(float(side @ side) for side in sides)
-    if square <= _ROUNDING:
+    deviations = np.empty(len(values))
+    for side in (~later, later):
+        deviations[side] = values[side] - values[side].mean() if side.any() else 0
+    if deviations @ deviations <= _ROUNDING:
         return 1.0
-    neighbours = sum(float(side[1:] @ side[:-1]) for side in sides) / square
-    neighbours = min(neighbours, 1 - 1 / len(values))
-    return max(1.0, (1 + neighbours) / (1 - neighbours), *(_between_blocks(sides, square, n) for n in _BLOCKS))
+    blocks = [days, *(np.arange(len(values)) // -(-len(values) // count) for count in _BLOCKS)]
+    return max(1.0, _of_neighbours(deviations, later), *(_of_blocks(deviations, later, each) for each in blocks))
 
 
-def _between_blocks(sides: list[np.ndarray], square: float, blocks: int) -> float:
+def _of_neighbours(deviations: np.ndarray, later: np.ndarray) -> float:
+    """Sum the correlations that an autoregression has at all distances."""
+    together = later[1:] == later[:-1]
+    found = float((deviations[1:] * deviations[:-1])[together].sum() / (deviations @ deviations))
+    found += (
+        (1 + 3 * found) * 2 / len(deviations)
+    )  # its bias in short series (Marriott and Pope, 1954, Biometrika 41:390)
+    found = min(found, 1 - 1 / len(deviations))
+    return (1 + found) / (1 - found)
+
+
+def _of_blocks(deviations: np.ndarray, later: np.ndarray, blocks: np.ndarray) -> float:
+    """Compare the variance of the sums over blocks with that of single calls, widened by Student's t for few blocks."""
     from scipy.special import stdtrit  # noqa: PLC0415 - slow to import, and not needed to fetch
 
-    length = -(-sum(map(len, sides)) // blocks)
-    if length < _CALLS_A_BLOCK:
+    starts = np.flatnonzero(np.append(True, (blocks[1:] != blocks[:-1]) | (later[1:] != later[:-1])))
+    sums = np.add.reduceat(deviations, starts)
+    after = later[starts]
+    counts = np.array([(~after).sum(), after.sum()])
+    freedom = counts.sum() - 2
+    if counts.min() < 2 or freedom < _FEWEST or len(later) < _CALLS_A_BLOCK * len(sums):  # noqa: PLR2004 - to vary
         return 1.0
-    total, freedom = 0.0, 0
-    for side in sides:
-        sums = np.add.reduceat(side, np.arange(0, len(side), length))
-        if len(sums) > 1:
-            total += float(sums @ sums) * len(sums) / (len(sums) - 1)
-            freedom += len(sums) - 1
-        else:
-            square -= float(side @ side)
-    return total / square * (stdtrit(freedom, 0.975) / Z) ** 2 if freedom and square > 0 else 1.0
+    square = (sums**2 * (counts / (counts - 1))[after.astype("int64")]).sum()
+    return float(square / (deviations @ deviations) * (stdtrit(freedom, 0.975) / Z) ** 2)
