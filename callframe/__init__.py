@@ -30,9 +30,11 @@ from callframe.errors import (
     UnexpectedAnswerError,
 )
 from callframe.files import read_csv, read_parquet, write_csv, write_parquet
+from callframe.measures.comparison import compare
 from callframe.measures.concurrency import concurrency, concurrency_peaks
 from callframe.measures.failures import failure_episodes, failures
 from callframe.measures.quality import quality
+from callframe.measures.rollup import merge_rollups, rollup, summarize_rollup
 from callframe.measures.schedules import duplicate_runs, missed_runs, schedule_report
 from callframe.measures.summary import summarize
 from callframe.measures.survival import survival
@@ -64,6 +66,7 @@ __all__ = [
     "UnavailableError",
     "UnexpectedAnswerError",
     "__version__",
+    "compare",
     "concurrency",
     "concurrency_peaks",
     "connect",
@@ -73,14 +76,17 @@ __all__ = [
     "failure_episodes",
     "failures",
     "is_complete",
+    "merge_rollups",
     "missed_runs",
     "plot",
     "quality",
     "read_csv",
     "read_parquet",
+    "rollup",
     "schedule_report",
     "style",
     "summarize",
+    "summarize_rollup",
     "survival",
     "write_csv",
     "write_parquet",

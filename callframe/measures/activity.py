@@ -56,9 +56,7 @@ def activity(calls: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp, *, bin
     return counts.astype({"function": frame.TEXT, "bin": "int64", "calls": "int64", "failures": "int64"})
 
 
-def week(
-    calls: pd.DataFrame, of: Literal["calls", "failures", "delays"] = "calls", *, tz: str = "UTC"
-) -> pd.DataFrame:
+def week(calls: pd.DataFrame, of: Literal["calls", "failures", "delays"] = "calls", *, tz: str = "UTC") -> pd.DataFrame:
     """
     Measure calls, failures or schedule delays by hour and weekday.
 

@@ -146,15 +146,15 @@ def _bars(ax: Axes, inside: pd.DataFrame, rows: dict[str, int], last: pd.Timesta
                 hatch=canvas.HATCHES.get(status), edgecolor="white" if status != "Completed" else colour, linewidth=0.2,
                 label=status,
             )  # fmt: skip
-    ax.scatter(np.full(running.sum(), edge), row[running], marker=">", s=18, color=canvas.COLOURS["Running"], clip_on=False)
+    ax.scatter(
+        np.full(running.sum(), edge), row[running], marker=">", s=18, color=canvas.COLOURS["Running"], clip_on=False
+    )
     if len(inside):
         canvas.legend(ax)
     return []
 
 
-def _shades(
-    ax: Axes, inside: pd.DataFrame, rows: dict[str, int], first: pd.Timestamp, last: pd.Timestamp
-) -> list[str]:
+def _shades(ax: Axes, inside: pd.DataFrame, rows: dict[str, int], first: pd.Timestamp, last: pd.Timestamp) -> list[str]:
     counts = activity(inside, first, last, bins=_BINS)
     place = counts["function"].astype("object").map(rows).to_numpy(dtype="int64")
     grid = np.full((len(rows), _BINS), np.nan)
@@ -168,7 +168,10 @@ def _shades(
         middle[counts["bin"].to_numpy()[failed]], place[failed] + 0.33, marker="v", s=9, color=canvas.COLOURS["Failed"],
         linewidth=0,
     )  # fmt: skip
-    shade, mark = Patch(color="#4292c6", label="calls: the darker, the more"), Patch(color=canvas.COLOURS["Failed"], label="some failed")
+    shade, mark = (
+        Patch(color="#4292c6", label="calls: the darker, the more"),
+        Patch(color=canvas.COLOURS["Failed"], label="some failed"),
+    )
     ax.hlines(np.arange(len(rows) + 1) - 0.5, edges[0], edges[-1], color="white", linewidth=3)
     canvas.legend(ax, handles=[shade, mark])
     return ["drawn in bins of 5 min"]

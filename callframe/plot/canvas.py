@@ -85,7 +85,9 @@ def foot(calls: pd.DataFrame, *notes: str) -> str:
     functions = calls["function"].nunique()
     start, end = calls["start_time"].min(), calls["start_time"].max()
     window = _window(calls) or f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
-    counted = f"{len(calls):,} call{'' if len(calls) == 1 else 's'} of {functions} function{'' if functions == 1 else 's'}"
+    counted = (
+        f"{len(calls):,} call{'' if len(calls) == 1 else 's'} of {functions} function{'' if functions == 1 else 's'}"
+    )
     return "; ".join([f"{counted}, {window}, {complete}", *notes])
 
 
@@ -130,7 +132,12 @@ def zone(tz: str) -> zoneinfo.ZoneInfo:
 
 def moments(times: pd.Series | pd.Index) -> np.ndarray:
     """Turn times into what matplotlib counts: days since 1970, in UTC."""
-    return np.asarray(pd.Series(times).dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), dtype="datetime64[ms]").astype("int64") / 86_400_000
+    return (
+        np.asarray(
+            pd.Series(times).dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), dtype="datetime64[ms]"
+        ).astype("int64")
+        / 86_400_000
+    )
 
 
 def cut(name: object) -> str:

@@ -1,0 +1,368 @@
+"""Calls counted by function, time, status and how long: small, and two such tables add up to that of both."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from callframe import frame, window
+from callframe.coverage import KEY
+from callframe.errors import ArgumentError, FrameError
+from callframe.measures.estimates import STUCK_AFTER, curve, wilson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from callframe.window import TimeLike
+
+KEYS = ["function", "start_time", "status", "measure", "bucket"]
+"""What a rollup counts by."""
+
+MEASURES = ("duration", "schedule_delay")
+"""What of each call is counted by bucket."""
+
+SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+"""The quantiles of a summary."""
+
+_ERROR_PERCENT = 1
+_LONGEST_MS = 2**53
+_MISSING = np.iinfo("int64").min
+_WHOLE = 1e-9  # a rank that is whole but for rounding
+
+
+def rollup(calls: pd.DataFrame, freq: str = "1h", *, fetched_at: TimeLike | None = None) -> pd.DataFrame:
+    """
+    Count calls by function, time, status and how long they took, in a table that can be added up.
+
+    However calls are divided, the rollups of the parts add up to the rollup of all: `merge_rollups`. Spans fall into
+    buckets, each 1.02 times as long as the one before, so that `summarize_rollup` reads quantiles from them within 1 %
+    (Masson, Rim and Lee, 2019, PVLDB 12:2195). Below 0.1 s each millisecond has its own; negative spans, which clocks
+    that disagree make, mirror the positive ones; 0 and missing are buckets too.
+
+    Parameters
+    ----------
+    calls
+        Call frame. No call may be in two frames whose rollups are added.
+    freq
+        Length of the bins of start time, such as `"1h"` or `"1D"`, a whole number of milliseconds; they are counted
+        from 1970-01-01 UTC.
+    fetched_at
+        When the calls were fetched; by default the frame tells. A Running call has run until then.
+
+    Returns
+    -------
+    rollup
+        One row a combination that occurs, sorted. `function` category; `start_time` datetime64[ms, UTC], the start of the
+        bin; `status` category; `measure` category: each call is counted once as `duration`, and once more as
+        `schedule_delay` if it has one; `bucket` timedelta64[ms], the span that stands for all of its bucket, missing where
+        there is none, and of Running calls how long they have run so far; `count` int64.
+
+    Raises
+    ------
+    FrameError
+        It is no call frame.
+    ArgumentError
+        `freq` is no fixed length of time.
+
+    Examples
+    --------
+    >>> import callframe as cf
+    >>> with cf.demo(calls=1_000) as project:
+    ...     calls = project.calls(start="14d")
+    >>> first, second = cf.rollup(calls[:300]), cf.rollup(calls[300:])
+    >>> cf.merge_rollups([first, second]).equals(cf.rollup(calls))
+    True
+    """
+    frame.check(calls)
+    width = _width(freq, "freq")
+    bins = pd.DataFrame({"function": calls["function"], "start_time": calls["start_time"].dt.floor(width)})
+    bins["status"] = calls["status"]
+    took = _integers(calls["duration"])
+    took = np.where(calls["status"] == "Running", _ages(calls, fetched_at), took)
+    delays = _integers(calls["schedule_delay"])
+    parts = [
+        _count(bins, took, "duration"),
+        _count(bins[delays != _MISSING], delays[delays != _MISSING], "schedule_delay"),
+    ]
+    return _keep_account(merge_rollups(parts), [calls])
+
+
+def merge_rollups(rollups: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """
+    Add rollups up.
+
+    Parameters
+    ----------
+    rollups
+        What `rollup` or this returned, of calls that are in one of them only.
+
+    Returns
+    -------
+    rollup
+        As if all calls had been in one frame.
+
+    Raises
+    ------
+    FrameError
+        One of them is no rollup.
+
+    Examples
+    --------
+    >>> import callframe as cf
+    >>> len(cf.merge_rollups([]))
+    0
+    """
+    parts = list(rollups)
+    for part in parts:
+        _check(part)
+    columns = [*KEYS, "count"]
+    plain = [part[columns].astype(dict.fromkeys(("function", "status", "measure"), frame.TEXT)) for part in parts]
+    table = pd.concat([_EMPTY, *plain], ignore_index=True) if any(map(len, plain)) else _EMPTY
+    table = table.groupby(KEYS, dropna=False, as_index=False, sort=True)["count"].sum()
+    categories = {
+        "function": sorted(set(table["function"])),
+        "status": frame.status_categories(list(table["status"].unique())),
+        "measure": MEASURES,
+    }
+    for name, found in categories.items():
+        table[name] = table[name].astype(pd.CategoricalDtype(pd.Series(found, dtype=frame.TEXT)))
+    return _keep_account(table.astype({"count": "int64"}).sort_values(KEYS, ignore_index=True), parts)
+
+
+def summarize_rollup(rollup: pd.DataFrame, by: str | Sequence[str] = "function") -> pd.DataFrame:
+    """
+    Summarize a rollup by group: counts, failure rate, durations and schedule delays.
+
+    Counts are exact, quantiles within 1 % of those of the calls. Durations are of completed work: a Timeout would have
+    taken longer than it was let, so it stands above every duration observed, and a Running call longer than it has run
+    so far, unless it is stuck. So a quantile is the smallest duration that at least that share of the work does not
+    exceed; by Kaplan-Meier where calls are Running, of which those in the bucket of a duration count as longer than it.
+    A quantile that falls among the timeouts is missing, with the longest time seen in the column `..._above`.
+
+    Parameters
+    ----------
+    rollup
+        What `rollup` or `merge_rollups` returned.
+    by
+        `"function"`, `"status"`, a length of time such as `"1D"`, or several of them. A time shorter than the bins of
+        the rollup tells no more than they do.
+
+    Returns
+    -------
+    summary
+        One row a group that has calls, the groups as the index: the most failures first, or in order of time where a
+        length of time is among them. `calls`, `completed`, `failed`, `timeout`, `running`, `stuck` (of the Running, those
+        that run for over 15 minutes, a limit of which 1 % is not told apart), `other` int64; `failure_rate`,
+        `failure_rate_low`, `failure_rate_high` float64, the share of Failed and Timeout among finished calls with its
+        Wilson 95 % interval, missing where none has finished; `duration_p50`, `duration_p90`, `duration_p95`,
+        `duration_p99`, each with its `..._above`, `duration_max`; `schedule_delay_p50`, `schedule_delay_p90`,
+        `schedule_delay_p95`, `schedule_delay_p99`, `schedule_delay_max` timedelta64[ms].
+
+    Raises
+    ------
+    FrameError
+        It is no rollup.
+    ArgumentError
+        `by` is unknown.
+
+    Examples
+    --------
+    >>> import callframe as cf
+    >>> with cf.demo(calls=1_000) as project:
+    ...     rollup = cf.rollup(project.calls(start="14d"))
+    >>> int(cf.summarize_rollup(rollup)["calls"].sum()) == rollup.loc[rollup["measure"] == "duration", "count"].sum()
+    True
+    """
+    _check(rollup)
+    keys = dict(_keys(rollup, by))
+    spans, weights = _integers(rollup["bucket"]), rollup["count"].to_numpy()
+    grouped = rollup.groupby(list(keys.values()), observed=True, sort=True)
+    groups = grouped.ngroup().to_numpy()
+    index = grouped["count"].sum().index.set_names(list(keys))
+    work = pd.DataFrame({"group": groups, "span": spans, "count": weights, "status": rollup["status"].astype("object")})
+    delays = (rollup["measure"] == "schedule_delay").to_numpy()
+    columns = {**_counts(work[~delays], len(index)), **_durations(work[~delays], len(index))}
+    columns |= _delays(work[delays], len(index))
+    summary = _keep_account(pd.DataFrame(columns, index=index), [rollup])
+    if "start_time" in keys:
+        return summary
+    order = (summary["failed"] + summary["timeout"]).to_numpy(), summary["calls"].to_numpy()
+    return summary.iloc[np.lexsort((-order[1], -order[0]))]
+
+
+_EMPTY = pd.DataFrame(
+    {
+        "function": pd.Series(dtype=frame.TEXT),
+        "start_time": pd.Series(dtype="datetime64[ms, UTC]"),
+        "status": pd.Series(dtype=frame.TEXT),
+        "measure": pd.Series(dtype=frame.TEXT),
+        "bucket": pd.Series(dtype="timedelta64[ms]"),
+        "count": pd.Series(dtype="int64"),
+    }
+)
+
+
+def _count(bins: pd.DataFrame, spans: np.ndarray, measure: str) -> pd.DataFrame:
+    table = bins.assign(bucket=_buckets(spans)).groupby(KEYS[:3] + KEYS[4:], observed=True, sort=False).size()
+    table = table.reset_index(name="count").astype({"count": "int64"})
+    return table.assign(measure=measure, bucket=table["bucket"].to_numpy().view("timedelta64[ms]"))[[*KEYS, "count"]]
+
+
+@functools.cache
+def _edges() -> tuple[np.ndarray, np.ndarray]:
+    """
+    List the least of each bucket, in milliseconds, and what stands for it.
+
+    Whole numbers, so that no rounding of a logarithm puts a span into another bucket on another machine. A bucket goes
+    on for as long as one whole number is within 1 % of all in it.
+    """
+    least, stands = [0], [0]
+    lowest = 1
+    while lowest < _LONGEST_MS:
+        middle = lowest * (100 + _ERROR_PERCENT) // 100
+        least.append(lowest)
+        stands.append(middle)
+        lowest = middle * 100 // (100 - _ERROR_PERCENT) + 1
+    return np.array(least), np.array(stands)
+
+
+def _buckets(spans: np.ndarray) -> np.ndarray:
+    """Replace spans by what stands for their bucket; what is missing stays."""
+    least, stands = _edges()
+    known = np.where(spans == _MISSING, 0, spans)
+    found = np.sign(known) * stands[np.searchsorted(least, np.abs(known), side="right") - 1]
+    return np.where(spans == _MISSING, _MISSING, found)
+
+
+def _ages(calls: pd.DataFrame, fetched_at: TimeLike | None) -> np.ndarray:
+    """Tell how long each call had been going when it was fetched."""
+    moment = fetched_at if fetched_at is not None else calls.attrs.get(KEY, {}).get("fetched_at")
+    if moment is None:
+        return np.full(len(calls), _MISSING)
+    if isinstance(moment, str) and not moment[:4].isdigit():
+        raise ArgumentError(f"fetched_at={moment!r}; expected a timestamp or an ISO 8601 string.")
+    fetched_ms = window.parse_time(moment, name="fetched_at", now_ms=0)
+    return np.maximum(fetched_ms - calls["start_time"].astype("int64").to_numpy(), 0)
+
+
+def _width(freq: str, name: str) -> pd.Timedelta:
+    try:
+        width = pd.Timedelta(pd.tseries.frequencies.to_offset(freq))
+    except (ValueError, TypeError):
+        width = pd.Timedelta(0)
+    if width < pd.Timedelta(milliseconds=1) or width % pd.Timedelta(milliseconds=1):
+        raise ArgumentError(f'{name}={freq!r}; expected a fixed length of time such as "1h", "15min" or "7D".')
+    return width
+
+
+def _check(table: pd.DataFrame) -> None:
+    if not isinstance(table, pd.DataFrame):
+        raise FrameError(f"Expected a rollup, found {type(table).__name__}. Make one with callframe.rollup(calls).")
+    lacking = [name for name in [*KEYS, "count"] if name not in table.columns]
+    if lacking:
+        raise FrameError(f"This is no rollup: it lacks {', '.join(lacking)}. Make one with callframe.rollup(calls).")
+
+
+def _keep_account(table: pd.DataFrame, sources: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Keep what all of the sources rest on, if that is the same."""
+    accounts = [source.attrs.get(KEY) for source in sources]
+    same = bool(accounts) and accounts[0] is not None and all(account == accounts[0] for account in accounts)
+    table.attrs = {KEY: accounts[0]} if same else {}
+    return table
+
+
+def _keys(rollup: pd.DataFrame, by: str | Sequence[str]) -> Iterator[tuple[str, pd.Series[Any]]]:
+    """Find what to group by: columns by their names, any other word is a length of time."""
+    words = [by] if isinstance(by, str) else list(by)
+    if not words:
+        raise ArgumentError(
+            f"by={by!r}; expected 'function', 'status', a length of time such as '1D', or several of them."
+        )
+    for word in words:
+        if word in {"function", "status"}:
+            yield word, rollup[word]
+        elif isinstance(word, str) and word[:1].isdigit():
+            yield "start_time", rollup["start_time"].dt.floor(_width(word, "by")).rename("start_time")
+        else:
+            raise ArgumentError(f"by={word!r}; expected 'function', 'status' or a length of time such as '1D'.")
+
+
+def _counts(work: pd.DataFrame, size: int) -> dict[str, np.ndarray]:
+    def of(rows: Any) -> np.ndarray:
+        return np.bincount(work["group"][rows], work["count"][rows], minlength=size).astype("int64")
+
+    status = work["status"]
+    found = {"calls": of(slice(None)), **{one.lower(): of(status == one) for one in _IN_ORDER}}
+    found["stuck"] = of((status == "Running") & (work["span"] > _stuck_from()))
+    found["other"] = of(~status.isin(frame.STATUSES))
+    failures = found["failed"] + found["timeout"]
+    rate, low, high = wilson(failures, failures + found["completed"])
+    return {**found, "failure_rate": rate, "failure_rate_low": low, "failure_rate_high": high}
+
+
+_IN_ORDER = ("Completed", "Failed", "Timeout", "Running")
+
+
+def _stuck_from() -> int:
+    return int(_buckets(np.array([STUCK_AFTER // pd.Timedelta(milliseconds=1)]))[0])
+
+
+def _durations(work: pd.DataFrame, size: int) -> dict[str, np.ndarray]:
+    known, status = work["span"] != _MISSING, work["status"]
+    longest = _longest(work[known & (status != "Running")], size)
+    running = (status == "Running") & known & (work["span"] <= _stuck_from())
+    work = work[(status == "Timeout") | ((status == "Completed") & known) | running]
+    seen = _longest(work, size)
+    times = np.where(work["status"] == "Timeout", np.inf, work["span"].astype("float64"))
+    found = _quantiles(work.assign(time=times, ended=work["status"] == "Completed"), size)
+    columns: dict[str, np.ndarray] = {}
+    for name, values in found.items():
+        reached = np.isfinite(values)
+        columns[f"duration_{name}"] = _spans(np.where(reached, values, np.nan))
+        columns[f"duration_{name}_above"] = np.where(np.isposinf(values), seen, np.timedelta64("NaT", "ms"))
+    return {**columns, "duration_max": longest}
+
+
+def _delays(work: pd.DataFrame, size: int) -> dict[str, np.ndarray]:
+    found = _quantiles(work.assign(time=work["span"].astype("float64"), ended=True), size)
+    columns = {f"schedule_delay_{name}": _spans(values) for name, values in found.items()}
+    return {**columns, "schedule_delay_max": _longest(work, size)}
+
+
+def _quantiles(work: pd.DataFrame, size: int) -> dict[str, np.ndarray]:
+    """Take quantiles by group: by ranks, and by the curve where some were still running; missing where there is none."""
+    work = work.sort_values(["group", "time"], kind="stable")
+    group, count = work["group"].to_numpy(), work["count"].to_numpy()
+    totals = np.bincount(group, count, minlength=size).astype("int64")
+    before = np.cumsum(totals) - totals
+    reached = np.cumsum(count)
+    times = np.append(work["time"].to_numpy(), np.nan)
+    found = {}
+    for name, share in SHARES.items():
+        rank = np.maximum(np.ceil(share * totals - _WHOLE).astype("int64"), 1)
+        found[name] = np.where(totals > 0, times[np.searchsorted(reached, before + rank)], np.nan)
+    censored = work["group"][~work["ended"] & np.isfinite(work["time"])].unique()
+    for place, one in work[work["group"].isin(censored)].groupby("group"):
+        line = curve(one["time"].to_numpy(), one["ended"].to_numpy(), one["count"].to_numpy())
+        for name, share in SHARES.items():
+            found[name][place] = line.quantile(share)
+    return found
+
+
+def _longest(work: pd.DataFrame, size: int) -> np.ndarray:
+    longest = np.full(size, _MISSING)
+    np.maximum.at(longest, work["group"].to_numpy(), work["span"].to_numpy())
+    return longest.view("timedelta64[ms]")
+
+
+def _spans(values: np.ndarray) -> np.ndarray:
+    """Turn milliseconds into spans, NaN into none."""
+    missing = np.isnan(values)
+    return np.where(missing, _MISSING, np.where(missing, 0, values).astype("int64")).view("timedelta64[ms]")
+
+
+def _integers(spans: pd.Series[Any]) -> np.ndarray:
+    return spans.to_numpy().astype("timedelta64[ms]").astype("int64")
