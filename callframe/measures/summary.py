@@ -198,14 +198,14 @@ def over_time(calls: pd.DataFrame, bins: int = 60) -> pd.DataFrame:
     if calls.empty:
         return pd.DataFrame(0, index=pd.DatetimeIndex([], tz="UTC", name="start_time"), columns=categories)
     start = calls["start_time"]
-    width = _round_width((start.max() - start.min()) / bins)
+    width = round_width((start.max() - start.min()) / bins)
     floor = start.dt.floor(width)
     table = pd.crosstab(floor, calls["status"].astype("object")).reindex(columns=categories, fill_value=0)
     table = table.reindex(pd.date_range(floor.min(), floor.max(), freq=width, name="start_time"), fill_value=0)
     return table.rename_axis(columns=None)
 
 
-def _round_width(width: pd.Timedelta) -> pd.Timedelta:
+def round_width(width: pd.Timedelta) -> pd.Timedelta:
     widths = [pd.Timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)]
     return next((one for one in widths if one >= width), pd.Timedelta(days=int(width / pd.Timedelta(days=1)) + 1))
 

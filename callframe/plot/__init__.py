@@ -6,6 +6,16 @@ A picture is drawn into `ax`, or into a new figure, which a notebook shows at th
 """
 
 from callframe.plot.calendar import heatmap, timeline
-from callframe.plot.spreads import durations, failures, schedule_delays
+from callframe.plot.spreads import durations, schedule_delays, survival
+from callframe.plot.troubles import concurrency, failures, missed_runs
 
-__all__ = ["durations", "failures", "heatmap", "schedule_delays", "timeline"]
+__all__ = [
+    "concurrency",
+    "durations",
+    "failures",
+    "heatmap",
+    "missed_runs",
+    "schedule_delays",
+    "survival",
+    "timeline",
+]

@@ -101,8 +101,8 @@ def heatmap(
     ax = canvas.axes(ax, height=3.4)
     high = np.nanmax(values, initial=0.0)
     image = ax.pcolormesh(
-        np.arange(25), np.arange(8), np.ma.masked_invalid(values), cmap="OrRd" if of == "failures" else "Blues", vmin=0, vmax=max(high, 1.0),
-        edgecolors="white", linewidth=0.8,
+        np.arange(25), np.arange(8), np.ma.masked_invalid(values), cmap="OrRd" if of == "failures" else "Blues",
+        vmin=0, vmax=max(high, 1.0), edgecolors="white", linewidth=0.8,
     )  # fmt: skip
     missing = np.argwhere(np.isnan(values))
     ax.scatter(missing[:, 1] + 0.5, missing[:, 0] + 0.5, marker="x", s=14, color="#bbbbbb", linewidth=0.8)
@@ -120,17 +120,18 @@ def heatmap(
 
 def _first(calls: pd.DataFrame, start: str | pd.Timestamp | None, tz: str) -> pd.Timestamp:
     if start is not None:
-        stamp = pd.Timestamp(start)
+        stamp: pd.Timestamp = pd.Timestamp(start)
         return stamp.tz_localize(canvas.zone(tz)) if stamp.tzinfo is None else stamp
     canvas.zone(tz)
     if calls.empty:
         fetched = (calls.attrs.get(KEY) or {}).get("fetched_at", "1970-01-02T00:00:00Z")
         return pd.Timestamp(fetched) - _DAY
-    return calls["start_time"].max() - _DAY + pd.Timedelta(milliseconds=1)
+    latest: pd.Timestamp = calls["start_time"].max()
+    return latest - _DAY + pd.Timedelta(milliseconds=1)
 
 
 def _bars(ax: Axes, inside: pd.DataFrame, rows: dict[str, int], last: pd.Timestamp) -> list[str]:
-    """A bar a call, at least a hair wide; Running ones reach to the right edge and end in an arrow."""
+    """Draw a bar a call, at least a hair wide; Running ones reach to the right edge and end in an arrow."""
     row = inside["function"].astype("object").map(rows).to_numpy()
     begin = canvas.moments(inside["start_time"])
     running = (inside["status"] == "Running").to_numpy()
@@ -159,7 +160,8 @@ def _shades(ax: Axes, inside: pd.DataFrame, rows: dict[str, int], first: pd.Time
     place = counts["function"].astype("object").map(rows).to_numpy(dtype="int64")
     grid = np.full((len(rows), _BINS), np.nan)
     grid[place, counts["bin"].to_numpy()] = counts["calls"].to_numpy()
-    edges = np.linspace(*canvas.moments(pd.Index([first, last])), _BINS + 1)
+    left, right = canvas.moments(pd.Index([first, last])).tolist()
+    edges = np.linspace(left, right, _BINS + 1)
     norm = LogNorm(0.3, max(10.0, np.nanmax(grid)))
     ax.pcolormesh(edges, np.arange(len(rows) + 1) - 0.5, np.ma.masked_invalid(grid), cmap="Blues", norm=norm)
     failed = counts["failures"].to_numpy() > 0

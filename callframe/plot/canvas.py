@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import zoneinfo
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,6 +41,8 @@ _TICKS_S = {
     259200: "3 d", 864000: "10 d",
 }  # fmt: skip
 _TICKS_MOST = 9
+_DAY_MS = 86_400_000
+_COMPLETE = {True: "complete", False: "INCOMPLETE", None: "completeness not known"}
 
 
 def axes(ax: Axes | None, *, height: float) -> Axes:
@@ -56,7 +58,9 @@ def rows_height(count: int) -> float:
     return 1.5 + 0.26 * max(3, count)
 
 
-def dress(ax: Axes, foot: str, *, title: str, x: str, y: str = "", grid: str = "") -> None:
+def dress(
+    ax: Axes, foot: str, *, title: str, x: str, y: str = "", grid: Literal["x", "y", "both"] | None = None
+) -> None:
     """
     Put title, labels and foot on axes.
 
@@ -79,21 +83,19 @@ def dress(ax: Axes, foot: str, *, title: str, x: str, y: str = "", grid: str = "
 
 def foot(calls: pd.DataFrame, *notes: str) -> str:
     """Say what a picture of calls rests on: how many, of how many functions, from when to when, complete or not."""
-    complete = {True: "complete", False: "INCOMPLETE", None: "completeness not known"}[is_complete(calls)]
+    complete = _COMPLETE[is_complete(calls)]
     if calls.empty:
-        return "; ".join(["no calls", _window(calls), complete, *notes]).replace("; ;", ";")
+        return "; ".join(part for part in ("no calls", _window(calls), complete, *notes) if part)
     functions = calls["function"].nunique()
     start, end = calls["start_time"].min(), calls["start_time"].max()
     window = _window(calls) or f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
-    counted = (
-        f"{len(calls):,} call{'' if len(calls) == 1 else 's'} of {functions} function{'' if functions == 1 else 's'}"
-    )
+    counted = f"{_count(len(calls), 'call')} of {_count(functions, 'function')}"
     return "; ".join([f"{counted}, {window}, {complete}", *notes])
 
 
 def legend(ax: Axes, **options: Any) -> None:
     """Put the legend in a line between title and axes, where it hides nothing."""
-    place = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "borderaxespad": 0.2, "handlelength": 1.4}
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "borderaxespad": 0.2, "handlelength": 1.4}
     ax.legend(frameon=False, ncols=6, fontsize=8.5, columnspacing=1.2, **place, **options)
 
 
@@ -132,25 +134,41 @@ def zone(tz: str) -> zoneinfo.ZoneInfo:
 
 def moments(times: pd.Series | pd.Index) -> np.ndarray:
     """Turn times into what matplotlib counts: days since 1970, in UTC."""
-    return (
-        np.asarray(
-            pd.Series(times).dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), dtype="datetime64[ms]"
-        ).astype("int64")
-        / 86_400_000
-    )
+    naive = pd.Series(times).dt.tz_convert("UTC").dt.tz_localize(None)
+    days = naive.to_numpy().astype("datetime64[ms]").astype("int64") / _DAY_MS
+    return np.where(naive.isna(), np.nan, days)
 
 
 def cut(name: object) -> str:
-    """Shorten a label in the middle, on one line, and keep matplotlib from reading mathematics into it."""
-    text = "".join(letter if letter.isprintable() else "\ufffd" for letter in str(name))
-    short = text if len(text) <= LABEL else f"{text[: LABEL // 2 - 1]}…{text[-LABEL // 2 :]}"
-    return short.replace("$", r"\$")
+    """Shorten a label in the middle, to one line."""
+    words = plain(str(name))
+    return words if len(words) <= LABEL else f"{words[: LABEL // 2 - 1]}…{words[-LABEL // 2 :]}"
+
+
+def plain(words: str) -> str:
+    """Take control characters out of text, and keep matplotlib from reading mathematics into it."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in words).replace("$", r"\$")
+
+
+def width_words(width: pd.Timedelta) -> str:
+    """Write the width of a bin."""
+    minutes = round(width / pd.Timedelta(minutes=1))
+    return f"{minutes} min" if minutes % 60 else f"{minutes // 60} h" if minutes % 1440 else f"{minutes // 1440} d"
 
 
 def row_labels(ax: Axes, names: Sequence[object]) -> None:
     """Name the rows of a picture, the first at the bottom."""
     ax.set_yticks(range(len(names)), [cut(name) for name in names])
     ax.set_ylim(-0.7, max(len(names), 1) - 0.3)
+
+
+def basis(table: pd.DataFrame) -> str:
+    """Say which window a table of measures rests on, and whether that was read completely."""
+    return "; ".join(part for part in (_window(table), _COMPLETE[is_complete(table)]) if part)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _window(calls: pd.DataFrame) -> str:

@@ -1,47 +1,112 @@
-"""
-One function a picture: frame in, Axes out.
-
-A picture is drawn into `ax`, or into a new figure, which a notebook shows at the end of the cell and
-`ax.figure.savefig(path)` writes. Each says at its foot what it rests on.
-"""
+"""How long calls took and how late they started."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib import dates
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from callframe.coverage import is_complete
-from callframe.measures.summary import over_time, spread
+from callframe import frame
+from callframe.coverage import KEY
+from callframe.errors import ArgumentError
+from callframe.measures.summary import round_width, spread, summarize
+from callframe.measures.survival import survival as curves
+from callframe.plot import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = {"Completed": "#56B4E9", "Running": "#999999", "Failed": "#D55E00", "Timeout": "#F0E442"}
-"""One colour a status, of a palette safe for colour-blind eyes (Okabe and Ito, 2008); others are black."""
+FLOOR_S = 0.001
+"""The least span that a logarithmic axis shows: shorter ones, and negative ones, are drawn there."""
 
-HATCHES = {"Timeout": "////"}
-"""A second sign where a colour may not tell enough."""
+SERIES_MOST = 6
+"""Functions that can be told apart as lines."""
 
-_INK, _FAINT = "#222222", "#767676"
-_LABEL = 34
-_TICKS_S = {
-    0.001: "1 ms", 0.01: "10 ms", 0.1: "100 ms", 0.3: "300 ms", 1: "1 s", 3: "3 s", 10: "10 s", 30: "30 s",
-    60: "1 min", 180: "3 min", 600: "10 min", 1800: "30 min", 3600: "1 h", 10800: "3 h", 43200: "12 h", 86400: "1 d",
-    259200: "3 d", 864000: "10 d",
-}  # fmt: skip
+_BINS = 56
+_MARKS = "dot: median, bars: middle 50 % and 90 %"
 
 
-def durations(calls: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def durations(
+    calls: pd.DataFrame, *, over: Literal["time"] | None = None, tz: str = "UTC", ax: Axes | None = None
+) -> Axes:
     """
-    Draw how long calls took, by function.
+    Draw how long calls took, by function or over time.
 
-    A dot is the median of completed work, the thick bar its middle half, the thin one the middle 90 %. Timeouts count
-    as longer than anything: where a bar's end falls among them, it ends in an arrow.
+    By function, a dot is the median of completed work, the thick bar its middle half, the thin one the middle 90 %.
+    Unfinished work counts as longer than it has been seen to run: where a bar's end is beyond what is known, it ends in
+    an arrow. Over time, a line is the median and the band reaches to p95, for the functions with the most calls;
+    dashed lines are deploys.
+
+    Parameters
+    ----------
+    calls
+        Call frame.
+    over
+        `"time"`, or None for a row a function.
+    tz
+        Time zone of a time axis.
+    ax
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    ax
+        The axes, with a logarithmic axis of durations.
+    """
+    frame.check(calls)
+    if over == "time":
+        return _over_time(calls, "duration", "duration", title="How long calls took", tz=tz, ax=ax)
+    _check_over(over)
+    return _rows(calls, "duration", f"duration [log scale]; {_MARKS}", "How long calls took", ax)
+
+
+def schedule_delays(
+    calls: pd.DataFrame,
+    *,
+    grace: str | pd.Timedelta = "1min",
+    over: Literal["time"] | None = None,
+    tz: str = "UTC",
+    ax: Axes | None = None,
+) -> Axes:
+    """
+    Draw how long after their scheduled time calls started: what share had started by when, or over time.
+
+    The thick line is all calls, a thin one each function; the three with the most calls beyond the grace are coloured.
+    Calls that no schedule started are not in it. Negative delays, from clocks that run ahead, are drawn at the left
+    edge. Over time, as in `durations`.
+
+    Parameters
+    ----------
+    calls
+        Call frame.
+    grace
+        The delay up to which a call counts as on time; a vertical line.
+    over
+        `"time"`, or None for the distribution.
+    tz
+        Time zone of a time axis.
+    ax
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    ax
+        The axes, with a logarithmic axis of delays.
+    """
+    frame.check(calls)
+    if over == "time":
+        return _over_time(calls, "schedule_delay", "schedule delay", title="When calls started", tz=tz, ax=ax)
+    _check_over(over)
+    return _distribution(calls, pd.Timedelta(grace), ax)
+
+
+def survival(calls: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """
+    Draw which share of the work was still unfinished after a time, by function (Kaplan and Meier).
+
+    A curve that ends above zero ends where nothing more is known: what was left ran into the run limit or is running.
+    At most six functions, those whose work is left unfinished most, then those with the most calls.
 
     Parameters
     ----------
@@ -53,153 +118,180 @@ def durations(calls: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Returns
     -------
     ax
-        The axes, with a logarithmic time axis and one row a function.
+        The axes, with a logarithmic time axis and a step curve a function in its band of 95 % confidence.
     """
-    return _spread_chart(calls, "duration", "duration [log scale]", "How long calls took", ax)
-
-
-def schedule_delays(calls: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """
-    Draw how long after their scheduled time calls started, by function.
-
-    Marks as in `durations`. Calls that no schedule started are not in it. Negative delays, from clocks that run ahead,
-    are drawn at the left edge.
-
-    Parameters
-    ----------
-    calls
-        Call frame.
-    ax
-        Where to draw; a new figure by default.
-
-    Returns
-    -------
-    ax
-        The axes, with a logarithmic time axis and one row a function.
-    """
-    return _spread_chart(
-        calls, "schedule_delay", "delay after the scheduled time [log scale]", "When calls started", ax
-    )
-
-
-def failures(calls: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """
-    Draw how many calls failed or ran into the run limit, over time.
-
-    Parameters
-    ----------
-    calls
-        Call frame.
-    ax
-        Where to draw; a new figure by default.
-
-    Returns
-    -------
-    ax
-        The axes, with time in UTC and a stacked bar a bin.
-    """
-    ax = _axes(ax, height=3.6)
-    counts = over_time(calls)
-    bottom = np.zeros(len(counts))
-    left = dates.date2num(pd.DatetimeIndex(counts.index).tz_localize(None).to_numpy())
-    width = np.diff(left).min() if len(left) > 1 else 1 / 1440
-    for status in ("Failed", "Timeout"):
-        heights = counts[status].to_numpy()
-        ax.bar(
-            left, heights, width, bottom, align="edge", label=f"{status} ({heights.sum():,})",
-            color=COLOURS[status], hatch=HATCHES.get(status), edgecolor="white", linewidth=0.3,
-        )  # fmt: skip
-        bottom += heights
-    if len(counts):
-        locator = dates.AutoDateLocator(minticks=3, maxticks=8)
-        ax.xaxis.set_major_locator(locator)
-        ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
-        ax.set_xlim(left[0], left[-1] + width)
-        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
-    ax.set_ylim(0, max(1, bottom.max(initial=0) * 1.05))
-    ax.grid(axis="y", color="#e5e5e5", linewidth=0.8)
-    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    _dress(ax, calls, title="Calls that failed", x="start time [UTC]", y=f"calls a bin of {_width_words(counts)}")
+    frame.check(calls)
+    table = curves(calls)
+    ax = canvas.axes(ax, height=4.2)
+    left = table.groupby("function", observed=True)["survival"].min()
+    sizes = calls["function"].value_counts()
+    order = sorted(left.index, key=lambda name: (-round(left[name], 3), -sizes[name]))
+    seconds = table["duration"].dt.total_seconds().to_numpy()
+    for place, name in enumerate(order[:SERIES_MOST]):
+        here = (table["function"] == name).to_numpy()
+        x = np.maximum(seconds[here], FLOOR_S)
+        colour = canvas.SERIES[place]
+        ax.step(
+            x,
+            table["survival"][here],
+            where="post",
+            color=colour,
+            linestyle=canvas.DASHES[place],
+            label=canvas.cut(name),
+        )
+        ax.fill_between(x, table["low"][here], table["high"][here], step="post", color=colour, alpha=0.15, linewidth=0)
+        ax.plot(x[-1], table["survival"][here].iloc[-1], marker="|", color=colour, markersize=9)
+    positive = seconds[seconds > FLOOR_S]
+    canvas.span_axis(ax, "x", positive.min(initial=1.0) / 1.3, positive.max(initial=60.0) * 1.3)
+    ax.set_ylim(0, 1.02)
+    _finish_series(ax, len(order))
+    if not order:
+        canvas.nothing(ax, "no calls that took time")
+    shown = f"{min(len(order), SERIES_MOST)} of {len(order)} functions shown" if len(order) > SERIES_MOST else ""
+    canvas.dress(
+        ax, canvas.foot(calls, *filter(None, [shown])), title="Work still unfinished", grid="both",
+        x="time since the start [log scale]", y="share unfinished",
+    )  # fmt: skip
     return ax
 
 
-def _spread_chart(calls: pd.DataFrame, of: str, label: str, title: str, ax: Axes | None) -> Axes:
+def _check_over(over: object) -> None:
+    if over is not None:
+        raise ArgumentError(f"over={over!r}; expected 'time', or None.")
+
+
+def _rows(calls: pd.DataFrame, of: str, label: str, title: str, ax: Axes | None) -> Axes:
     table = spread(calls, of)
-    ax = _axes(ax, height=1.5 + 0.26 * max(3, len(table)))
+    ax = canvas.axes(ax, height=canvas.rows_height(len(table)))
     rows = np.arange(len(table))
     seconds = table.drop(columns="calls").apply(lambda column: column.dt.total_seconds())
-    floor = 0.001
-    low, quarter, middle, three_quarters, high = (seconds[share].to_numpy() for share in seconds.columns)
-    edge = np.nanmax(seconds.to_numpy(), initial=1.0) * 1.6
+    low, quarter, middle, three_quarters, high = (
+        np.maximum(seconds[share].to_numpy(dtype="float64"), FLOOR_S) for share in seconds.columns
+    )
+    edge = np.nanmax(np.r_[1.0, low, middle, high]) * 1.6
     for begin, end, thickness in ((low, high, 1.2), (quarter, three_quarters, 5)):
         known = ~np.isnan(begin)
         ax.hlines(
-            rows[known], np.maximum(begin, floor)[known], np.where(np.isnan(end), edge, np.maximum(end, floor))[known],
-            color=COLOURS["Completed"], linewidth=thickness, zorder=2,
+            rows[known], begin[known], np.where(np.isnan(end), edge, end)[known], color=canvas.COLOURS["Completed"],
+            linewidth=thickness, zorder=2,
         )  # fmt: skip
-    ax.scatter(np.maximum(middle, floor), rows, s=26, color=_INK, zorder=3)
+    ax.scatter(middle, rows, s=26, color=canvas.INK, zorder=3)
     beyond = rows[np.isnan(high)]
-    ax.scatter(np.full(len(beyond), edge), beyond, marker=">", s=40, color=COLOURS["Failed"], zorder=3)
-    ax.set_xscale("log")
-    _time_ticks(ax, np.maximum(low, floor), edge)
-    ax.set_yticks(rows, [_cut(name) for name in table.index])
-    ax.set_ylim(-0.7, max(len(table), 1) - 0.3)
-    _dress(ax, calls, title=title, x=f"{label}; dot: median, bars: middle 50 % and 90 %", y="")
-    ax.grid(axis="x", color="#e5e5e5", linewidth=0.8)
+    ax.scatter(np.full(len(beyond), edge), beyond, marker=">", s=40, color=canvas.COLOURS["Failed"], zorder=3)
+    canvas.span_axis(ax, "x", np.nanmin(np.r_[edge / 10, low]) / 1.6, edge * 1.15)
+    canvas.row_labels(ax, list(table.index))
+    if table.empty:
+        canvas.nothing(ax, "no calls with a " + of.replace("_", " "))
+    arrows = ["arrow: longer than can be known, for work that was cut off or still runs"] if len(beyond) else []
+    canvas.dress(ax, canvas.foot(calls, *arrows), title=title, x=label, grid="x")
     return ax
 
 
-def _axes(ax: Axes | None, *, height: float) -> Axes:
-    if ax is not None:
-        return ax
-    _, new = plt.subplots(figsize=(8, height), layout="constrained")
-    return new
+def _distribution(calls: pd.DataFrame, grace: pd.Timedelta, ax: Axes | None) -> Axes:
+    scheduled = calls[calls["schedule_delay"].notna()]
+    seconds = scheduled["schedule_delay"].dt.total_seconds().clip(lower=FLOOR_S)
+    ax = canvas.axes(ax, height=4.2)
+    late = (seconds > grace.total_seconds()).groupby(scheduled["function"], observed=True).mean()
+    late = late.sort_values(ascending=False, kind="stable")
+    coloured = [name for name in late.index[:3] if late[name] > 0]
+    for name, values in seconds.groupby(scheduled["function"], observed=True):
+        if name not in coloured:
+            _steps(ax, values, color="#c2c2c2", linewidth=0.9)
+    for place, name in enumerate(coloured):
+        label = f"{canvas.cut(name)} ({late[name]:.1%} late)"
+        values = seconds[scheduled["function"] == name]
+        _steps(ax, values, color=canvas.SERIES[place], linestyle=canvas.DASHES[place], linewidth=1.6, label=label)
+    if len(seconds):
+        share = (seconds > grace.total_seconds()).mean()
+        _steps(ax, seconds, color=canvas.INK, linewidth=2.4, label=f"all calls ({share:.1%} late)")
+        ax.axvline(grace.total_seconds(), color=canvas.FAINT, linestyle=":", linewidth=1.2)
+        ax.text(grace.total_seconds() * 1.06, 0.03, "grace", color=canvas.FAINT, fontsize=8.5)
+        ax.legend(frameon=False, loc="upper left", fontsize=8.5)
+    else:
+        canvas.nothing(ax, "no calls that a schedule started")
+    low, high = (seconds.min(), max(seconds.max(), grace.total_seconds())) if len(seconds) else (1.0, 60.0)
+    canvas.span_axis(ax, "x", low / 1.3, high * 1.3)
+    ax.set_ylim(0, 1.02)
+    canvas.dress(
+        ax, canvas.foot(calls, f"{len(scheduled):,} scheduled", "grey: the other functions"), grid="both",
+        title="When calls started", x="delay after the scheduled time [log scale]", y="share that had started",
+    )  # fmt: skip
+    return ax
 
 
-def _time_ticks(ax: Axes, low: np.ndarray, edge: float) -> None:
-    """Put ticks where people count: seconds, minutes, hours."""
-    start = np.nanmin(low, initial=edge / 10) / 1.6
-    ax.set_xlim(start, edge * 1.15)
-    inside = [tick for tick in _TICKS_S if start <= tick <= edge * 1.15]
-    ax.xaxis.set_major_locator(FixedLocator(inside))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticklabels([_TICKS_S[tick] for tick in inside])
+def _steps(ax: Axes, seconds: pd.Series, **style: Any) -> None:
+    """Draw an empirical distribution with at most as many steps as can be seen."""
+    values = np.sort(seconds.to_numpy(dtype="float64"))
+    shares = np.linspace(1 / max(len(values), 1), 1, len(values))
+    if len(values) > 2000:  # noqa: PLR2004 - twice the pixels of a figure
+        keep = np.unique(
+            np.r_[np.linspace(0, len(values) - 1, 1900).astype(int), np.arange(len(values) - 100, len(values))]
+        )
+        values, shares = values[keep], shares[keep]
+    if len(values):
+        ax.step(np.r_[values[0], values], np.r_[0, shares], where="post", **style)
 
 
-def _dress(ax: Axes, calls: pd.DataFrame, *, title: str, x: str, y: str) -> None:
-    ax.set_title(title, loc="left", color=_INK)
-    ax.set_ylabel(y)
-    ax.set_xlabel(f"{x}\n")
-    ax.annotate(
-        _foot(calls), (0, 0), (0, 2), xycoords=("axes fraction", "figure points"), textcoords="offset points",
-        fontsize=7.5, color=_FAINT, va="bottom", annotation_clip=False,
-    ).set_in_layout(False)  # fmt: skip
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.set_axisbelow(True)
-
-
-def _foot(calls: pd.DataFrame) -> str:
-    """Say what a picture rests on."""
-    if calls.empty:
-        return "no calls"
-    start, end = calls["start_time"].min(), calls["start_time"].max()
-    complete = {True: "complete", False: "INCOMPLETE", None: "completeness not known"}[is_complete(calls)]
-    functions = calls["function"].nunique()
-    return (
-        f"{len(calls):,} calls of {functions} function{'' if functions == 1 else 's'},"
-        f" {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC, {complete}"
+def _over_time(calls: pd.DataFrame, of: str, label: str, *, title: str, tz: str, ax: Axes | None) -> Axes:
+    ax = canvas.axes(ax, height=4.2)
+    known = calls[calls[of].notna()]
+    counts = known["function"].value_counts()
+    names = sorted(counts.index[counts > 0], key=lambda name: (not _deploys(calls, name), -counts[name]))
+    top = names[:SERIES_MOST]
+    width = (
+        round_width((calls["start_time"].max() - calls["start_time"].min()) / _BINS)
+        if len(calls)
+        else pd.Timedelta("1h")
     )
+    few = calls[calls["function"].isin(top)]
+    bands = summarize(few, by=["function", f"{round(width / pd.Timedelta(minutes=1))}min"])
+    lows, highs = [], []
+    for place, name in enumerate(top):
+        band = bands.loc[name]
+        x = canvas.moments(band.index + width / 2)
+        middle, high = (
+            band[f"{of}_{mark}"].dt.total_seconds().clip(lower=FLOOR_S).to_numpy() for mark in ("p50", "p95")
+        )
+        colour = canvas.SERIES[place]
+        ax.plot(x, middle, color=colour, linestyle=canvas.DASHES[place], linewidth=1.6, label=canvas.cut(name))
+        ax.fill_between(x, middle, high, color=colour, alpha=0.12, linewidth=0)
+        lows.append(np.nanmin(middle, initial=np.inf))
+        highs.append(np.nanmax(np.r_[middle, high], initial=0))
+        for deployed in _deploys(calls, name):
+            ax.axvline(canvas.moments(pd.Index([deployed]))[0], color=colour, linestyle="--", linewidth=1.1)
+    canvas.span_axis(
+        ax,
+        "y",
+        min([one for one in lows if np.isfinite(one)], default=1.0) / 1.5,
+        max(highs, default=60.0) * 1.5 or 60.0,
+    )
+    if top:
+        ax.set_xlim(*canvas.moments(pd.Index([calls["start_time"].min(), calls["start_time"].max()])))
+        canvas.time_axis(ax, tz)
+    else:
+        canvas.nothing(ax, f"no calls with a {label}")
+    _finish_series(ax, len(top))
+    shown = (
+        [f"the {len(top)} of {len(names)} functions, deployed ones first, then those with the most calls"]
+        if len(names) > len(top)
+        else []
+    )
+    wide = f"line: median of {canvas.width_words(width)}, band: up to p95, dashed: deploy"
+    canvas.dress(
+        ax, canvas.foot(calls, *shown, wide), title=title, x=f"start time [{tz}]", y=f"{label} [log scale]", grid="y"
+    )
+    return ax
 
 
-def _width_words(counts: pd.DataFrame) -> str:
-    if len(counts) < 2:  # noqa: PLR2004
-        return "1 min"
-    minutes = int((counts.index[1] - counts.index[0]) / pd.Timedelta(minutes=1))
-    hours, rest = divmod(minutes, 60)
-    return f"{minutes} min" if rest else f"{hours} h" if hours % 24 else f"{hours // 24} d"
+def _deploys(calls: pd.DataFrame, name: str) -> list[pd.Timestamp]:
+    """List when a function was deployed, within the time the calls span."""
+    held = (calls.attrs.get(KEY) or {}).get("functions", [])
+    created = [row.get("created_ms") for row in held if row["function"] == name]
+    times = [pd.Timestamp(one, unit="ms", tz="UTC") for one in created if one is not None]
+    return [one for one in times if calls["start_time"].min() < one < calls["start_time"].max()]
 
 
-def _cut(name: str) -> str:
-    """Shorten a label in the middle, and keep matplotlib from reading mathematics into it."""
-    short = name if len(name) <= _LABEL else f"{name[: _LABEL // 2 - 1]}…{name[-_LABEL // 2 :]}"
-    return short.replace("$", r"\$")
+def _finish_series(ax: Axes, count: int) -> None:
+    """Put the legend beside the axes, where it hides no line."""
+    if count:
+        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8.5, borderaxespad=0.3)

@@ -1,0 +1,234 @@
+"""Pictures, by their artists' data."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from builders import frame_of, record
+
+from callframe import coverage, frame, plot
+from callframe.coverage import FunctionCoverage
+from callframe.errors import ArgumentError, FrameError
+from callframe.measures.schedules import missed_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from matplotlib.axes import Axes
+
+START = 1_730_204_340_000
+MINUTE = 60_000
+
+PICTURES: dict[str, Callable[..., Axes]] = {
+    "durations": plot.durations,
+    "durations over time": lambda calls, **more: plot.durations(calls, over="time", **more),
+    "schedule_delays": plot.schedule_delays,
+    "schedule_delays over time": lambda calls, **more: plot.schedule_delays(calls, over="time", **more),
+    "failures": plot.failures,
+    "failures over time": lambda calls, **more: plot.failures(calls, over="time", **more),
+    "timeline": plot.timeline,
+    "heatmap": plot.heatmap,
+    "heatmap of delays": lambda calls, **more: plot.heatmap(calls, "delays", **more),
+    "concurrency": plot.concurrency,
+    "concurrency by function": lambda calls, **more: plot.concurrency(calls, by="function", **more),
+    "survival": plot.survival,
+}
+
+
+def many(count: int, functions: int = 3, **changes: Any) -> pd.DataFrame:
+    """Make calls of some functions, one a minute each."""
+    return frame_of(
+        *(
+            record(
+                id=1 + k,
+                function_id=1 + k % functions,
+                **(
+                    {
+                        "start_time": START + k // functions * MINUTE,
+                        "end_time": START + k // functions * MINUTE + 1_000 * (1 + k % 7),
+                        "scheduled_time": START + k // functions * MINUTE - 500,
+                        "schedule_id": 100 + k % functions,
+                        "status": "Completed",
+                    }
+                    | changes
+                ),
+            )
+            for k in range(count)
+        )
+    )
+
+
+FRAMES = {
+    "no calls": frame.empty(),
+    "one call": many(1),
+    "only failed": many(40, status="Failed", error="boom $x$"),
+    "only running": many(40, status="Running", end_time=None),
+    "only timeouts": many(40, status="Timeout"),
+    "thirty functions": many(300, functions=30),
+    "instant and unscheduled": many(10, start_time=START, end_time=START, scheduled_time=None, schedule_id=None),
+    "clocks that disagree": many(10, start_time=START, end_time=START - 5, scheduled_time=START + 900),
+}
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize(("picture", "calls"), itertools.product(PICTURES, FRAMES))
+def test_every_picture_of_every_frame_is_drawn_with_labels_and_a_foot(picture: str, calls: str) -> None:
+    ax = PICTURES[picture](FRAMES[calls])
+    ax.figure.canvas.draw()
+    assert ax.get_title(loc="left")
+    assert ax.get_xlabel().strip()
+    assert any("complete" in text.get_text() for text in ax.texts)
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_every_picture_draws_into_the_axes_that_are_given(picture: str) -> None:
+    _, mine = plt.subplots()
+    assert PICTURES[picture](FRAMES["one call"], ax=mine) is mine
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_no_picture_changes_its_calls(picture: str) -> None:
+    calls = many(30)
+    before = calls.copy(deep=True)
+    PICTURES[picture](calls)
+    pd.testing.assert_frame_equal(calls, before)
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_every_picture_refuses_a_frame_that_is_no_call_frame(picture: str) -> None:
+    with pytest.raises(FrameError, match="lacks status"):
+        PICTURES[picture](many(1).drop(columns="status"))
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_every_foot_says_so_when_the_calls_are_incomplete(picture: str) -> None:
+    calls = many(30)
+    rows = [FunctionCoverage(1, "1", problems=["forbidden"])]
+    coverage.attach(calls, rows, project="p", fetched_at="2024-10-30T00:00:00.000Z", asked={})
+    assert any("INCOMPLETE" in text.get_text() for text in PICTURES[picture](calls).texts)
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_no_label_is_read_as_mathematics_or_breaks_its_line(picture: str) -> None:
+    calls = many(12)
+    calls["function"] = calls["function"].cat.rename_categories({"1": "a$_{b}$\n<img src=x>" + "y" * 200})
+    ax = PICTURES[picture](calls)
+    ax.figure.canvas.draw()
+    shown = [text.get_text() for text in [*ax.get_yticklabels(), *(ax.get_legend().texts if ax.get_legend() else [])]]
+    assert all("\n" not in text and len(text) < 70 for text in shown)
+
+
+def test_labels_of_thirty_functions_do_not_overlap() -> None:
+    ax = plot.durations(FRAMES["thirty functions"])
+    ax.figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in ax.get_yticklabels()]
+    assert all(low.y1 <= high.y0 for low, high in itertools.pairwise(boxes))
+
+
+def test_the_dots_of_durations_are_the_medians() -> None:
+    ax = plot.durations(many(21, functions=1))
+    assert ax.collections[-1].get_offsets()[:, 0].tolist() == [4.0]
+
+
+def test_durations_beyond_what_is_known_end_in_an_arrow() -> None:
+    ax = plot.durations(FRAMES["only timeouts"])
+    assert any("arrow" in text.get_text() for text in ax.texts)
+
+
+def test_a_deploy_is_marked_over_time() -> None:
+    calls = many(300)
+    rows = [FunctionCoverage(1, "1", created_ms=START + 50 * MINUTE)]
+    coverage.attach(calls, rows, project="p", fetched_at="2024-10-30T00:00:00.000Z", asked={})
+    ax = plot.durations(calls, over="time")
+    assert sum(len(set(np.asarray(line.get_xdata()).tolist())) == 1 for line in ax.lines) == 1
+
+
+def test_the_distribution_of_delays_says_what_share_was_late() -> None:
+    ax = plot.schedule_delays(many(30), grace="400ms")
+    assert "all calls (100.0% late)" in [text.get_text() for text in ax.get_legend().texts]
+
+
+def test_failures_are_the_largest_group_first() -> None:
+    calls = frame_of(*(record(id=1 + k, status="Failed", error=f"{'a' if k < 5 else 'b'} broke") for k in range(7)))
+    assert [bar.get_width() for bar in plot.failures(calls).patches][::-1] == [5, 2]
+
+
+def test_failures_over_time_add_up() -> None:
+    bars = plot.failures(FRAMES["only failed"], over="time").patches
+    assert sum(bar.get_height() for bar in bars) == 40
+
+
+def test_a_running_call_of_the_timeline_reaches_to_the_edge() -> None:
+    ax = plot.timeline(FRAMES["only running"])
+    assert all(bar.get_x() + bar.get_width() == pytest.approx(ax.get_xlim()[1]) for bar in ax.patches)
+
+
+def test_a_crowded_timeline_is_aggregated_and_says_so() -> None:
+    ax = plot.timeline(many(6_000, functions=5, start_time=START))
+    assert any("bins of 5 min" in text.get_text() for text in ax.texts)
+
+
+def test_the_timeline_of_another_day_shows_that_day() -> None:
+    ax = plot.timeline(many(3), start="2020-01-01")
+    assert any("no calls in this day" in text.get_text() for text in ax.texts)
+
+
+def test_the_heatmap_counts_in_the_zone_asked_for() -> None:
+    values = plot.heatmap(many(3), "calls", tz="Asia/Kolkata").collections[0].get_array()
+    assert values is not None
+    assert values.reshape(7, 24)[1, 17] == 3  # 2024-10-29 12:19 UTC is 17:49 there, a Tuesday
+
+
+def test_no_peak_of_concurrency_is_lost() -> None:
+    calls = many(9_000, functions=1, end_time=START + 9_000 * MINUTE)
+    assert np.nanmax(np.asarray(plot.concurrency(calls).lines[0].get_ydata(), dtype=float)) == 9_000
+
+
+def test_missed_runs_are_a_mark_each() -> None:
+    calls = many(30)
+    coverage.attach(
+        calls,
+        [FunctionCoverage(one, str(one)) for one in (1, 2, 3)],
+        project="p",
+        fetched_at="2024-10-30T00:00:00.000Z",
+        asked={"window": {"start": "2024-10-29T12:00:00.000Z", "end": "2024-10-29T13:00:00.000Z"}},
+    )
+    schedules = pd.DataFrame(
+        {
+            "schedule_id": pd.Series([100], dtype="int64"),
+            "name": frame.text(["every minute"]),
+            "function_id": pd.Series([1], dtype="Int64"),
+            "function": frame.text(["1"]),
+            "function_external_id": frame.text([None]),
+            "cron_expression": frame.text(["* * * * *"]),
+            "created_time": frame.times([0]),
+        }
+    )
+    missed = missed_runs(calls, schedules)
+    ax = plot.missed_runs(missed)
+    assert sum(len(marks.get_offsets()) for marks in ax.collections) == len(missed) > 0
+
+
+def test_missed_runs_refuses_another_frame() -> None:
+    with pytest.raises(ArgumentError, match="lacks schedule_id"):
+        plot.missed_runs(pd.DataFrame())
+
+
+def test_an_unknown_over_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="expected 'time'"):
+        plot.durations(many(1), over="week")  # type: ignore[arg-type]
+
+
+def test_an_unknown_time_zone_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="no time zone"):
+        plot.timeline(many(1), tz="Mars/Olympus")
