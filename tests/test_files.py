@@ -59,7 +59,7 @@ def retyped(calls: pd.DataFrame, **categories: list[str]) -> pd.DataFrame:
 
 
 def as_csv_holds(calls: pd.DataFrame) -> pd.DataFrame:
-    """Renumber the rows and drop the categories that do not occur: a CSV file has no place for them, nor Parquet without rows."""
+    """Renumber the rows and drop the categories that do not occur: CSV has no place for them, nor has an empty Parquet."""
     statuses = frame.status_categories(calls["status"].unique().tolist())
     return retyped(calls, function=sorted(calls["function"].unique()), status=statuses)
 
