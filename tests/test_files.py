@@ -59,7 +59,7 @@ def retyped(calls: pd.DataFrame, **categories: list[str]) -> pd.DataFrame:
 
 
 def as_csv_holds(calls: pd.DataFrame) -> pd.DataFrame:
-    """Renumber the rows and drop the categories that do not occur: CSV has no place for them, nor has an empty Parquet."""
+    """Renumber the rows and drop the categories that do not occur: CSV and empty Parquet files have no place for them."""
     statuses = frame.status_categories(calls["status"].unique().tolist())
     return retyped(calls, function=sorted(calls["function"].unique()), status=statuses)
 
