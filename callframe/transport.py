@@ -34,6 +34,8 @@ TIMEOUT_S = (5.0, 60.0)
 
 POOL_SIZE = 10
 
+_READ_BYTES = 2**23
+
 
 class _QuietConnection(HTTPConnection):
     debuglevel = 0  # http.client prints whole requests, token included, when a user turns this on for all
@@ -151,7 +153,7 @@ class Transport:
         """
         trouble: str
         try:
-            return self._session.request(
+            response = self._session.request(
                 method,
                 url,
                 auth=auth or _nobody,
@@ -161,7 +163,10 @@ class Transport:
                 verify=self._verify,
                 proxies=dict(self._proxies.reveal()),
                 allow_redirects=False,
+                stream=True,
             )
+            # Left to itself, `content` reads 10 kB at a time, and threads wait for one another each time.
+            response._content = b"".join(response.iter_content(_READ_BYTES))  # noqa: SLF001
         except requests.RequestException as exception:
             trouble = _describe(exception, urlsplit(url).hostname or url)
         except CallframeError:  # signing in failed before anything was sent
@@ -170,6 +175,8 @@ class Transport:
             trouble = f"The request to {urlsplit(url).hostname or url} could not be sent ({type(exception).__name__})."
         except KeyboardInterrupt:
             trouble = ""
+        else:
+            return response
         if not trouble:
             raise KeyboardInterrupt
         raise TransportError(trouble)

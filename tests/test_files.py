@@ -59,7 +59,7 @@ def retyped(calls: pd.DataFrame, **categories: list[str]) -> pd.DataFrame:
 
 
 def as_csv_holds(calls: pd.DataFrame) -> pd.DataFrame:
-    """Renumber the rows and drop the categories that do not occur: CSV and empty Parquet files have no place for them."""
+    """Renumber the rows and drop the categories that do not occur: files have no place for them."""
     statuses = frame.status_categories(calls["status"].unique().tolist())
     return retyped(calls, function=sorted(calls["function"].unique()), status=statuses)
 
@@ -311,11 +311,6 @@ def test_column_that_lacks_is_named(path: Path, name: str) -> None:
     header = ",".join(one for one in [*HEADER.split(","), "error_message"] if one != name)
     with pytest.raises(FileFormatError, match=f"calls lacks the column {name}. Found the columns"):
         read_csv(csv_of(path, header=header))
-
-
-def test_column_that_is_there_twice_is_named(path: Path) -> None:
-    with pytest.raises(FileFormatError, match="calls has the column call_id twice"):
-        read_csv(csv_of(path, [*ROW, "5"], header=f"{HEADER},error_message,call_id"))
 
 
 def test_traces_may_lack(path: Path) -> None:
