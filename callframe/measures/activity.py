@@ -86,7 +86,7 @@ def week(calls: pd.DataFrame, of: Literal["calls", "failures", "delays"] = "call
     if of not in {"calls", "failures", "delays"}:
         raise ArgumentError(f"of={of!r}; expected 'calls', 'failures' or 'delays'.")
     local = calls["start_time"].dt.tz_convert(tz)
-    keys = [local.dt.weekday.rename("weekday"), local.dt.hour.rename("hour")]
+    keys = [local.dt.day_of_week.rename("weekday"), local.dt.hour.rename("hour")]
     if of == "delays":
         table = calls["schedule_delay"].dt.total_seconds().groupby(keys).median()
     elif of == "failures":

@@ -110,7 +110,7 @@ def span_axis(ax: Axes, which: str, low: float, high: float) -> None:
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
     (ax.set_xlim if which == "x" else ax.set_ylim)(low, high)
     inside = [tick for tick in _TICKS_S if low <= tick <= high]
-    step = -(-len(inside) // _TICKS_MOST)
+    step = max(1, -(-len(inside) // _TICKS_MOST))
     axis.set_major_locator(FixedLocator(inside[::step] or [1]))
     axis.set_minor_locator(NullLocator())
     axis.set_ticklabels([_TICKS_S[tick] for tick in inside[::step]] or ["1 s"])
@@ -137,6 +137,13 @@ def moments(times: pd.Series | pd.Index) -> np.ndarray:
     naive = pd.Series(times).dt.tz_convert("UTC").dt.tz_localize(None)
     days = naive.to_numpy().astype("datetime64[ms]").astype("int64") / _DAY_MS
     return np.where(naive.isna(), np.nan, days)
+
+
+def limits(ax: Axes, times: pd.Series | pd.Index) -> None:
+    """Let the x axis reach from the first to the last of some times, a minute at least."""
+    days = moments(times)
+    low, high = np.nanmin(days), np.nanmax(days)
+    ax.set_xlim(low, max(high, low + 1 / 1440))
 
 
 def cut(name: object) -> str:

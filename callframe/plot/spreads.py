@@ -266,7 +266,7 @@ def _over_time(calls: pd.DataFrame, of: str, label: str, *, title: str, tz: str,
         max(highs, default=60.0) * 1.5 or 60.0,
     )
     if top:
-        ax.set_xlim(*canvas.moments(pd.Index([calls["start_time"].min(), calls["start_time"].max()])))
+        canvas.limits(ax, calls["start_time"])
         canvas.time_axis(ax, tz)
     else:
         canvas.nothing(ax, f"no calls with a {label}")

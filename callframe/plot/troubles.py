@@ -119,11 +119,7 @@ def concurrency(
         ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8.5, borderaxespad=0.3)
     _quota(ax, quota, peak)
     if len(curve):
-        ax.set_xlim(
-            *canvas.moments(
-                pd.Index([curve["time"].iloc[0] if by is None else curve["time"].min(), curve["time"].max()])
-            )
-        )
+        canvas.limits(ax, curve["time"])
         canvas.time_axis(ax, tz)
     else:
         canvas.nothing(ax, "no calls that ran")
