@@ -316,7 +316,13 @@ class Client:
         stop = stop or threading.Event()
         tries = dict.fromkeys(("refusals", "breaks", "renewals", "final"), 0)
         while not stop.is_set():
-            failure = self._attempt(method, path, what, decode, body)
+            interrupted = False
+            try:
+                failure = self._attempt(method, path, what, decode, body)
+            except KeyboardInterrupt:  # the variables of the frames in its traceback may hold a body with the token
+                interrupted = True
+            if interrupted:
+                raise KeyboardInterrupt
             if not isinstance(failure, _Failure):
                 return failure
             tries[failure.kind] += 1
