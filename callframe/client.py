@@ -454,19 +454,13 @@ def _body(response: requests.Response) -> dict[str, Any]:
 def _detail(response: requests.Response, auth: BearerAuth) -> str:
     """Repeat the service's words without the token, which goes before they are cut: a part of it is secret too."""
     if response.is_redirect:
-        return f"redirected to {_host_of(auth.redact(response.headers['Location']))}"
+        location = auth.redact(response.headers["Location"])
+        return f"redirected to {urlsplit(location).hostname or 'another path'}"
     body = _body(response)
     message = auth.redact(str(body.get("message") or ""))
     if body.get("missing"):
         message = f"{message} (missing: {auth.redact(str(body['missing']))[:200]})"
     return message.strip()[:500]
-
-
-def _host_of(location: str) -> str:
-    try:
-        return urlsplit(location).hostname or "another path"
-    except ValueError:
-        return "no address"
 
 
 def _host(response: requests.Response) -> str:

@@ -394,7 +394,7 @@ def interrupted(raw: Raw, at: int) -> tuple[bool, BaseException | None]:
 def test_interrupt_anywhere_in_a_request_shows_no_token(name: str) -> None:
     leaks: set[str] = set()
     with listening(Raw(answer=ANSWERS.get(name, lambda _: CALL))) as raw:
-        for at in range(1, 5000):
+        for at in range(1, 5000, 3):
             got_there, error = interrupted(raw, at)
             frames = [] if error is None else [frame for frame, _ in traceback.walk_tb(local(error.__traceback__))]
             leaks |= {frame.f_code.co_qualname for frame in frames if shows(variables(frame))}
