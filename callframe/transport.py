@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import platform
+from http.client import IncompleteRead
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -209,7 +210,9 @@ def _bundle() -> bool | str:
 def _describe(exception: requests.RequestException, host: str) -> str:  # noqa: PLR0911 - one for each cause
     """Say what broke in words a user can act on; the exception itself holds the request and stays behind."""
     cause = _root(exception)
-    words = str(cause)[:300]
+    # What the system says is safe; an error of the protocol quotes the answer, and that may repeat the token.
+    is_safe = isinstance(cause, OSError | IncompleteRead | NewConnectionError)
+    words = str(cause)[:300] if is_safe else type(cause).__name__
     if isinstance(cause, NameResolutionError):
         return f"The name {host} was not found (DNS). Check the cluster's spelling and the network."
     if isinstance(exception, requests.exceptions.SSLError):
