@@ -35,6 +35,7 @@ _COLUMNS = (
     "group", "exception", "template", "frames", "cause", "count", "share", "functions", "first_seen", "last_seen",
     "call_id", "function",
 )  # fmt: skip
+_READ = ["call_id", "function", "schedule_id", "status", "start_time", "error_message", "error_trace"]
 _ID_DIGITS = 12
 
 
@@ -105,7 +106,7 @@ def failures(calls: pd.DataFrame, by: str | Sequence[str] | None = None) -> pd.D
     """
     frame.check(calls)
     names = _names(by)
-    rows = calls.loc[_is_failure(calls).to_numpy(), list(frame.COLUMNS)].reset_index(drop=True)
+    rows = calls.loc[_is_failure(calls).to_numpy(), _READ].reset_index(drop=True)
     groups, kinds, texts = _classify(rows)
     within = pd.DataFrame({name: rows[_BY[name]] for name in names}, index=rows.index)
     rows = rows.assign(_group=groups, _within=_numbers(within))

@@ -52,8 +52,8 @@ class _Seen:
 
     def has(self, *statuses: str) -> np.ndarray:
         """Tell which calls have one of some statuses."""
-        categories = self.calls["status"].cat.categories
-        return np.isin(self.status, [categories.get_loc(one) for one in statuses if one in categories])
+        categories = self.calls["status"].cat.categories.to_list()
+        return np.isin(self.status, [categories.index(one) for one in statuses if one in categories])
 
     @property
     def fetched_ms(self) -> int:
@@ -86,7 +86,7 @@ class _Found:
     """What a check counted, and the positions of a few calls that show it."""
 
     count: int
-    rows: Sequence[int] = ()
+    rows: Sequence[int] | np.ndarray = ()
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,8 @@ def _latest(rows: Sequence[int] | np.ndarray, start: np.ndarray, ids: np.ndarray
 
 def _stamps(times: pd.Series) -> np.ndarray:
     """Take epoch milliseconds, the smallest integer where there is no time."""
-    return times.dt.tz_localize(None).to_numpy().astype("datetime64[ms]").view("int64")
+    stamps: np.ndarray = times.dt.tz_localize(None).to_numpy().astype("datetime64[ms]").view("int64")
+    return stamps
 
 
 def _ms(time: str) -> int:
@@ -201,7 +202,8 @@ _NONE = int(np.iinfo("int64").min)
 
 
 def _stuck(seen: _Seen) -> np.ndarray:
-    return seen.has("Running") & (seen.fetched_ms - seen.start > seen.run_limit_ms)
+    long_ago: np.ndarray = seen.fetched_ms - seen.start > seen.run_limit_ms
+    return seen.has("Running") & long_ago
 
 
 def _negative(column: str) -> Callable[[_Seen], np.ndarray]:
@@ -246,7 +248,9 @@ def _repeats(seen: _Seen, rows: np.ndarray, keys: pd.DataFrame) -> np.ndarray:
 
 def _out_of_order(seen: _Seen) -> np.ndarray:
     ids = seen.calls["call_id"].to_numpy()
-    earlier = (seen.start[1:] < seen.start[:-1]) | ((seen.start[1:] == seen.start[:-1]) & (ids[1:] < ids[:-1]))
+    earlier: np.ndarray = (seen.start[1:] < seen.start[:-1]) | (
+        (seen.start[1:] == seen.start[:-1]) & (ids[1:] < ids[:-1])
+    )
     return np.append(np.zeros(min(1, len(ids)), dtype=bool), earlier)
 
 
@@ -254,7 +258,8 @@ def _left_edge(seen: _Seen) -> np.ndarray:
     edge = seen.left_edge_ms
     if edge is None:
         return np.zeros(len(seen.start), dtype=bool)
-    return (seen.start >= edge) & (seen.start < edge + seen.run_limit_ms)
+    within: np.ndarray = (seen.start >= edge) & (seen.start < edge + seen.run_limit_ms)
+    return within
 
 
 def _deployments(seen: _Seen) -> pd.DataFrame:

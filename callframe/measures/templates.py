@@ -8,12 +8,12 @@ import re
 LONGEST = 300
 """No template is longer: what differs only beyond it counts as the same."""
 
-_SECRET_VALUE = r"[^\s'\"<>*,;&|(){}\[\]]"
-_SECRET_NAME = (
+_VALUE = r"[^\s'\"<>*,;&|(){}\[\]]"
+_CALLED_SECRET = (
     r"\b\w*(?:password|passwd|pwd|secret|token|api[_-]?key|(?:access|account|private|shared)[_-]?key|\bsig)['\"]?"
 )
 _SECRET = re.compile(
-    rf"(?i:{_SECRET_NAME}(?:=|\s*[:=]\s*['\"]|\s*[:=]\s*(?={_SECRET_VALUE}*[0-9])){_SECRET_VALUE}{{6,}}"
+    rf"(?i:{_CALLED_SECRET}(?:=|\s*[:=]\s*['\"]|\s*[:=]\s*(?={_VALUE}*[0-9])){_VALUE}{{6,}}"
     r"|\b(?:bearer|basic)\s+[\w.~+/-]{16,}=*)"
     r"|\beyJ[\w-]{8,}(?:\.[\w-]*){1,2}"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_\w{20,}|\bxox[abp]-[\w-]{10,}"
@@ -25,7 +25,8 @@ _LONGEST_READ = 10_000
 
 # A hint that is looked for before a pattern is tried: most messages lack most of them, and `in` is ten times as fast.
 _SECRET_HINTS = (
-    "passw", "pwd", "secret", "token", "key", "sig", "bearer", "basic", "eyj", "akia", "asia", "gh", "xox", "://"
+    "passw", "pwd", "secret", "token", "key", "sig=", "sig:", "bearer ", "basic ", "eyj", "akia", "asia", "ghp_",
+    "gho_", "ghu_", "ghs_", "ghr_", "xox", "://"
 )  # fmt: skip
 
 _CONTROLS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\ufeff]+")
@@ -33,61 +34,74 @@ _URL = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s'\"<>|)\]}`»”」]+")
 _QUOTED = re.compile(
     r"'(?:(?<!\w')|(?<=\b[bru]'))(?:[^'\\]|\\.|'(?=\w)){0,4000}+'(?!\w)"
     r'|"(?:[^"\\]|\\.){0,4000}+"'
-    r"|`[^`]{0,4000}+`|“[^“”]{0,4000}+”|«[^«»]{0,4000}+»|„[^„“”]{0,4000}+[“”]|‘[^‘’]{0,4000}+’|「[^「」]{0,4000}+」"
+    r"|`[^`]{0,4000}+`|“[^“”]{0,4000}+”|«[^«»]{0,4000}+»|„[^„“”]{0,4000}+[“”]|‘[^‘’]{0,4000}+’|「[^「」]{0,4000}+」"  # noqa: RUF001 - quotes of other languages
 )
-_UNCLOSED = re.compile(r"(?:'(?<!\w')|[\"`“«„‘「])[^'\"`”»’」]*\Z")
+_UNCLOSED = re.compile(r"(?:'(?<!\w')|[\"`“«„‘「])[^'\"`”»’」]*\Z")  # noqa: RUF001 - quotes of other languages
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,100}@[\w-]+(?:\.[\w-]+)+")
-_UUID = re.compile(r"(?i)(?<![0-9a-z])[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![0-9a-z])")
+_UUID = re.compile(r"[0-9a-fA-F](?<![0-9A-Za-z].)[0-9a-fA-F]{7}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?![0-9A-Za-z])")
 
-_DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? "
-_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.?"
-_CLOCK = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?(?: ?[AP]M\b)?(?: ?(?:Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2})\b)?"
+_MONTHS = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_CLOCK_REST = r"[0-9]?:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?(?: ?[AP]M\b)?(?: ?(?:Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2})\b)?"
+_CLOCK = f"[0-9]{_CLOCK_REST}"
 _TIME = re.compile(
-    rf"(?<![\w.-])(?:[0-9]{{4}}([-/])[0-9]{{2}}\1[0-9]{{2}}(?:[T ,]{{1,2}}{_CLOCK})?"
-    rf"|[0-9]{{1,2}}([./-])[0-9]{{1,2}}\2[0-9]{{4}}(?:[T ,]{{1,2}}{_CLOCK})?"
-    rf"|{_CLOCK})(?![\w-])"
-    rf"|\b(?:{_DAY})?(?:[0-9]{{1,2}} {_MONTH}|{_MONTH} [0-9]{{1,2}},?)(?: [0-9]{{4}}\b)?(?: {_CLOCK}(?: [0-9]{{4}}\b)?)?"
+    rf"[0-9](?<![\w.-].)(?:[0-9]{{3}}([-/])[0-9]{{2}}\1[0-9]{{2}}(?:[T ,]{{1,2}}{_CLOCK})?"
+    rf"|[0-9]?([./-])[0-9]{{1,2}}\2[0-9]{{4}}(?:[T ,]{{1,2}}{_CLOCK})?|{_CLOCK_REST})(?![\w-])"
 )
+_DATE_WORDS = re.compile(
+    rf"(?:\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? )?(?<!\w)(?:[0-9]{{1,2}} {_MONTHS}[a-z]*\.?"
+    rf"|{_MONTHS}[a-z]*\.? [0-9]{{1,2}},?)"
+    rf"(?: [0-9]{{4}}\b)?(?: {_CLOCK}(?: [0-9]{{4}}\b)?)?"
+)
+_MONTH = re.compile(_MONTHS)
 
 _FILE_KINDS = (
     "csv|tsv|xlsx?|xlsm|json|jsonl|ndjson|parquet|pdf|txt|log|zip|gz|tar|xml|ya?ml|toml|ini|png|jpe?g|tiff?|svg|dwg|dxf"
     "|pkl|pickle|joblib|h5|hdf5|nc|feather|avro|sqlite|db|py|ipynb|html?|las|sgy|segy"
 )
 _IN_PATH = r"(?:[^\s'\"<>|:;,()\[\]{}]|[:,](?=[0-9]))"
-_PATH = re.compile(
-    rf"(?<![\w/<>.)\]])/(?=[^\s/]){_IN_PATH}+|\b[A-Za-z]:[\\/]{_IN_PATH}*|(?<!\\)\\\\{_IN_PATH}+"
-    rf"|(?<![\w./\\-])\.{{0,2}}[\w.-]*(?:[/\\][\w.-]+){{1,30}}\.\w{{1,8}}\b"
-)
+_PATH = re.compile(rf"/(?<![\w/<>.)\]]/)(?=[^\s/]){_IN_PATH}+")
+_PATH_OF_WINDOWS = re.compile(rf"\b[A-Za-z]:[\\/]{_IN_PATH}*|(?<!\\)\\\\{_IN_PATH}+")
+_PATH_FROM_HERE = re.compile(r"(?<![\w./\\-])\.{0,2}[\w.-]*(?:[/\\][\w.-]+){1,30}\.\w{1,8}\b")
+_SLASH_IN_WORD = re.compile(r"[/\\](?<=[\w.].)\w")
 _FILE = re.compile(rf"(?i)(?<![\w.-])[\w-]+(?:\.[\w-]+){{0,3}}\.(?:{_FILE_KINDS})\b")
+_FILE_ENDING = re.compile(rf"\.(?i:{_FILE_KINDS})\b")
 
 # A word with a digit in it. The letters are those of alphabets whose words are set apart: in Chinese or Japanese text a
 # whole clause would pass for one word.
-_W = "A-Za-z0-9_\u00c0-\u024f\u0370-\u052f"
-_WORD = re.compile(rf"(?<![{_W}])[-+]?(?:[{_W}]+[-.])*[{_W}]*[0-9][{_W}]*(?:[-.][{_W}]+)*")
+_LETTER = "A-Za-z_\u00c0-\u024f\u0370-\u052f"
+_WORD = re.compile(
+    rf"(?<![0-9{_LETTER}])[-+]?(?=(?:[{_LETTER}]++[-.])*+[{_LETTER}]*+[0-9])[0-9{_LETTER}]++(?:[-.][0-9{_LETTER}]++)*+"
+)
+_DIGIT = re.compile(r"[0-9]")
 _NUMBER = re.compile(
     r"[-+]?[0-9][0-9_]*(?:[.,-][0-9]+)*(?:[eE][-+]?[0-9]+)?"
     r"(?:[kKMGT]i?B|B|[kKMGT]|bytes|[mnu]?s|msec|secs?|min|mins|h|hours?|d|days?|x)?"
 )
 _HEX = re.compile(r"0[xX][0-9a-fA-F]+|[0-9a-f]{7,}|[0-9A-F]{7,}")
 _FIXED = re.compile(
-    r"(?:u?int|float|complex|datetime|timedelta|bool|str|bfloat)[0-9]{1,3}(?:_t)?|utf[-_]?(?:8|16|32)(?:[-_][a-z]+)*|latin[-_]?1|cp125[0-9]"
-    r"|iso-?8859-[0-9]+|ISO-?8601|base64|sha[0-9]{1,3}|md5|RFC[0-9]+|IPv[46]|ipv[46]|[Oo][Aa]uth2|oauth[12]|http2|TLSv[0-9.]+|SSLv[0-9]"
-    r"|x509|X\.509|s3|S3|k8s|psycopg2|boto3|urllib3|h5py|h11|py3[0-9]+|NumPy2|CO2|H2S|m3|Sm3|m2"
-    r"|(?:AADSTS|ORA-|DPY-|DPI-|TNS-|SQL|ERR_?)[0-9]+",
+    r"(?:u?int|b?float|complex|datetime|timedelta|bool|str)[0-9]{1,3}(?:_t)?|utf[-_]?(?:8|16|32)(?:[-_][a-z]+)*"
+    r"|latin[-_]?1|cp125[0-9]|iso-?8859-[0-9]+|iso-?8601|base64|sha[0-9]{1,3}|md5|rfc[0-9]+|ipv[46]|oauth[12]|http2"
+    r"|tlsv[0-9.]+|sslv[0-9]|x\.?509|s3|k8s|psycopg2|boto3|urllib3|h5py|h11|py3[0-9]+|co2|h2s|s?m3"
+    r"|(?:aadsts|ora-|dpy-|dpi-|tns-|err_?)[0-9]+",
     re.IGNORECASE,
 )
-_BEFORE_CODE = re.compile(
-    r"(?:\bcode|\bstatus|status_code|http|https|errno|winerror|signal|sqlcode)['\"]?[ :=(\[]{1,3}\Z", re.IGNORECASE
-)
+_BEFORE_CODE = ("code", "status", "status_code", "http", "https", "errno", "winerror", "signal", "sqlcode")
+_JOINTS_OF_CODE = " :=('\""
 _AFTER_CODE = (" Client Error", " Server Error")
 _SHORT = 3  # digits of a status code
 
+_SIZE = re.compile(r"<n>\.? (?:[kKMGTP]i?B|bytes?)\b")
+
 _PLACEHOLDER = r"<(?:n|id|hex|uuid|time|text|path|url|email)>"
-_LITERAL = rf"(?:{_PLACEHOLDER}|\.\.\.|\b(?:None|True|False|nan|NaN|NaT|null|true|false|inf)\b|[\s:,;=*])"
+_SHORTENED = r"\[\.\.\.\]|\{\.\.\.\}|\(\.\.\.\)"
+_LITERAL = (
+    rf"(?:{_PLACEHOLDER}|\.\.\.|{_SHORTENED}"
+    r"|\b(?:None|True|False|nan|NaN|NaT|null|true|false|inf)\b|[\s:,;=*])"
+)
 _LISTED = re.compile(rf"\[{_LITERAL}*+\]|\{{{_LITERAL}*+\}}|\((?=[^()]*[,:]){_LITERAL}*+\)|\(\.\.\.\)")
 _REPEATED = re.compile(
-    rf"({_PLACEHOLDER}|\[\.\.\.\]|\{{\.\.\.\}}|\(\.\.\.\))"
-    rf"(?:(?:\s*[,;]\s*(?:and |or )?| and | or |\s*\|\s*)(?:{_PLACEHOLDER}|\[\.\.\.\]|\{{\.\.\.\}}|\(\.\.\.\)))+"
+    rf"({_PLACEHOLDER}|{_SHORTENED})"
+    rf"(?:(?:\s*[,;]\s*(?:and |or )?| and | or |\s*\|\s*)(?:{_PLACEHOLDER}|{_SHORTENED}))+"
 )
 _ANY = re.compile(_PLACEHOLDER)
 _IN_LISTS = re.compile(r"\.\.\.(?=[\])}])")
@@ -137,21 +151,19 @@ def template(message: str, exception: str | None = None) -> str:
     text = _without_quotes(text, exception, more=more)
     if "@" in text:
         text = _EMAIL.sub("<email>", text)
-    if "/" in text or "\\" in text:
-        text = _PATH.sub("<path>", text)
-    if any(digit in text for digit in "0123456789"):
-        text = _TIME.sub("<time>", text)
+    text = _without_paths(text)
+    if _DIGIT.search(text):
+        text = _without_times(text)
         text = _UUID.sub("<uuid>", text) if text.count("-") > 3 else text  # noqa: PLR2004 - a UUID has four
-    if "." in text:
-        text = _FILE.sub("<path>", text)
-    return _shorten(_without_lists(_WORD.sub(_word, text)))
+        text = _SIZE.sub("<n> B", _WORD.sub(_word, text))
+    return _shorten(_without_lists(text))
 
 
 def skeleton(template: str) -> str:
     """
     Take the kinds of the placeholders away.
 
-    An id of hexadecimal digits may happen to have no letter in it, a name may come as a number: they are the same error.
+    A hexadecimal id may happen to have no letter in it, and a name may come as a number: they are the same error.
 
     Parameters
     ----------
@@ -197,7 +209,7 @@ def _clean(text: str) -> str:
 
 
 def _hide(match: re.Match[str]) -> str:
-    return "://<secret>@" if match[0].startswith("://") else "<secret>"
+    return "://" if match[0].startswith("://") else "<secret>"
 
 
 def _without_quotes(text: str, exception: str | None, *, more: bool) -> str:
@@ -207,6 +219,19 @@ def _without_quotes(text: str, exception: str | None, *, more: bool) -> str:
     about_code = exception in _CODE_ERRORS or (exception is None and _CODE.search(text) is not None)
     text = _QUOTED.sub(_name_or_text if about_code else "<text>", text)
     return _UNCLOSED.sub("<text>", text) if more else text
+
+
+def _without_paths(text: str) -> str:
+    if "/" in text or "\\" in text:
+        text = _PATH.sub("<path>", text)
+        text = _PATH_OF_WINDOWS.sub("<path>", text) if ":" in text or "\\" in text else text
+        text = _PATH_FROM_HERE.sub("<path>", text) if _SLASH_IN_WORD.search(text) else text
+    return _FILE.sub("<path>", text) if _FILE_ENDING.search(text) else text
+
+
+def _without_times(text: str) -> str:
+    text = _TIME.sub("<time>", text)
+    return _DATE_WORDS.sub("<time>", text) if _MONTH.search(text) else text
 
 
 def _name_or_text(match: re.Match[str]) -> str:
@@ -224,7 +249,8 @@ def _word(match: re.Match[str]) -> str:
 def _is_code(match: re.Match[str]) -> bool:
     """Tell whether a short number says which error it is."""
     text, start = match.string, match.start()
-    return text.startswith(_AFTER_CODE, match.end()) or _BEFORE_CODE.search(text, max(0, start - 16), start) is not None
+    before = text[max(0, start - 16) : start].rstrip(_JOINTS_OF_CODE).lower()
+    return before.endswith(_BEFORE_CODE) or text.startswith(_AFTER_CODE, match.end())
 
 
 @functools.lru_cache(maxsize=65_536)

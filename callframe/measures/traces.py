@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 _HEADER = "Traceback (most recent call last):"
 _FRAME = re.compile(r'^\s*File "(?P<path>[^"\n]+)", line \d+(?:, in (?P<function>[^\n]+))?', re.MULTILINE)
-_RAISED = re.compile(r"^(?![ \t\r\n])", re.MULTILINE)
+_UNINDENTED = re.compile(r"\n(?![ \t\r\n])")
 _NAMED = re.compile(r"(?P<kind>[^\W\d][\w.<>]*)(?:(?::[ \t]*|(?=\n))(?P<text>.*))?\Z", re.DOTALL)
 _PREFIX = re.compile(
     r"(?P<kind>(?:[^\W\d]\w*\.)*[A-Z]\w*(?:Error|Exception|Warning|Exit|Interrupt|Timeout|Failure|Fault|Violation)"
     r"|(?:[a-z_]\w*\.)+[A-Z]\w*)(?::\s+(?P<text>.*))?\Z",
     re.DOTALL,
 )
-_JOINTS = re.compile(
-    r"\n\s*(?:The above exception was the direct cause of the following exception:"
-    r"|During handling of the above exception, another exception occurred:)\s*\Z"
+_JOINT = re.compile(
+    r"\n[ \t]*(?:The above exception was the direct cause of the following exception:"
+    r"|During handling of the above exception, another exception occurred:)"
 )
 _MARGIN = re.compile(r"^ +(?:\| ?|\+[-+ ]*(?:[0-9]+|\.\.\.)?[-+ ]*)", re.MULTILINE)
 
@@ -71,7 +71,7 @@ def read(trace: str) -> list[Raised]:
     before, *blocks = trace.split(_HEADER)
     if not blocks and _FRAME.search(before):
         blocks = [before]
-    return [_raised(block) for block in blocks]
+    return [_raised(_JOINT.split(block, 1)[0]) for block in blocks[:-1]] + [_raised(block) for block in blocks[-1:]]
 
 
 def name(message: str) -> Raised:
@@ -95,12 +95,10 @@ def name(message: str) -> Raised:
 def _raised(block: str) -> Raised:
     """Read one traceback: frames, which are indented, then the exception, which is not."""
     block = block.lstrip("\r\n")
-    if block.startswith("File "):
-        block = f"  {block}"
-    start = _RAISED.search(block)
-    frames, said = (block, "") if start is None else (block[: start.start()], block[start.start() :])
-    if "\n" in said:
-        said = _JOINTS.sub("", said)
+    start = _UNINDENTED.search(block)
+    frames, said = (block, "") if start is None else (block[: start.start()], block[start.end() :])
+    if not frames[:1].isspace() and not frames.startswith("File "):  # no frames at all
+        frames, said = "", block
     functions = _own_functions(frames)
     match = _NAMED.match(said.rstrip())
     if match is None:
