@@ -6,7 +6,7 @@ Measure the speed and the memory that callframe promises, and print every figure
     uv run python -m benchmarks --quick         # small sizes: whether it runs, not how fast
 
 Each figure is a ratio of two things measured in turns in the same run, so a slow machine is slow for both; of several
-turns the median counts. Memory and the time of imports are absolute.
+turns the median counts. Memory, the time of imports and that of missed runs and concurrency are absolute.
 """
 
 from __future__ import annotations

@@ -31,7 +31,9 @@ class Sizes:
     rows
         Rows to write as CSV.
     many_calls
-        Calls whose fetch must not take too much memory.
+        Calls whose fetch must not take too much memory, and which are measured.
+    schedules, days
+        Schedules that run each minute, and for how long, to find their missed runs.
     turns
         How often each is measured; the median counts.
     imports
@@ -44,12 +46,25 @@ class Sizes:
     page_rows: int = 10_000
     rows: int = 1_000_000
     many_calls: int = 1_000_000
+    schedules: int = 100
+    days: int = 14
     turns: int = 3
     imports: int = 9
 
 
 FULL = Sizes()
-QUICK = Sizes(calls=3_000, latency_s=0.01, pages=2, page_rows=1_000, rows=5_000, many_calls=5_000, turns=1, imports=1)
+QUICK = Sizes(
+    calls=3_000,
+    latency_s=0.01,
+    pages=2,
+    page_rows=1_000,
+    rows=5_000,
+    many_calls=5_000,
+    schedules=3,
+    days=1,
+    turns=1,
+    imports=1,
+)
 
 
 @dataclass(frozen=True)
@@ -193,12 +208,29 @@ def remembering(sizes: Sizes) -> list[Figure]:
     return [Figure("memory", what, _median(found, "peak_mb"), 700, " MB", basis)]
 
 
+def missing(sizes: Sizes) -> list[Figure]:
+    """Missed runs of schedules that run each minute, where some calls are lacking."""
+    found = run("missed", str(sizes.schedules), str(sizes.days), str(sizes.turns))
+    what = f"{sizes.schedules:,} minute schedules over {sizes.days} days"
+    basis = f"{found['slots']:,} slots, {found['missed']:,} without a call"
+    return [Figure("missed", what, found["seconds"], 5, " s", basis)]
+
+
+def crowding(sizes: Sizes) -> list[Figure]:
+    """The exact curve of how many calls ran at the same time."""
+    found = run("concurrency", str(sizes.many_calls), str(sizes.turns))
+    basis = f"{found['rows']:,} changes; by function {found['by_function_s']:.2f} s"
+    return [Figure("concurrency", f"curve of {sizes.many_calls:,} calls", found["seconds"], 2, " s", basis)]
+
+
 BENCHMARKS: dict[str, Callable[[Sizes], list[Figure]]] = {
     "fetch": fetching,
     "decode": decoding,
     "csv": writing,
     "import": importing,
     "memory": remembering,
+    "missed": missing,
+    "concurrency": crowding,
 }
 
 

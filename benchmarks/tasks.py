@@ -105,6 +105,97 @@ def load(*modules: str) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - began}
 
 
+def missed(count: int, days: int, turns: int) -> dict[str, Any]:
+    """Find the missed runs of schedules that run each minute; one slot in 250 has no call."""
+    import callframe as cf
+
+    calls, schedules = _scheduled(count, days)
+    taken = [_timed(lambda: cf.missed_runs(calls, schedules)) for _ in range(turns)]
+    report = cf.schedule_report(calls, schedules)
+    slots, without = int(report["expected"].sum()), int((report["expected"] - report["run"]).sum())
+    return {"seconds": statistics.median(taken), "slots": slots, "missed": without}
+
+
+def concurrency(count: int, turns: int) -> dict[str, Any]:
+    """Count how many calls of twenty functions ran at the same time."""
+    import callframe as cf
+
+    calls = _scheduled(50, -(-count // (50 * 1430)))[0].iloc[:count]
+    all_s = [_timed(lambda: cf.concurrency(calls)) for _ in range(turns)]
+    by_function_s = [_timed(lambda: cf.concurrency(calls, by="function")) for _ in range(turns)]
+    return {
+        "seconds": statistics.median(all_s),
+        "by_function_s": statistics.median(by_function_s),
+        "rows": len(cf.concurrency(calls)),
+    }
+
+
+def _scheduled(count: int, days: int) -> tuple[Any, Any]:
+    """Make up the calls of schedules that run each minute, and the schedules; 20 functions share them."""
+    import numpy as np
+    import pandas as pd
+
+    from callframe import frame, window
+    from callframe.coverage import FunctionCoverage, attach
+
+    chance = np.random.default_rng(0)
+    now_ms = 1_800_000_000_000
+    minutes = np.arange(now_ms - days * 86_400_000, now_ms, 60_000)
+    slots, schedule_id = np.tile(minutes, count), np.repeat(np.arange(1, count + 1), len(minutes))
+    there = chance.random(len(slots)) > 0.004
+    slots, schedule_id = slots[there], schedule_id[there]
+    start = slots + chance.integers(200, 5_000, len(slots))
+    order = np.argsort(start)
+    start, slots, schedule_id = start[order], slots[order], schedule_id[order]
+    took = chance.integers(1_000, 60_000, len(slots))
+    function_id = schedule_id % 20 + 1
+    calls = pd.DataFrame(
+        {
+            "call_id": np.arange(1, len(slots) + 1),
+            "function_id": function_id,
+            "function": pd.Categorical.from_codes(
+                function_id - 1, categories=pd.Index([f"f{one}" for one in range(1, 21)], dtype=frame.TEXT)
+            ),
+            "schedule_id": pd.array(schedule_id, dtype="Int64"),
+            "status": pd.Categorical.from_codes(
+                np.ones(len(slots), dtype="int8"), categories=pd.Index(list(frame.STATUSES), dtype=frame.TEXT)
+            ),
+            **{name: _moments(times) for name, times in (("scheduled_time", slots), ("start_time", start))},
+            "end_time": _moments(start + took),
+            "schedule_delay": (start - slots).view("timedelta64[ms]"),
+            "duration": took.view("timedelta64[ms]"),
+            "error_message": pd.array([None] * len(slots), dtype=frame.TEXT),
+            "error_trace": pd.array([None] * len(slots), dtype=frame.TEXT),
+        }
+    )
+    asked = {"window": {"start": window.iso(int(minutes[0])), "end": window.iso(now_ms)}}
+    rows = [FunctionCoverage(one, f"f{one}", created_ms=0) for one in range(1, 21)]
+    attach(calls, rows, project="benchmark", fetched_at=window.iso(now_ms), asked=asked)
+    owners = np.arange(1, count + 1) % 20 + 1
+    schedules = pd.DataFrame(
+        {
+            "schedule_id": np.arange(1, count + 1),
+            "function_id": owners,
+            "function": [f"f{one}" for one in owners],
+            "cron_expression": "* * * * *",
+            "created_time": _moments(np.zeros(count, dtype="int64")),
+        }
+    )
+    return calls, schedules
+
+
+def _moments(stamps: Any) -> Any:
+    import pandas as pd
+
+    return pd.DatetimeIndex(stamps.astype("datetime64[ms]")).tz_localize("UTC")
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
 def _in_turns(first: Callable[[], object], second: Callable[[], object], *, turns: int) -> tuple[float, float]:
     """Time two things by turns, once each without counting; gives the median of each."""
     taken: tuple[list[float], list[float]] = ([], [])
@@ -168,6 +259,8 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "decode": lambda page_rows, turns: decode(int(page_rows), int(turns)),
     "csv": lambda turns: write(int(turns)),
     "import": load,
+    "missed": lambda count, days, turns: missed(int(count), int(days), int(turns)),
+    "concurrency": lambda count, turns: concurrency(int(count), int(turns)),
 }
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ def printed() -> list[str]:
         "csv 5,000 rows to CSV, times as fast as DataFrame.to_csv >= 3 x",
         "import import callframe, over pandas and requests <= 0.15 s",
         "memory 5,000 calls fetched, peak memory <= 700 MB",
+        "missed 3 minute schedules over 1 days <= 5 s",
+        "concurrency curve of 5,000 calls <= 2 s",
     ],
 )
 def test_every_figure_is_printed_with_its_target_and_verdict(printed: list[str], figure: str) -> None:
@@ -46,4 +48,4 @@ def test_every_figure_is_printed_with_its_target_and_verdict(printed: list[str],
 def test_unknown_benchmark_is_refused_with_the_names_there_are() -> None:
     done = measure("speed")
     assert done.returncode == 2
-    assert "fetch, decode, csv, import, memory" in done.stderr
+    assert "fetch, decode, csv, import, memory, missed, concurrency" in done.stderr

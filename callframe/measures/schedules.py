@@ -496,7 +496,8 @@ def _inferred(called: Minutes) -> tuple[Minutes, int]:
 def _never(slots: Minutes, called: Minutes, size: int, count: int) -> NDArray[np.bool_]:
     """Mark slots in an hour, say, that never had a call, though it came round more than once."""
     values = slots // size % count
-    rounds = np.bincount(np.unique(slots // (size * count) * count + values) % count, minlength=count)
+    came = pd.unique(slots // (size * count) * count + values)
+    rounds = np.bincount(came % count, minlength=count)
     seen = np.isin(values, called // size % count)
     return ~seen & (rounds[values] > 1)
 

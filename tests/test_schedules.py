@@ -1,0 +1,498 @@
+"""Missed runs: found where they are, and only there."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from histories import DAY, MINUTE, NOW, call, history, runs, schedules
+from pandas.testing import assert_frame_equal
+
+import callframe as cf
+from callframe import frame
+from callframe.demo import timetable
+from callframe.measures.schedules import VERDICTS, cron_slots
+
+HOUR = 60 * MINUTE
+HOURS = [NOW - k * HOUR for k in range(24, 0, -1)]  # the slots of an hourly schedule of the last day
+
+
+def minute(text: str) -> int:
+    return int(dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC).timestamp()) // 60
+
+
+def slots(expression: str, start: str, end: str) -> list[str]:
+    found = cron_slots(expression, minute(start), minute(end))
+    return [f"{dt.datetime.fromtimestamp(int(one) * 60, dt.UTC):%m-%d %H:%M}" for one in found]
+
+
+def times(missed: pd.DataFrame) -> list[int]:
+    return missed["scheduled_time"].astype("int64").to_list()
+
+
+def states(missed: pd.DataFrame) -> dict[str, int]:
+    return {str(state): count for state, count in missed["state"].value_counts().items() if count}
+
+
+def only_row(calls: pd.DataFrame, listed: pd.DataFrame) -> pd.Series:
+    report = cf.schedule_report(calls, listed)
+    assert len(report) == 1
+    return report.iloc[0]
+
+
+# Slots, counted by hand
+
+
+@pytest.mark.parametrize(
+    ("expression", "start", "end", "expected"),
+    [
+        ("0 0 29 2 *", "2023-01-01", "2029-01-01", ["02-29 00:00", "02-29 00:00"]),  # 2024 and 2028
+        ("0 12 31 * *", "2026-01-01", "2026-07-01", ["01-31 12:00", "03-31 12:00", "05-31 12:00"]),
+        ("30 6 30 1-4 *", "2026-01-01", "2026-12-31", ["01-30 06:30", "03-30 06:30", "04-30 06:30"]),
+        ("0 0 L * *", "2024-01-01", "2024-04-01", ["01-31 00:00", "02-29 00:00", "03-31 00:00"]),
+        # Friday the 13th and every other Friday and 13th: February 2026 begins on a Sunday
+        ("0 0 13 2 5", "2026-01-01", "2027-01-01", ["02-06 00:00", "02-13 00:00", "02-20 00:00", "02-27 00:00"]),
+        ("0 0 11 2 FRI", "2026-02-10", "2026-02-21", ["02-11 00:00", "02-13 00:00", "02-20 00:00"]),
+        ("0 0 */2 2 1", "2026-02-01", "2026-03-01", ["02-09 00:00", "02-23 00:00"]),  # a star first: both must match
+        ("*/25 3 * * *", "2026-03-01", "2026-03-02", ["03-01 03:00", "03-01 03:25", "03-01 03:50"]),
+        ("10-40/15 0 * * *", "2026-03-01", "2026-03-02", ["03-01 00:10", "03-01 00:25", "03-01 00:40"]),
+        ("40/10 23 * * *", "2026-03-01", "2026-03-02", ["03-01 23:40", "03-01 23:50"]),
+        ("0 8 * * MON-WED", "2026-03-02", "2026-03-09", ["03-02 08:00", "03-03 08:00", "03-04 08:00"]),
+        ("0 8 * jan,MAR sun", "2026-01-20", "2026-03-09", ["01-25 08:00", "03-01 08:00", "03-08 08:00"]),
+        ("0 0 * * 0,7", "2026-03-01", "2026-03-09", ["03-01 00:00", "03-08 00:00"]),
+        ("59 23 31 12 *", "2025-06-01", "2026-06-01", ["12-31 23:59"]),
+        ("0 2 29 3 *", "2026-03-29", "2026-03-30", ["03-29 02:00"]),  # clocks change that night, UTC does not
+    ],
+)
+def test_slots_are_those_counted_by_hand(expression: str, start: str, end: str, expected: list[str]) -> None:
+    assert slots(expression, start, end) == expected
+
+
+def test_stretch_of_slots_includes_its_start_and_excludes_its_end() -> None:
+    assert slots("*/5 * * * *", "2026-03-01T00:05", "2026-03-01T00:15") == ["03-01 00:05", "03-01 00:10"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "count"),
+    [("* * * * *", 1440), ("*/7 * * * *", 24 * 9), ("0 */5 * * *", 5), ("1-59/2 8-17 * * *", 300)],
+)
+def test_slots_of_a_day_are_as_many_as_counted_by_hand(expression: str, count: int) -> None:
+    assert len(slots(expression, "2026-03-01", "2026-03-02")) == count
+
+
+# What is missed
+
+
+def test_slot_without_a_call_is_missed() -> None:
+    missed = cf.missed_runs(history(runs(HOURS[:5] + HOURS[6:])), schedules({}))
+    assert times(missed) == [HOURS[5]]
+    assert missed["state"].to_list() == ["missed"]
+
+
+def test_columns_have_their_dtypes_with_and_without_rows() -> None:
+    expected = ["Int64", "str", "category", "datetime64[ms, UTC]", "category", "str", "bool"]
+    for calls in (history([]), history(runs(HOURS))):
+        missed = cf.missed_runs(calls, schedules({}))
+        assert [str(kind) for kind in missed.dtypes] == expected
+
+
+def test_late_call_fills_its_slot_whenever_it_started() -> None:
+    assert cf.missed_runs(history(runs(HOURS, delay_ms=50 * MINUTE)), schedules({})).empty
+
+
+def test_scheduled_time_is_rounded_to_the_minute() -> None:
+    near = [slot + shift for slot, shift in zip(HOURS, [-20_000, 400, 29_000] * 8, strict=True)]
+    assert cf.missed_runs(history(runs(near)), schedules({})).empty
+
+
+def test_slot_newer_than_the_grace_is_unconfirmed() -> None:
+    listed = schedules({"cron_expression": "*/5 * * * *"})
+    filled = runs([NOW - k * 5 * MINUTE for k in range(288, 6, -1)])
+    missed = cf.missed_runs(history(filled), listed, grace="12min")
+    assert missed["state"].to_list() == ["missed"] * 4 + ["unconfirmed"] * 2  # 30, 25, 20, 15 and 10, 5 minutes old
+
+
+def test_slot_near_the_end_of_a_window_that_is_past_is_unconfirmed() -> None:
+    calls = history(runs(HOURS[:12]), end_ms=HOURS[12] + MINUTE)
+    assert states(cf.missed_runs(calls, schedules({}))) == {"unconfirmed": 1}
+
+
+def test_slots_before_the_schedule_existed_are_not_expected() -> None:
+    listed = schedules({"created_ms": HOURS[20] - 1})
+    assert only_row(history(runs(HOURS[20:])), listed)["expected"] == 4
+
+
+def test_slots_before_the_deploy_of_the_function_are_not_expected() -> None:
+    calls = history(runs(HOURS[20:]))
+    calls.attrs["callframe"]["functions"][0]["created_ms"] = HOURS[20] - 1
+    assert only_row(calls, schedules({"function_external_id": "f1"}))["missed"] == 0
+
+
+def test_schedule_of_unknown_age_is_followed_from_its_first_call() -> None:
+    assert only_row(history(runs(HOURS[20:])), schedules({"created_ms": None}))["expected"] == 4
+
+
+def test_slots_before_the_retention_edge_are_not_expected() -> None:
+    calls = history([], start_ms=NOW - 100 * DAY)
+    assert only_row(calls, schedules({"cron_expression": "0 9 * * *"}))["expected"] == 90
+
+
+def test_what_the_service_has_forgotten_leaves_the_rest_to_be_judged() -> None:
+    calls = history(runs(HOURS[:3] + HOURS[4:]), start_ms=NOW - 100 * DAY)
+    row = calls.attrs["callframe"]["functions"][0]
+    row |= {"complete": False, "reason": "the service keeps calls for 90 days: none are left from before 2026-10-17"}
+    missed = cf.missed_runs(calls, schedules({"created_ms": HOURS[0]}))
+    assert states(missed) == {"missed": 1}
+
+
+def test_slot_at_the_edge_is_unknown_while_clocks_run_ahead() -> None:
+    calls = history(runs(HOURS[1:], delay_ms=-800))
+    assert cf.missed_runs(calls, schedules({}))["state"].to_list() == ["unknown"]
+
+
+def test_schedule_by_external_id_counts_the_calls_of_every_deployment() -> None:
+    both = [*runs(HOURS)[:12], *runs(HOURS, function_id=2)[12:]]
+    calls = history(both)
+    assert cf.missed_runs(calls, schedules({"function_id": 2, "function_external_id": "f2"})).empty
+
+
+def test_schedules_do_not_fill_the_slots_of_each_other() -> None:
+    listed = schedules({}, {"schedule_id": 8})
+    missed = cf.missed_runs(history(runs(HOURS) + runs(HOURS[:-1], schedule_id=8)), listed)
+    assert missed["schedule_id"].to_list() == [8]
+
+
+def test_rows_are_sorted_by_time_then_schedule() -> None:
+    missed = cf.missed_runs(history([]), schedules({"schedule_id": 9}, {"schedule_id": 8}))
+    keys = list(zip(times(missed), missed["schedule_id"], strict=True))
+    assert keys == sorted(keys)
+    assert len(keys) == 48
+
+
+def test_schedule_that_is_listed_twice_counts_once() -> None:
+    assert len(cf.missed_runs(history(runs(HOURS[1:])), pd.concat([schedules({})] * 2))) == 1
+
+
+def test_function_that_is_never_called_misses_every_slot() -> None:
+    assert states(cf.missed_runs(history([]), schedules({}))) == {"missed": 24}
+
+
+# No false alarm, and no miss overlooked
+
+
+EXPRESSIONS = (
+    "* * * * *", "*/5 * * * *", "*/7 * * * *", "0 * * * *", "5,35 8-17 * * 1-5", "0 */5 * * *", "15 3 * * *",
+    "0 0 1,15 * *", "0 6 L * *", "0 0 13 * 5", "30 2 * * SUN", "0 0 31 * *", "*/10 0-22 * * *", "0 9 * * MON#1",
+)  # fmt: skip
+
+
+def simulated(expression: str, seed: int) -> tuple[list[int], np.random.Generator]:
+    """List the slots of 40 days, in ms, by a way of their own: cronsim's iterator from start to end."""
+    from cronsim import CronSim  # noqa: PLC0415
+
+    first = dt.datetime.fromtimestamp(NOW / 1000, dt.UTC) - dt.timedelta(days=40 if expression[0] != "*" else 2)
+    found = []
+    for slot in CronSim(expression, first - dt.timedelta(seconds=1)):
+        if slot.timestamp() * 1000 > NOW - 10 * MINUTE:
+            break
+        found.append(int(slot.timestamp() * 1000))
+    return found, np.random.default_rng(seed)
+
+
+def delayed(slots_ms: list[int], rng: np.random.Generator) -> list[Any]:
+    """Call on slots, each late by what happens."""
+    late = rng.lognormal(8, 1, len(slots_ms)).astype(int).clip(1_000, 9 * MINUTE).tolist()
+    return [
+        call(k + 1, slot + late[k], scheduled_time=slot + int(rng.integers(-999, 999)), schedule_id=7)
+        for k, slot in enumerate(slots_ms)
+    ]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+@pytest.mark.parametrize("seed", range(3))
+def test_history_with_nothing_missed_raises_no_alarm(expression: str, seed: int) -> None:
+    filled, rng = simulated(expression, seed)
+    calls = history(delayed(filled, rng), start_ms=filled[0])
+    found = only_row(calls, schedules({"cron_expression": expression}))
+    assert (found["missed"], found["unknown"], found["run"]) == (0, 0, len(filled))
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+@pytest.mark.parametrize("seed", range(3))
+def test_simulated_gaps_are_found_exactly(expression: str, seed: int) -> None:
+    due, rng = simulated(expression, seed)
+    gone = {slot for slot in due if rng.random() < 0.15}
+    calls = history(delayed([slot for slot in due if slot not in gone], rng), start_ms=due[0])
+    missed = cf.missed_runs(calls, schedules({"cron_expression": expression}))
+    assert times(missed[missed["state"] == "missed"]) == sorted(gone)
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+@pytest.mark.parametrize("seed", range(3))
+def test_vanished_schedule_with_nothing_missed_raises_no_alarm(expression: str, seed: int) -> None:
+    filled, rng = simulated(expression, seed)
+    assert cf.missed_runs(history(delayed(filled, rng), start_ms=NOW - 45 * DAY), schedules()).empty
+
+
+def test_skipped_runs_of_the_demo_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned: list[timetable.Timetable] = []
+    original = timetable.timetables
+
+    def remembered(*args: Any, **options: Any) -> list[timetable.Timetable]:
+        planned.extend(found := original(*args, **options))
+        return found
+
+    monkeypatch.setattr(importlib.import_module("callframe.demo.generate"), "timetables", remembered)
+    with cf.demo(calls=8_000, functions=8, seed=3) as project:
+        calls, listed = project.calls(start="20d"), project.schedules()
+    last = pd.Timestamp(calls.attrs["callframe"]["fetched_at"]).timestamp() * 1000 - 10 * MINUTE
+    due = sum(int((table.slots <= last).sum()) for table in planned)
+    report = cf.schedule_report(calls, listed)
+    filled = calls.dropna(subset="schedule_id").drop_duplicates(["schedule_id", "scheduled_time"])
+    filled_in_time = int((filled["scheduled_time"].astype("int64") <= last).sum())
+    found = int((cf.missed_runs(calls, listed)["state"] == "missed").sum())
+    assert found == report["missed"].sum()
+    assert found == due - filled_in_time > 0
+
+
+# What cannot be known
+
+
+def problem(calls: pd.DataFrame, **schedule: Any) -> str:
+    missed = cf.missed_runs(calls, schedules(schedule))
+    assert states(missed).keys() == {"unknown"}
+    return str(missed.attrs["missed_runs"]["problems"]["7"])
+
+
+def test_slots_of_a_function_read_in_part_are_unknown() -> None:
+    calls = history(runs(HOURS[1:]))
+    calls.attrs["callframe"]["functions"][0] |= {"complete": False, "reason": "503"}
+    assert "not read completely: 503" in problem(calls)
+
+
+def test_slots_of_a_frame_fetched_by_status_are_unknown() -> None:
+    assert "status Failed" in problem(history(runs(HOURS[::6], status="Failed"), status=["Failed"]))
+
+
+def test_slots_of_schedules_that_were_not_asked_for_are_unknown() -> None:
+    assert "other schedules" in problem(history(runs(HOURS, schedule_id=8), schedule_ids=[8]))
+
+
+def test_schedules_that_were_asked_for_are_judged() -> None:
+    calls = history(runs(HOURS[1:]), schedule_ids=[7])
+    assert states(cf.missed_runs(calls, schedules({}))) == {"missed": 1}
+
+
+def test_slots_of_a_frame_fetched_by_ids_are_unknown() -> None:
+    calls = history(runs(HOURS[::6]), window=None, call_ids=4)
+    assert "by ids" in problem(calls)
+
+
+def test_slots_of_a_function_that_was_not_asked_for_are_unknown() -> None:
+    assert "not asked for" in problem(history(runs(HOURS, function_id=1)[:0]), function_id=2)
+
+
+def test_slots_of_a_frame_without_coverage_are_unknown() -> None:
+    calls = history(runs(HOURS[:3] + HOURS[4:]))
+    calls.attrs = {}
+    assert "no coverage" in problem(calls)
+
+
+def test_slots_of_a_frame_that_was_filtered_since_are_unknown() -> None:
+    calls = history([*runs(HOURS[1:]), call(1, NOW - HOUR, status="Failed")])
+    assert "are left in the frame" in problem(calls[calls["status"] == "Failed"])
+
+
+def test_filter_that_drops_no_call_changes_nothing() -> None:
+    calls = history(runs(HOURS[1:]))
+    assert states(cf.missed_runs(calls[calls["status"] == "Completed"], schedules({}))) == {"missed": 1}
+
+
+def test_as_many_slots_as_records_were_set_aside_are_unknown() -> None:
+    calls = history(runs(HOURS[2:]))
+    calls.attrs["callframe"]["functions"][0]["set_aside"] = 2
+    assert "broken records" in problem(calls)
+
+
+def test_more_slots_than_records_were_set_aside_are_missed() -> None:
+    calls = history(runs(HOURS[3:]))
+    calls.attrs["callframe"]["functions"][0]["set_aside"] = 2
+    assert states(cf.missed_runs(calls, schedules({}))) == {"missed": 3}
+
+
+def test_call_of_a_schedule_without_a_scheduled_time_may_fill_a_slot() -> None:
+    calls = history([*runs(HOURS[1:]), call(1, HOURS[0] + 5, schedule_id=7)])
+    assert "no scheduled time" in problem(calls)
+
+
+def test_slot_with_a_call_is_known_even_where_the_rest_is_not() -> None:
+    calls = history(runs(HOURS))
+    calls.attrs["callframe"]["functions"][0] |= {"complete": False, "reason": "503"}
+    assert only_row(calls, schedules({}))["verdict"] == "ran"
+
+
+def test_empty_frame_without_coverage_has_no_slots() -> None:
+    missed = cf.missed_runs(frame.empty(), schedules({}))
+    assert missed.empty
+    assert missed.attrs["missed_runs"]["start"] is None
+
+
+# Expressions that cannot be used
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["0 0 12 * * ?", "0 0/5 * * * ? *", "61 * * * *", "0 0 * *", "0 0 ? * MON", "@daily", "", "nonsense", "0 0 30 2 *",
+     "*/0 * * * *", "5-1 * * * *", "9" * 5000 + " * * * *"],
+)  # fmt: skip
+def test_unreadable_expression_is_reported_and_the_others_are_done(expression: str) -> None:
+    listed = schedules({"schedule_id": 8, "cron_expression": expression}, {})
+    calls = history(runs(HOURS[1:]))
+    report = cf.schedule_report(calls, listed).set_index("schedule_id")
+    assert report["verdict"].to_dict() == {7: "missed", 8: "unreadable"}
+    assert cf.missed_runs(calls, listed)["schedule_id"].to_list() == [7]
+    assert "8" in report.attrs["missed_runs"]["problems"]
+
+
+def test_schedule_without_an_expression_is_reported() -> None:
+    assert only_row(history([]), schedules({"cron_expression": None}))["problem"] == "it has no cron expression"
+
+
+def test_expression_that_does_not_explain_the_history_counts_nothing() -> None:
+    calls = history(runs([slot + 30 * MINUTE for slot in HOURS[:2]] + HOURS[2:]))
+    found = only_row(calls, schedules({}))
+    assert (found["verdict"], found["expected"], found["off_schedule"]) == ("unexplained", 0, 2)
+    assert cf.missed_runs(calls, schedules({})).empty
+
+
+def test_few_calls_on_no_slot_are_counted_and_the_rest_is_judged() -> None:
+    found = only_row(history(runs([*HOURS[1:], HOURS[3] + MINUTE])), schedules({}))
+    assert (found["verdict"], found["missed"], found["off_schedule"]) == ("missed", 1, 1)
+
+
+# Schedules that are listed no more
+
+
+def test_cadence_of_a_vanished_schedule_is_inferred_from_its_gaps() -> None:
+    missed = cf.missed_runs(history(runs(HOURS[2:8] + HOURS[9:20])), schedules())
+    assert times(missed) == [HOURS[8]]
+    assert missed["inferred"].all()
+    assert missed["cron_expression"].isna().all()
+
+
+def test_vanished_schedule_is_followed_to_its_last_call() -> None:
+    found = only_row(history(runs(HOURS[2:20])), schedules())
+    assert (found["expected"], found["missed"], found["cadence"]) == (18, 0, pd.Timedelta("1h"))
+
+
+def test_vanished_schedule_with_few_calls_has_no_cadence() -> None:
+    assert only_row(history(runs(HOURS[:3])), schedules())["verdict"] == "no cadence"
+
+
+def test_vanished_schedule_without_a_rule_has_no_cadence() -> None:
+    odd = [NOW - DAY + k * k * 7 * MINUTE for k in range(14)]
+    assert only_row(history(runs(odd)), schedules())["verdict"] == "no cadence"
+
+
+def test_vanished_schedule_of_an_incomplete_function_is_unknown() -> None:
+    calls = history(runs(HOURS[:8] + HOURS[9:]))
+    calls.attrs["callframe"]["functions"][0] |= {"complete": False, "reason": "503"}
+    assert states(cf.missed_runs(calls, schedules())) == {"unknown": 1}
+
+
+# Duplicates
+
+
+def test_slot_with_two_calls_is_a_duplicate() -> None:
+    twice = call(1, HOURS[4] + 9_000, scheduled_time=HOURS[4] + 300, schedule_id=7)
+    found = cf.duplicate_runs(history([*runs(HOURS), twice]))
+    assert found.iloc[0].to_dict() == {
+        "schedule_id": 7,
+        "function": "f1",
+        "scheduled_time": pd.Timestamp(HOURS[4], unit="ms", tz="UTC"),
+        "calls": 2,
+        "first_call_id": 7_000_004,
+        "last_call_id": 1,
+    }
+    assert len(found) == 1
+
+
+def test_duplicates_are_counted_in_the_report() -> None:
+    calls = history([*runs(HOURS), call(1, HOURS[4], scheduled_time=HOURS[4], schedule_id=7)])
+    assert only_row(calls, schedules({}))[["calls", "run", "duplicates"]].to_list() == [25, 24, 1]
+
+
+def test_call_that_is_in_a_frame_twice_is_no_duplicate() -> None:
+    calls = history(runs(HOURS))
+    assert cf.duplicate_runs(pd.concat([calls, calls])).empty
+
+
+def test_duplicates_have_their_dtypes_with_and_without_rows() -> None:
+    some = history([*runs(HOURS), call(1, HOURS[4], scheduled_time=HOURS[4], schedule_id=7)])
+    expected = ["Int64", "category", "datetime64[ms, UTC]", "int64", "int64", "int64"]
+    for calls in (frame.empty(), history(runs(HOURS)), some):
+        assert [str(kind) for kind in cf.duplicate_runs(calls).dtypes] == expected
+
+
+# The report
+
+
+def test_parts_of_the_report_add_up() -> None:
+    with cf.demo(calls=3_000, functions=20) as project:
+        report = cf.schedule_report(project.calls(start="20d"), project.schedules())
+    parts = report[["run", "missed", "unconfirmed", "unknown"]].sum(axis=1)
+    assert (parts == report["expected"]).all()
+    assert report["schedule_id"].is_unique
+
+
+def test_report_has_its_dtypes_with_and_without_rows() -> None:
+    empty = cf.schedule_report(frame.empty(), schedules())
+    full = cf.schedule_report(history(runs(HOURS)), schedules({}))
+    assert empty.dtypes.astype(str).to_dict() == full.dtypes.astype(str).to_dict()
+    assert list(full["verdict"].cat.categories) == list(VERDICTS)
+
+
+def test_schedule_with_no_slot_in_the_stretch_has_nothing_due() -> None:
+    assert only_row(history([]), schedules({"cron_expression": "0 0 1 6 *"}))["verdict"] == "nothing due"
+
+
+# Input
+
+
+def test_inputs_are_not_changed() -> None:
+    calls, listed = history(runs(HOURS[1:])), schedules({})
+    before = calls.copy(), listed.copy()
+    cf.missed_runs(calls, listed)
+    assert_frame_equal(calls, before[0])
+    assert_frame_equal(listed, before[1])
+    assert calls.attrs.keys() == {"callframe"}
+
+
+def test_frame_of_schedules_without_expressions_is_refused_by_name() -> None:
+    with pytest.raises(cf.FrameError, match="lacks cron_expression"):
+        cf.missed_runs(history([]), schedules({}).drop(columns="cron_expression"))
+
+
+def test_schedules_that_are_no_frame_are_refused() -> None:
+    with pytest.raises(cf.FrameError, match="found list"):
+        cf.missed_runs(history([]), [])  # type: ignore[arg-type]
+
+
+def test_creation_times_that_are_none_are_refused() -> None:
+    with pytest.raises(cf.FrameError, match="no frame of schedules"):
+        cf.missed_runs(history([]), schedules({}).assign(created_time="soon"))
+
+
+def test_frame_that_is_no_call_frame_is_refused_by_column() -> None:
+    with pytest.raises(cf.FrameError, match="schedule_id"):
+        cf.missed_runs(history([]).drop(columns="schedule_id"), schedules({}))
+
+
+@pytest.mark.parametrize("grace", ["soon", "-1min", None, object()])
+def test_grace_that_is_no_span_is_refused(grace: Any) -> None:
+    with pytest.raises(cf.ArgumentError, match="grace="):
+        cf.missed_runs(history([]), schedules({}), grace=grace)
