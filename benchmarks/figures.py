@@ -193,12 +193,27 @@ def remembering(sizes: Sizes) -> list[Figure]:
     return [Figure("memory", what, _median(found, "peak_mb"), 700, " MB", basis)]
 
 
+def measuring(sizes: Sizes) -> list[Figure]:
+    """Comparison and rollup of many calls, and the summary of that rollup."""
+    with serve(calls=sizes.rows, functions=20) as service:
+        found = run("measures", service, str(sizes.turns))
+    beside = f"groupby.quantile {found['bare_s']:.2f} s"
+    table = f"{found['rows']:,} rows by the hour; {beside}"
+    what = f"{sizes.rows:,} calls"
+    return [
+        Figure("measures", f"{what} compared, before and after", found["compare_s"], 2, " s", beside),
+        Figure("measures", f"{what} rolled up", found["rollup_s"], 2, " s", table),
+        Figure("measures", f"{what} summarized from the rollup", found["read_s"], 2, " s", table),
+    ]
+
+
 BENCHMARKS: dict[str, Callable[[Sizes], list[Figure]]] = {
     "fetch": fetching,
     "decode": decoding,
     "csv": writing,
     "import": importing,
     "memory": remembering,
+    "measures": measuring,
 }
 
 

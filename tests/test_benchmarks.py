@@ -33,6 +33,9 @@ def printed() -> list[str]:
         "csv 5,000 rows to CSV, times as fast as DataFrame.to_csv >= 3 x",
         "import import callframe, over pandas and requests <= 0.15 s",
         "memory 5,000 calls fetched, peak memory <= 700 MB",
+        "measures 5,000 calls compared, before and after <= 2 s",
+        "measures 5,000 calls rolled up <= 2 s",
+        "measures 5,000 calls summarized from the rollup <= 2 s",
     ],
 )
 def test_every_figure_is_printed_with_its_target_and_verdict(printed: list[str], figure: str) -> None:
@@ -46,4 +49,4 @@ def test_every_figure_is_printed_with_its_target_and_verdict(printed: list[str],
 def test_unknown_benchmark_is_refused_with_the_names_there_are() -> None:
     done = measure("speed")
     assert done.returncode == 2
-    assert "fetch, decode, csv, import, memory" in done.stderr
+    assert "fetch, decode, csv, import, memory, measures" in done.stderr

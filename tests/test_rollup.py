@@ -19,7 +19,7 @@ from callframe.measures import rollup as rollups
 STUCK_MS = 15 * 60_000
 MS = pd.Timedelta(milliseconds=1)
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
-quickly = settings(deadline=None, max_examples=60)
+quickly = settings(deadline=None, max_examples=20)
 
 
 def one(**changes: Any) -> dict[str, Any]:

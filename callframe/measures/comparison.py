@@ -64,8 +64,8 @@ def compare(
     `compare(calls)` each redeployed function is divided by its own deploy, and the others are left out.
 
     Durations are of completed work. A Timeout counts as longer than any of it; a Running call as longer than it has
-    run so far, unless it is stuck, Running for over 15 minutes. Failed calls end for another reason and are left out, as
-    are durations that are not known. The median is the smallest duration that at least half of the work does not exceed
+    run so far, unless it is stuck, Running for over 15 minutes. Failed calls end for another reason and are left out,
+    as are durations that are not known. The median is the smallest duration that at least half of the work does not exceed
     (by Kaplan-Meier where calls are Running). The ratio has a bootstrap interval (Efron, 1979, Ann. Statist. 7:1):
     medians of resamples are drawn from their exact distribution (Maritz and Jarrett, 1978, JASA 73:194), which takes
     no longer for many calls. In the ratio, a median below 1 ms counts as 1 ms, for the clock tells no less. The p-value
@@ -74,7 +74,7 @@ def compare(
     A Timeout is a failure; Running calls are in no rate. The difference of the rates has Newcombe's interval of two
     Wilson intervals (Newcombe, 1998, Statist. Med. 17:873, method 10), and its p-value is that of Fisher's exact test.
 
-    Both tests take calls for independent, and they are not: an outage fails many in a row, one slow night slows many.
+    Both tests take calls for independent, and they are not: an outage fails many in a row, a slow night slows many.
     So the calls are counted down by a design effect, estimated from the variance between days and between blocks of
     consecutive calls and from the correlation of neighbours (Rao and Scott, 1992, Biometrics 48:577): an outage of 12
     calls weighs about as much as one independent failure. What the p-values still ignore: dependence over more than
