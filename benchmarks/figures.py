@@ -221,6 +221,18 @@ def crowding(sizes: Sizes) -> list[Figure]:
     found = run("concurrency", str(sizes.many_calls), str(sizes.turns))
     basis = f"{found['rows']:,} changes; by function {found['by_function_s']:.2f} s"
     return [Figure("concurrency", f"curve of {sizes.many_calls:,} calls", found["seconds"], 2, " s", basis)]
+def measuring(sizes: Sizes) -> list[Figure]:
+    """Comparison and rollup of many calls, and the summary of that rollup."""
+    with serve(calls=sizes.rows, functions=20) as service:
+        found = run("measures", service, str(sizes.turns))
+    beside = f"groupby.quantile {found['bare_s']:.2f} s"
+    table = f"{found['rows']:,} rows by the hour; {beside}"
+    what = f"{sizes.rows:,} calls"
+    return [
+        Figure("measures", f"{what} compared, before and after", found["compare_s"], 2, " s", beside),
+        Figure("measures", f"{what} rolled up", found["rollup_s"], 2, " s", table),
+        Figure("measures", f"{what} summarized from the rollup", found["read_s"], 2, " s", table),
+    ]
 
 
 BENCHMARKS: dict[str, Callable[[Sizes], list[Figure]]] = {
@@ -231,6 +243,7 @@ BENCHMARKS: dict[str, Callable[[Sizes], list[Figure]]] = {
     "memory": remembering,
     "missed": missing,
     "concurrency": crowding,
+    "measures": measuring,
 }
 
 

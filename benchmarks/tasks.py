@@ -97,6 +97,24 @@ def write(turns: int) -> dict[str, Any]:
     return {"callframe_s": callframe_s, "pandas_s": pandas_s}
 
 
+def measure(turns: int) -> dict[str, Any]:
+    """Compare and roll up everything, beside pandas' own quantiles of the same columns."""
+    import callframe as cf
+
+    with cf.connect() as project:
+        calls = project.calls(start=_WINDOW, strict=True)
+    middle = calls["start_time"].iloc[len(calls) // 2]
+    spans = calls[["duration", "schedule_delay"]].astype("int64")
+
+    def bare() -> None:
+        spans.groupby(calls["function"], observed=True).quantile([0.5, 0.9, 0.95, 0.99])
+
+    table = cf.rollup(calls)
+    compare_s, bare_s = _in_turns(lambda: cf.compare(calls, at=middle), bare, turns=turns)
+    rollup_s, read_s = _in_turns(lambda: cf.rollup(calls), lambda: cf.summarize_rollup(table), turns=turns)
+    return {"compare_s": compare_s, "rollup_s": rollup_s, "read_s": read_s, "bare_s": bare_s, "rows": len(table)}
+
+
 def load(*modules: str) -> dict[str, Any]:
     """Import modules."""
     began = time.perf_counter()
@@ -261,6 +279,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "import": load,
     "missed": lambda count, days, turns: missed(int(count), int(days), int(turns)),
     "concurrency": lambda count, turns: concurrency(int(count), int(turns)),
+    "measures": lambda turns: measure(int(turns)),
 }
 
 if __name__ == "__main__":

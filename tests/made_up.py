@@ -51,7 +51,7 @@ def of_columns(
     statuses = pd.Series(np.asarray(status, dtype="object"), dtype=frame.TEXT)
     categories = pd.Series(sorted(set(functions)), dtype=frame.TEXT)
     known = pd.Series(frame.status_categories(list(statuses)), dtype=frame.TEXT)
-    codes = pd.Index(categories).get_indexer(functions) if n else np.empty(0, dtype="int64")
+    codes = pd.Index(categories).get_indexer(pd.Index(functions)) if n else np.empty(0, dtype="int64")
     calls = pd.DataFrame(
         {
             "call_id": np.arange(1, n + 1),
@@ -76,7 +76,7 @@ def of_columns(
 
 
 def traps(most: int = 40, functions: str = "abc") -> st.SearchStrategy[list[dict[str, Any]]]:
-    """Draw rows with all that real histories hold: missing, negative and huge spans, new statuses, stuck calls, ties."""
+    """Draw rows with what real histories hold: missing, negative and huge spans, new statuses, stuck calls, ties."""
     spans = st.one_of(
         st.none(), st.sampled_from([0, 1, 99, 100, 101, 600_000]), st.integers(-5_000, 5_000), st.integers(1, 2**40)
     )

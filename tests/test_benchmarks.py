@@ -35,6 +35,9 @@ def printed() -> list[str]:
         "memory 5,000 calls fetched, peak memory <= 700 MB",
         "missed 3 minute schedules over 1 days <= 5 s",
         "concurrency curve of 5,000 calls <= 2 s",
+        "measures 5,000 calls compared, before and after <= 2 s",
+        "measures 5,000 calls rolled up <= 2 s",
+        "measures 5,000 calls summarized from the rollup <= 2 s",
     ],
 )
 def test_every_figure_is_printed_with_its_target_and_verdict(printed: list[str], figure: str) -> None:
@@ -49,3 +52,4 @@ def test_unknown_benchmark_is_refused_with_the_names_there_are() -> None:
     done = measure("speed")
     assert done.returncode == 2
     assert "fetch, decode, csv, import, memory, missed, concurrency" in done.stderr
+    assert "fetch, decode, csv, import, memory, measures" in done.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from callframe.window import TimeLike
+
+_Numbers: TypeAlias = "dict[str, np.ndarray]"
 
 DURATION_VERDICTS = ("slower", "faster", "no evidence", "too few calls")
 """What can be said about durations."""
@@ -50,7 +52,7 @@ def compare(
     *,
     at: TimeLike | None = None,
     alpha: float = 0.05,
-    min_calls: int = 20,
+    min_calls: int = 30,
     min_ratio: float = 1.1,
     min_difference: float = 0.02,
     seed: int = 0,
@@ -62,8 +64,8 @@ def compare(
     `compare(calls)` each redeployed function is divided by its own deploy, and the others are left out.
 
     Durations are of completed work. A Timeout counts as longer than any of it; a Running call as longer than it has
-    run so far, unless it is stuck, Running for over 15 minutes. Failed calls end for another reason and are left out, as
-    are durations that are not known. The median is the smallest duration that at least half of the work does not exceed
+    run so far, unless it is stuck, Running for over 15 minutes. Failed calls end for another reason and are left out,
+    as are durations that are not known. The median is the smallest duration that at least half of the work does not exceed
     (by Kaplan-Meier where calls are Running). The ratio has a bootstrap interval (Efron, 1979, Ann. Statist. 7:1):
     medians of resamples are drawn from their exact distribution (Maritz and Jarrett, 1978, JASA 73:194), which takes
     no longer for many calls. In the ratio, a median below 1 ms counts as 1 ms, for the clock tells no less. The p-value
@@ -72,11 +74,12 @@ def compare(
     A Timeout is a failure; Running calls are in no rate. The difference of the rates has Newcombe's interval of two
     Wilson intervals (Newcombe, 1998, Statist. Med. 17:873, method 10), and its p-value is that of Fisher's exact test.
 
-    Both tests take calls for independent, and they are not: an outage fails many in a row, and one slow night slows
-    many. So the calls are counted down by a design effect, estimated from blocks of consecutive calls and from the
-    correlation of neighbours (Rao and Scott, 1992, Biometrics 48:577): an outage of 12 calls weighs about as much as one
-    independent failure. What remains ignored are dependence over more than a sixteenth of the calls (a bad week in a
-    month), and causes other than the deploy: other input, other hours of the day.
+    Both tests take calls for independent, and they are not: an outage fails many in a row, a slow night slows many.
+    So the calls are counted down by a design effect, estimated from the variance between days and between blocks of
+    consecutive calls and from the correlation of neighbours (Rao and Scott, 1992, Biometrics 48:577): an outage of 12
+    calls weighs about as much as one independent failure. What the p-values still ignore: dependence over more than
+    a sixteenth of the calls, such as a bad week in a month; an outage that fills most of a side, which looks like a
+    change that lasts; and causes other than the deploy, such as other input or other hours of the day.
 
     Verdicts hold over all functions: p-values are corrected together, of durations and of failures, by the method of
     Benjamini and Hochberg (1995, JRSS B 57:289).
@@ -161,15 +164,15 @@ def _check(bounds: _Bounds) -> None:
         raise ArgumentError(f"min_difference={bounds.min_difference!r}; expected at least 0.")
 
 
-def _together(*frames: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Put what is compared of each call into columns of numbers, ordered by function, side and start; name functions."""
+def _together(*frames: pd.DataFrame) -> tuple[_Numbers, list[str]]:
+    """Put what is compared of each call into columns of numbers, and name the functions."""
     categories = [calls["function"].cat.remove_unused_categories().cat.categories for calls in frames]
     names = sorted({str(name) for found in categories for name in found})
-    parts = [_numbers(calls, names).assign(later=side == 1) for side, calls in enumerate(frames)]
-    return pd.concat(parts, ignore_index=True), names
+    parts = [_numbers(calls, names) | {"later": np.full(len(calls), side == 1)} for side, calls in enumerate(frames)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, names
 
 
-def _numbers(calls: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+def _numbers(calls: pd.DataFrame, names: list[str]) -> _Numbers:
     function = calls["function"].cat
     places = pd.Index(names).get_indexer(pd.Index(function.categories.astype(str)))
     status = calls["status"]
@@ -179,20 +182,18 @@ def _numbers(calls: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     age = np.maximum(_fetched_ms(calls) - start, 0)
     known = took != _NOT_A_TIME
     stuck = running & (age > STUCK_AFTER / pd.Timedelta(milliseconds=1))
-    return pd.DataFrame(
-        {
-            "function": np.append(places, -1)[function.codes.to_numpy()],
-            "function_id": calls["function_id"].to_numpy(),
-            "start": start,
-            "day": start // _DAY_MS,
-            "work": np.select([timeout, running], [np.inf, age.astype("float64")], took.astype("float64")),
-            "seen": np.where(running, age, np.where(known, took, 0)),
-            "in_durations": timeout | (completed & known) | (running & ~stuck),
-            "completed": completed,
-            "running": running,
-            "failed": timeout | (status == "Failed").to_numpy(),
-        }
-    )
+    return {
+        "function": np.append(places, -1)[function.codes.to_numpy()],
+        "function_id": calls["function_id"].to_numpy(),
+        "start": start,
+        "day": start // _DAY_MS,
+        "work": np.select([timeout, running], [np.inf, age.astype("float64")], took.astype("float64")),
+        "seen": np.where(running, age, np.where(known, took, 0)),
+        "in_durations": timeout | (completed & known) | (running & ~stuck),
+        "completed": completed,
+        "running": running,
+        "failed": timeout | (status == "Failed").to_numpy(),
+    }
 
 
 def _fetched_ms(calls: pd.DataFrame) -> int:
@@ -204,14 +205,14 @@ def _fetched_ms(calls: pd.DataFrame) -> int:
     return 0 if pd.isna(latest) else int(latest.value // _MS)
 
 
-def _moment(calls: pd.DataFrame, both: pd.DataFrame, names: list[str], at: Any) -> dict[int, int]:
+def _moment(calls: pd.DataFrame, both: _Numbers, names: list[str], at: Any) -> dict[int, int]:
     """Divide all functions at one moment."""
     time_ms = window.parse_time(at, name="at", now_ms=_fetched_ms(calls))
     both["later"] = both["start"] >= time_ms
     return dict.fromkeys(range(len(names)), time_ms)
 
 
-def _deploys(calls: pd.DataFrame, both: pd.DataFrame, names: list[str]) -> dict[int, int]:
+def _deploys(calls: pd.DataFrame, both: _Numbers, names: list[str]) -> dict[int, int]:
     """Divide each function that was redeployed at its last deploy, by the ids, and drop the others."""
     held = calls.attrs.get(KEY)
     if held is None:
@@ -219,9 +220,9 @@ def _deploys(calls: pd.DataFrame, both: pd.DataFrame, names: list[str]) -> dict[
             "The frame carries no deploy times, as those read from CSV do not; give at=, the moment of the deploy."
         )
     newest = {names.index(name): found for name, found in _newest(held) if name in names}
-    ids = pd.Series({place: function_id for place, (function_id, _) in newest.items()}, dtype="int64")
-    both["later"] = both["function_id"].to_numpy() == both["function"].map(ids).fillna(0).to_numpy()
-    both.loc[~both["function"].isin(ids.index), "function"] = -1
+    ids = np.array([newest.get(place, (0, 0))[0] for place in range(len(names))] + [0])
+    both["later"] = both["function_id"] == ids[both["function"]]
+    both["function"] = np.where(np.isin(both["function"], list(newest)), both["function"], -1)
     return {place: created_ms for place, (_, created_ms) in newest.items()}
 
 
@@ -268,16 +269,30 @@ _COLUMNS = {
 }
 
 
-def _table(both: pd.DataFrame, names: list[str], moments: dict[int, int], bounds: _Bounds) -> pd.DataFrame:
-    ordered = both[both["function"] >= 0].sort_values("start", kind="stable").sort_values("later", kind="stable")
+def _table(both: _Numbers, names: list[str], moments: dict[int, int], bounds: _Bounds) -> pd.DataFrame:
     rows = {
         place: _durations(one, bounds) | _failures(one, bounds) | {"at": moments.get(place)}
-        for place, one in ordered.groupby("function")
+        for place, one in _by_function(both)
     }
     index = pd.Index([names[place] for place in rows], dtype=frame.TEXT, name="function")
     columns = {name: _column([row.get(name) for row in rows.values()], kind) for name, kind in _COLUMNS.items()}
     found = pd.DataFrame({name: column.set_axis(index) for name, column in columns.items()}, index=index)
     return _judge(found, bounds)
+
+
+def _by_function(both: _Numbers) -> Iterator[tuple[int, _Numbers]]:
+    """Give the calls of each function, those before first, in order of start."""
+    order = np.argsort(both["start"], kind="stable")
+    side = (both["function"] * 2 + both["later"])[order].astype("int32")
+    order = order[np.argsort(side, kind="stable")]
+    functions = both["function"][order]
+    for place in np.unique(functions[functions >= 0]).tolist():
+        rows = order[np.searchsorted(functions, place) : np.searchsorted(functions, place, side="right")]
+        yield place, {name: column[rows] for name, column in both.items()}
+
+
+def _of(one: _Numbers, rows: np.ndarray) -> _Numbers:
+    return {name: column[rows] for name, column in one.items()}
 
 
 def _column(values: list[Any], kind: str) -> pd.Series[Any]:
@@ -290,28 +305,25 @@ def _column(values: list[Any], kind: str) -> pd.Series[Any]:
     return pd.Series(values, dtype="float64" if kind == "verdict" else kind)
 
 
-def _durations(one: pd.DataFrame, bounds: _Bounds) -> dict[str, float | None]:
+def _durations(one: _Numbers, bounds: _Bounds) -> dict[str, float | None]:
     """Compare the durations of one function."""
-    completed, later = one["completed"].to_numpy(), one["later"].to_numpy()
+    completed, later = one["completed"], one["later"]
     found: dict[str, float | None] = {
         "completed_before": int((completed & ~later).sum()),
         "completed_after": int((completed & later).sum()),
     }
-    work = one[one["in_durations"].to_numpy()]
-    later, days, times, ended = (work[name].to_numpy() for name in ("later", "day", "work", "completed"))
-    sides = [
-        _Side(curve(times[side], ended[side]), int(work["seen"].to_numpy()[side].max(initial=0)))
-        for side in (~later, later)
-    ]
+    work = _of(one, one["in_durations"])
+    later, days, times, ended = (work[name] for name in ("later", "day", "work", "completed"))
+    sides = [_Side(curve(times[side], ended[side]), int(work["seen"][side].max(initial=0))) for side in (~later, later)]
     for name, side in zip(("before", "after"), sides, strict=True):
         found |= {f"duration_p50_{name}": side.median, f"duration_p50_{name}_above": side.median_above}
     if later.all() or not later.any():
         return found
     if all(side.median is not None for side in sides):
         found["duration_ratio"] = _ratio(sides[1].at_least, sides[0].at_least)
-    known = ~work["running"].to_numpy()
+    known = ~work["running"]
     if min((known & later).sum(), (known & ~later).sum()) >= bounds.min_calls:
-        low, high = _ratio_interval(times, later, days, known, sides, bounds.seed)
+        low, high = _ratio_interval(work, sides, bounds.seed)
         found |= {"duration_ratio_low": low, "duration_ratio_high": high}
         found["duration_p_value"] = _log_rank(times, ended, later, days)
     return found
@@ -346,12 +358,11 @@ def _ratio(after: Any, before: Any) -> Any:
     return np.maximum(after, 1) / np.maximum(before, 1)
 
 
-def _ratio_interval(
-    times: np.ndarray, later: np.ndarray, days: np.ndarray, known: np.ndarray, sides: list[_Side], seed: int
-) -> tuple[float, float]:
+def _ratio_interval(work: _Numbers, sides: list[_Side], seed: int) -> tuple[float, float]:
     """Draw medians of resamples; where one lies beyond all that was seen, take it for what widens the interval."""
+    times, later, known = work["work"], work["later"], ~work["running"]
     middle = curve(times, known & np.isfinite(times)).quantile(0.5)
-    effect = design_effect((times > middle).astype("float64"), later, days)
+    effect = design_effect((times > middle).astype("float64"), later, work["day"])
     rng = np.random.default_rng(seed)
     drawn = [
         _medians(side.curve, (known & half).sum() / effect, rng)
@@ -396,12 +407,12 @@ def _log_rank(times: np.ndarray, ended: np.ndarray, later: np.ndarray, days: np.
     return math.erfc(z / math.sqrt(2))
 
 
-def _failures(one: pd.DataFrame, bounds: _Bounds) -> dict[str, float | None]:
+def _failures(one: _Numbers, bounds: _Bounds) -> dict[str, float | None]:
     """Compare the failure rates of one function."""
     from scipy.stats import fisher_exact  # noqa: PLC0415 - slow to import, and not needed to fetch
 
-    one = one[(one["completed"] | one["failed"]).to_numpy()]
-    failed, later = one["failed"].to_numpy(), one["later"].to_numpy()
+    one = _of(one, one["completed"] | one["failed"])
+    failed, later = one["failed"], one["later"]
     n = np.array([(~later).sum(), later.sum()])
     failures = np.array([(failed & ~later).sum(), (failed & later).sum()])
     rate = wilson(failures, n)[0]
@@ -414,7 +425,7 @@ def _failures(one: pd.DataFrame, bounds: _Bounds) -> dict[str, float | None]:
     }
     if n.min() < bounds.min_calls:
         return found
-    effect = design_effect(failed.astype("float64"), later, one["day"].to_numpy())
+    effect = design_effect(failed.astype("float64"), later, one["day"])
     rate, low, high = wilson(failures / effect, n / effect)
     counted, of = np.round(failures / effect).astype("int64"), np.maximum(np.round(n / effect), 1).astype("int64")
     counted = np.minimum(counted, of)
