@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import html
-import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +107,7 @@ def dress(summary: pd.DataFrame) -> pd.DataFrame:
     summary
         The same object.
     """
-    show = functools.partial(_live, weakref.ref(summary), list(summary.columns))
+    show = functools.partial(_live, summary, list(summary.columns))
     object.__setattr__(summary, "_repr_html_", show)  # past pandas, which takes attributes for columns
     return summary
 
@@ -127,12 +126,15 @@ def table(summary: pd.DataFrame) -> str:
     text
         One line a group under a header.
     """
-    left = {"max", "delay max", "last success [UTC]", "completed"}
-    columns = [column for column in _columns(summary) if column.heading not in left]
+    left = {"completed", "p99", "max", "delay max", "last success [UTC]", "failures in a row"}
     laid = [_laid(_labels(summary, place), str.ljust) for place in range(summary.index.nlevels)]
-    for column in columns:
+    for column in _columns(summary):
+        if column.heading in left:
+            continue
         asides = column.asides if column.heading == "failure rate" else None
-        words = [f"{cell} {aside}".strip() for cell, aside in zip(column.cells, asides or [""] * len(column.cells))]  # noqa: B905 - of one length
+        words = column.cells
+        if asides:
+            words = [f"{cell} {aside}".strip() for cell, aside in zip(words, asides, strict=True)]
         laid.append(_laid([column.heading, *words], str.rjust))
     return "\n".join("  ".join(row).rstrip() for row in zip(*laid, strict=True))
 
@@ -198,15 +200,14 @@ def printable(words: str) -> str:
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in words)
 
 
-def _live(summary: weakref.ref[pd.DataFrame], columns: Sequence[str]) -> str | None:
+def _live(summary: pd.DataFrame, columns: Sequence[str]) -> str | None:
     """Show a summary as it is now; one whose columns were changed in place as pandas shows any frame."""
-    shown = summary()
-    if shown is None or not pd.get_option("display.notebook_repr_html"):
+    if not pd.get_option("display.notebook_repr_html"):
         return None
-    if list(shown.columns) != columns:
-        plain: str | None = getattr(pd.DataFrame, "_repr_html_")(shown)  # noqa: B009 - stubs lack it
+    if list(summary.columns) != columns:
+        plain: str | None = getattr(pd.DataFrame, "_repr_html_")(summary)  # noqa: B009 - the stubs lack it
         return plain
-    return _html(shown, coloured=False)
+    return _html(summary, coloured=False)
 
 
 def _columns(summary: pd.DataFrame) -> Iterator[_Column]:
@@ -226,7 +227,7 @@ def _columns(summary: pd.DataFrame) -> Iterator[_Column]:
     for name in ("p50", "p95", "max"):
         yield _Column(f"delay {name}", [*map(span, summary[f"schedule_delay_{name}"])])
     grace = summary.attrs.get("grace_s")
-    heading = f"late by > {span(pd.Timedelta(seconds=grace))}" if isinstance(grace, int | float) else "late"
+    heading = f"late (> {span(pd.Timedelta(seconds=grace))})" if isinstance(grace, int | float) else "late"
     late = summary["late_rate"]
     yield _Column(
         heading,
@@ -252,7 +253,10 @@ def _range(low: str, high: str) -> str:
     """Write an interval: `-` is an end that is not known, and with neither there is none."""
     if {low, high} <= {"-", "no data"}:
         return ""
-    return f"({low} to {high})" if high != "-" else f"(from {low})"
+    if high == "-":
+        return f"(from {low})"
+    unit = high.lstrip("<>-0123456789.,")
+    return f"({low.removesuffix(unit)} to {high})" if low.endswith(unit) else f"({low} to {high})"
 
 
 def _moment(value: pd.Timestamp) -> str:
