@@ -258,6 +258,8 @@ def _header(data: bytes, path: PathLike) -> tuple[list[str], bool]:
     for name in frame.COLUMNS:
         if name not in names and name != "error_trace":
             raise _lacks(path, name, names)
+        if names.count(name) > 1:
+            raise FileFormatError(f"{path} has the column {name} twice; take one away.")
     if further := [name for name in names if name not in frame.COLUMNS]:
         warnings.warn(f"{path}: the columns {', '.join(further)} are not read.", UserWarning, stacklevel=3)
     return names, line.startswith('"')

@@ -313,6 +313,11 @@ def test_column_that_lacks_is_named(path: Path, name: str) -> None:
         read_csv(csv_of(path, header=header))
 
 
+def test_column_that_is_there_twice_is_named(path: Path) -> None:
+    with pytest.raises(FileFormatError, match="calls has the column call_id twice"):
+        read_csv(csv_of(path, [*ROW, "5"], header=f"{HEADER},error_message,call_id"))
+
+
 def test_traces_may_lack(path: Path) -> None:
     assert read_csv(csv_of(path, ROW))["error_trace"].isna().all()
 
