@@ -165,7 +165,7 @@ class Transport:
                 allow_redirects=False,
                 stream=True,
             )
-            # Left to itself, `content` reads 10 kB at a time, and each time threads that read pages wait for one another.
+            # `content` itself reads 10 kB at a time, and each time threads that read pages wait for one another.
             response._content = b"".join(response.iter_content(_READ_BYTES))  # noqa: SLF001
         except requests.RequestException as exception:
             trouble = _describe(exception, urlsplit(url).hostname or url)
