@@ -309,7 +309,8 @@ def _rows(table: pa.Table) -> np.ndarray:
     if not (ordered[1:] == ordered[:-1]).any():
         return _order(start, call_id, function_id)
     kept = _most_final(table)
-    return kept[_order(start[kept], call_id[kept], function_id[kept])]
+    order: np.ndarray = kept[_order(start[kept], call_id[kept], function_id[kept])]
+    return order
 
 
 def _most_final(table: pa.Table) -> np.ndarray:
