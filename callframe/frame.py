@@ -121,7 +121,7 @@ def columns(records: Sequence[Call]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=_WIRE)
 
 
-def assemble(tables: Sequence[pa.Table], labels: Mapping[int, str]) -> pd.DataFrame:
+def assemble(tables: Sequence[pa.Table], labels: Mapping[int, str], *, statuses: Sequence[str] = ()) -> pd.DataFrame:
     """
     Make a call frame of columns.
 
@@ -134,6 +134,8 @@ def assemble(tables: Sequence[pa.Table], labels: Mapping[int, str]) -> pd.DataFr
         What `columns` returned, in the order it was read.
     labels
         Label by function id; an id without one is its own label, as text.
+    statuses
+        Keep only the calls that are in one of these in the end; none means all.
 
     Returns
     -------
@@ -141,7 +143,11 @@ def assemble(tables: Sequence[pa.Table], labels: Mapping[int, str]) -> pd.DataFr
         Call frame, sorted by `start_time`, `call_id`.
     """
     table = pa.concat_tables([_WIRE.empty_table(), *tables])
-    return _frame(table, pa.array(_rows(table)), labels)
+    rows = pa.array(_rows(table))
+    if statuses:
+        wanted = pc.is_in(table["status"].cast(pa.string()).take(rows), pa.array(statuses)).combine_chunks()
+        rows = rows.filter(wanted)
+    return _frame(table, rows, labels)
 
 
 def empty() -> pd.DataFrame:

@@ -573,3 +573,31 @@ def test_three_lines_of_the_design_work() -> None:
         calls = project.calls(start="30d")
     assert len(calls) == 2_000
     assert is_complete(calls)
+
+
+def test_a_call_that_ends_while_two_statuses_are_read_is_not_missed() -> None:
+    running = {"id": 1, "functionId": OTHER_TWIN, "status": "Running", "startTime": NOW_MS - 5_000}
+    world = World.of(
+        functions=[{"id": OTHER_TWIN, "name": "a", "fileId": 1, "status": "Ready", "createdTime": 0}], calls=[running]
+    )
+    with Service(world) as service, connect(base_url=service.url, project="demo", token=service.token) as project:
+        calls = project.calls(start="1d", status=["Running", "Completed"])
+        assert "status" not in str([asked.body for asked in service.requests if asked.path.endswith("/calls/list")])
+    assert calls["call_id"].to_list() == [1]
+
+
+def test_only_the_statuses_asked_for_arrive_when_they_are_sorted_out_here() -> None:
+    records = [
+        {"id": k, "functionId": OTHER_TWIN, "status": status, "startTime": NOW_MS - 5_000}
+        for k, status in enumerate(["Running", "Completed", "Failed"], 1)
+    ]
+    world = World.of(
+        functions=[{"id": OTHER_TWIN, "name": "a", "fileId": 1, "status": "Ready", "createdTime": 0}], calls=records
+    )
+    with Service(world) as service, connect(base_url=service.url, project="demo", token=service.token) as project:
+        assert project.calls(start="1d", status=["Running", "Failed"])["call_id"].to_list() == [1, 3]
+
+
+def test_a_bundle_of_certificates_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="is not there"):
+        connect(base_url="https://x.cognitedata.com", project="p", token="t", verify=str(tmp_path / "none.pem"))
