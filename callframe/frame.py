@@ -89,6 +89,9 @@ _KINDS = {
 }
 
 
+_CONCAT = " After pd.concat: calls.astype({'function': 'category', 'status': 'category'})."
+
+
 def columns(records: Sequence[Call]) -> pa.Table:
     """
     Turn records into columns, so that no record has to be kept.
@@ -187,7 +190,8 @@ def check(calls: pd.DataFrame) -> None:
     for name, expected in _KINDS.items():
         found = str(calls.dtypes[name])
         if found != expected:
-            raise FrameError(f"This is no call frame: {name} is {found}, expected {expected}.")
+            hint = _CONCAT if expected == "category" else ""
+            raise FrameError(f"This is no call frame: {name} is {found}, expected {expected}.{hint}")
 
 
 def to_arrow(calls: pd.DataFrame) -> pa.Table:
