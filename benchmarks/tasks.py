@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_WINDOW = "15d"  # the service makes up 14 days
+_WINDOW = "337h"  # the service makes up the 14 days before it starts
 
 
 def with_callframe() -> dict[str, Any]:

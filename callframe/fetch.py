@@ -34,6 +34,10 @@ INTERRUPTED = "interrupted before all of it was read"
 _POLL_S = 0.1
 _RESTARTS = 3
 _PIECES = 64
+_HANDFUL = 10
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Held while records become columns: by turns, the first is done and asks for its next page while the others wait."""
 
 
 @dataclass
@@ -392,9 +396,11 @@ def _ask(client: Client, listing: Listing, stop: threading.Event) -> _Page:
         page = client.calls_by_ids(listing.function_id, listing.call_ids, stop=stop)
     else:
         page = client.filter_calls(listing.function_id, listing.filter(), cursor=listing.cursor, stop=stop)
-    starts = [call.start_time for call in page.items]
+    with _ONE_AT_A_TIME:
+        starts = [call.start_time for call in page.items]
+        table = frame.columns(page.items)
     return _Page(
-        frame.columns(page.items),
+        table,
         page.set_aside,
         page.next_cursor,
         min(starts, default=math.inf),
@@ -415,7 +421,7 @@ def _worth_cutting(listing: Listing, *, idle: int) -> int:
     covered = (listing.latest_ms - listing.earliest_ms) / listing.window.length_ms
     read = len(listing.pages)
     pages = read / covered if covered > 0 else math.inf
-    if pages < 1.1 * read:  # they cover it all and there are more: the order is another one
+    if listing.rows * (1 - covered) < _HANDFUL:  # they cover it all and there are more: the order is another one
         pages = max(4, 2 * read)
     pages = min(pages, _PIECES)
     pieces = min(math.ceil(1.25 * pages), _PIECES, listing.window.length_ms)

@@ -12,7 +12,7 @@ import shutil
 import warnings
 from collections.abc import Callable  # noqa: TC003 - a table below is annotated with it
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -210,8 +210,18 @@ def read_parquet(path: PathLike) -> pd.DataFrame:
     _check_missing(full, path)
     calls = frame.from_arrow(full)
     if _META in (table.schema.metadata or {}):
-        calls.attrs[KEY] = json.loads(table.schema.metadata[_META])
+        calls.attrs[KEY] = _account(table.schema.metadata[_META], path)
     return calls
+
+
+def _account(text: bytes, path: PathLike) -> dict[str, Any]:
+    try:
+        held = json.loads(text)
+    except ValueError:
+        held = None
+    if not isinstance(held, dict):
+        raise FileFormatError(f"{path}: its coverage, the metadata {_META.decode()}, is not what write_parquet writes.")
+    return held
 
 
 def _as_cells(batch: pa.Table, *, guard: bool, ids: str) -> pa.Table:
@@ -279,6 +289,8 @@ def _cells(data: bytes, names: list[str], path: PathLike) -> pa.Table:
     text = pa.schema([(name, pa.large_string()) for name in wanted])
     if b"\n" not in data.rstrip(b"\r\n"):
         return text.empty_table()
+    if data.count(b'"') % 2:
+        raise FileFormatError(f"{path} ends inside a quoted cell: it was cut short, or a quotation mark was lost.")
     try:
         return pyarrow.csv.read_csv(
             pa.BufferReader(data),

@@ -89,6 +89,9 @@ _KINDS = {
 }
 
 
+_CONCAT = " After pd.concat: calls.astype({'function': 'category', 'status': 'category'})."
+
+
 def columns(records: Sequence[Call]) -> pa.Table:
     """
     Turn records into columns, so that no record has to be kept.
@@ -115,11 +118,13 @@ def columns(records: Sequence[Call]) -> pa.Table:
         "end_time": [record.end_time for record in records],
         **_errors([record.error for record in records]),
     }
-    arrays = [pa.array(table[field.name], field.type) for field in _WIRE]
+    # Arrow's own pool keeps memory for each thread that ever asked it, and pages are read in many.
+    pool = pa.system_memory_pool()
+    arrays = [pa.array(table[field.name], field.type, memory_pool=pool) for field in _WIRE]
     return pa.Table.from_arrays(arrays, schema=_WIRE)
 
 
-def assemble(tables: Sequence[pa.Table], labels: Mapping[int, str]) -> pd.DataFrame:
+def assemble(tables: Sequence[pa.Table], labels: Mapping[int, str], *, statuses: Sequence[str] = ()) -> pd.DataFrame:
     """
     Make a call frame of columns.
 
@@ -132,16 +137,20 @@ def assemble(tables: Sequence[pa.Table], labels: Mapping[int, str]) -> pd.DataFr
         What `columns` returned, in the order it was read.
     labels
         Label by function id; an id without one is its own label, as text.
+    statuses
+        Keep only the calls that are in one of these in the end; none means all.
 
     Returns
     -------
     calls
         Call frame, sorted by `start_time`, `call_id`.
     """
-    table = pa.concat_tables([_WIRE.empty_table(), *tables]).combine_chunks()
-    table = _most_final(table)
-    order = _order(_integers(table["start_time"]), _integers(table["call_id"]), _integers(table["function_id"]))
-    return _frame(table.take(pa.array(order)), labels)
+    table = pa.concat_tables([_WIRE.empty_table(), *tables])
+    rows = pa.array(_rows(table))
+    if statuses:
+        wanted = pc.is_in(table["status"].cast(pa.string()).take(rows), pa.array(statuses)).combine_chunks()
+        rows = rows.filter(wanted)
+    return _frame(table, rows, labels)
 
 
 def empty() -> pd.DataFrame:
@@ -181,7 +190,8 @@ def check(calls: pd.DataFrame) -> None:
     for name, expected in _KINDS.items():
         found = str(calls.dtypes[name])
         if found != expected:
-            raise FrameError(f"This is no call frame: {name} is {found}, expected {expected}.")
+            hint = _CONCAT if expected == "category" else ""
+            raise FrameError(f"This is no call frame: {name} is {found}, expected {expected}.{hint}")
 
 
 def to_arrow(calls: pd.DataFrame) -> pa.Table:
@@ -302,21 +312,32 @@ def _errors(errors: Sequence[CallError | str | None]) -> dict[str, list[str | No
     return {"error_message": messages, "error_trace": traces}
 
 
-def _most_final(table: pa.Table) -> pa.Table:
-    """Keep each call once: finished beats unknown beats Running, then the later end, then the later reading."""
-    call_id = np.sort(_integers(table["call_id"]))
-    if not (call_id[1:] == call_id[:-1]).any():
-        return table
-    keys = pd.DataFrame({"function_id": _integers(table["function_id"]), "call_id": _integers(table["call_id"])})
-    if not keys.duplicated().any():
-        return table
+def _rows(table: pa.Table) -> np.ndarray:
+    """Choose the rows of a frame, in its order: each call once."""
+    start, call_id, function_id = (table[name].to_numpy() for name in ("start_time", "call_id", "function_id"))
+    ordered = np.sort(call_id)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return _order(start, call_id, function_id)
+    kept = _most_final(table)
+    order: np.ndarray = kept[_order(start[kept], call_id[kept], function_id[kept])]
+    return order
+
+
+def _most_final(table: pa.Table) -> np.ndarray:
+    """Choose each call once: finished beats unknown beats Running, then the later end, then the later reading."""
     status = table["status"].cast(pa.string()).to_numpy()
-    keys["final"] = np.select([status == "Running", np.isin(status, STATUSES)], [0, 2], default=1)
-    keys["end_time"] = _integers(table["end_time"].fill_null(-1))
+    keys = pd.DataFrame(
+        {
+            "function_id": table["function_id"].to_numpy(),
+            "call_id": table["call_id"].to_numpy(),
+            "final": np.select([status == "Running", np.isin(status, STATUSES)], [0, 2], default=1),
+            "end_time": table["end_time"].fill_null(-1).to_numpy(),
+        }
+    )
     kept = keys.sort_values(["final", "end_time"], kind="stable").drop_duplicates(
         ["function_id", "call_id"], keep="last"
     )
-    return table.take(pa.array(np.sort(kept.index.to_numpy())))
+    return np.sort(kept.index.to_numpy())
 
 
 def _order(start: np.ndarray, call_id: np.ndarray, function_id: np.ndarray) -> np.ndarray:
@@ -333,28 +354,32 @@ def _order(start: np.ndarray, call_id: np.ndarray, function_id: np.ndarray) -> n
     return order
 
 
-def _frame(table: pa.Table, labels: Mapping[int, str]) -> pd.DataFrame:
-    start, end = _integers(table["start_time"]), _stamps(table["end_time"])
-    scheduled = _stamps(table["scheduled_time"])
-    status = _statuses(table["status"])
+def _frame(table: pa.Table, rows: pa.Array, labels: Mapping[int, str]) -> pd.DataFrame:
+    def column(name: str) -> pa.ChunkedArray:
+        """Put one column in order; all at once, they would be in memory twice."""
+        return pa.chunked_array([table[name].unify_dictionaries().combine_chunks().take(rows)])
+
+    start, end = _integers(column("start_time")), _stamps(column("end_time"))
+    scheduled = _stamps(column("scheduled_time"))
+    status = _statuses(column("status"))
     nat = np.iinfo("int64").min
     delay = np.where(scheduled == nat, nat, start - scheduled)
     running = status == "Running"
     duration = np.where((end == nat) | running, nat, end - start)
     return pd.DataFrame(
         {
-            "call_id": _integers(table["call_id"]),
-            "function_id": _integers(table["function_id"]),
-            "function": _labels(table["function_id"], labels),
-            "schedule_id": _maybe_integers(table["schedule_id"]),
+            "call_id": _integers(column("call_id")),
+            "function_id": _integers(column("function_id")),
+            "function": _labels(column("function_id"), labels),
+            "schedule_id": _maybe_integers(column("schedule_id")),
             "status": status,
             "scheduled_time": _moments(scheduled),
             "start_time": _moments(start),
             "end_time": _moments(end),
             "schedule_delay": delay.view("timedelta64[ms]"),
             "duration": duration.view("timedelta64[ms]"),
-            "error_message": _text(table["error_message"]),
-            "error_trace": _text(table["error_trace"]),
+            "error_message": _text(column("error_message")),
+            "error_trace": _text(column("error_trace")),
         },
         copy=False,
     )
@@ -371,10 +396,12 @@ def _labels(function_ids: pa.ChunkedArray, labels: Mapping[int, str]) -> pd.Cate
 
 
 def _statuses(statuses: pa.ChunkedArray) -> pd.Categorical:
-    encoded = statuses.unify_dictionaries().combine_chunks()
-    found = encoded.dictionary.to_pylist()
-    categories = status_categories(found)
-    codes = np.array([categories.index(status) for status in found], dtype="int32")[encoded.indices.to_numpy()]
+    encoded = statuses.combine_chunks()
+    found, indices = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    counts = np.bincount(indices, minlength=len(found)).tolist()
+    categories = status_categories([status for status, count in zip(found, counts, strict=True) if count])
+    place = {status: position for position, status in enumerate(categories)}
+    codes = np.array([place.get(status, -1) for status in found], dtype="int32")[indices]
     return _categorical(codes, categories)
 
 

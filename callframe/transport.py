@@ -12,6 +12,7 @@ import os
 import platform
 from http.client import IncompleteRead
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
-from callframe.errors import CallframeError, TransportError
+from callframe.errors import ArgumentError, CallframeError, TransportError
 from callframe.secret import Secret
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ class Transport:
         proxies: Mapping[str, str] | None = None,
         timeout_s: tuple[float, float] = TIMEOUT_S,
     ) -> None:
+        if isinstance(verify, str) and not Path(verify).exists():
+            raise ArgumentError(f"verify={verify!r} is not there; expected a file or folder of certificates to trust.")
         self._verify = _bundle() if verify is None else verify
         self._timeout_s = timeout_s
         self._at_home = is_loopback(urlsplit(origin).hostname)

@@ -381,3 +381,8 @@ def test_text_column_is_str_with_nan(values: list[str | None]) -> None:
 def test_time_column_keeps_the_epoch_and_what_is_missing(values: list[int | None]) -> None:
     column = frame.times(values)
     assert (str(column.dtype), [milliseconds(one) for one in column]) == ("datetime64[ms, UTC]", values)
+
+
+def test_unknown_status_that_a_later_reading_replaced_is_no_category() -> None:
+    pages = [frame.columns([record(id=1, status="Queued")]), frame.columns([record(id=1, status="Completed")])]
+    assert frame.assemble(pages, {})["status"].cat.categories.tolist() == list(frame.STATUSES)

@@ -13,7 +13,7 @@ from wire import DAY_MS, NOW_MS, TOKEN, Heard, Raw, Reply, Stand, asking, functi
 import callframe as cf
 from callframe import frame
 from callframe.coverage import coverage, is_complete
-from callframe.demo.service import Faults
+from callframe.demo.service import Faults, Service
 from callframe.demo.world import World
 from callframe.errors import (
     ArgumentError,
@@ -28,6 +28,7 @@ from callframe.project import Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PUBLISHED = {
     "id": 4503599627370496,
@@ -573,3 +574,45 @@ def test_three_lines_of_the_design_work() -> None:
         calls = project.calls(start="30d")
     assert len(calls) == 2_000
     assert is_complete(calls)
+
+
+def just_now() -> int:
+    return int(pd.Timestamp.now("UTC").timestamp()) * 1000 - 5_000
+
+
+def test_a_call_that_ends_while_two_statuses_are_read_is_not_missed() -> None:
+    running = {
+        "id": 1,
+        "functionId": OTHER_TWIN,
+        "status": "Running",
+        "startTime": int(pd.Timestamp.now("UTC").timestamp()) * 1000 - 5_000,
+    }
+    world = World.of(
+        functions=[{"id": OTHER_TWIN, "name": "a", "fileId": 1, "status": "Ready", "createdTime": 0}], calls=[running]
+    )
+    with Service(world) as service, cf.connect(base_url=service.url, project="demo", token=service.token) as project:
+        calls = project.calls(start="1d", status=["Running", "Completed"])
+        assert "status" not in str([asked.body for asked in service.requests if asked.path.endswith("/calls/list")])
+    assert calls["call_id"].to_list() == [1]
+
+
+def test_only_the_statuses_asked_for_arrive_when_they_are_sorted_out_here() -> None:
+    records = [
+        {
+            "id": k,
+            "functionId": OTHER_TWIN,
+            "status": status,
+            "startTime": int(pd.Timestamp.now("UTC").timestamp()) * 1000 - 5_000,
+        }
+        for k, status in enumerate(["Running", "Completed", "Failed"], 1)
+    ]
+    world = World.of(
+        functions=[{"id": OTHER_TWIN, "name": "a", "fileId": 1, "status": "Ready", "createdTime": 0}], calls=records
+    )
+    with Service(world) as service, cf.connect(base_url=service.url, project="demo", token=service.token) as project:
+        assert project.calls(start="1d", status=["Running", "Failed"])["call_id"].to_list() == [1, 3]
+
+
+def test_a_bundle_of_certificates_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="is not there"):
+        cf.connect(base_url="https://x.cognitedata.com", project="p", token="t", verify=str(tmp_path / "none.pem"))
