@@ -29,7 +29,7 @@ class Sizes:
     pages, page_rows
         Pages to decode.
     rows
-        Rows to write as CSV.
+        Rows to write as CSV, and to measure.
     many_calls
         Calls whose fetch must not take too much memory.
     turns
@@ -193,12 +193,23 @@ def remembering(sizes: Sizes) -> list[Figure]:
     return [Figure("memory", what, _median(found, "peak_mb"), 700, " MB", basis)]
 
 
+def measuring(sizes: Sizes) -> list[Figure]:
+    """The measures that read messages and traces."""
+    found = run("measure", str(sizes.rows), str(sizes.turns))
+    basis = f"{sizes.rows // 20:,} of them failed, with traces"
+    return [
+        Figure("measures", f"{name} of {sizes.rows:,} calls of 20 functions", found[name], 2, " s", basis)
+        for name in ("failures", "quality")
+    ]
+
+
 BENCHMARKS: dict[str, Callable[[Sizes], list[Figure]]] = {
     "fetch": fetching,
     "decode": decoding,
     "csv": writing,
     "import": importing,
     "memory": remembering,
+    "measures": measuring,
 }
 
 

@@ -33,6 +33,8 @@ def printed() -> list[str]:
         "csv 5,000 rows to CSV, times as fast as DataFrame.to_csv >= 3 x",
         "import import callframe, over pandas and requests <= 0.15 s",
         "memory 5,000 calls fetched, peak memory <= 700 MB",
+        "measures failures of 5,000 calls of 20 functions <= 2 s",
+        "measures quality of 5,000 calls of 20 functions <= 2 s",
     ],
 )
 def test_every_figure_is_printed_with_its_target_and_verdict(printed: list[str], figure: str) -> None:
