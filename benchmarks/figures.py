@@ -29,7 +29,7 @@ class Sizes:
     pages, page_rows
         Pages to decode.
     rows
-        Rows to write as CSV.
+        Rows to write as CSV, and to measure.
     many_calls
         Calls whose fetch must not take too much memory, and which are measured.
     schedules, days
@@ -232,6 +232,13 @@ def measuring(sizes: Sizes) -> list[Figure]:
         Figure("measures", f"{what} compared, before and after", found["compare_s"], 2, " s", beside),
         Figure("measures", f"{what} rolled up", found["rollup_s"], 2, " s", table),
         Figure("measures", f"{what} summarized from the rollup", found["read_s"], 2, " s", table),
+def measuring(sizes: Sizes) -> list[Figure]:
+    """The measures that read messages and traces."""
+    found = run("measure", str(sizes.rows), str(sizes.turns))
+    basis = f"{sizes.rows // 20:,} of them failed, with traces"
+    return [
+        Figure("measures", f"{name} of {sizes.rows:,} calls of 20 functions", found[name], 2, " s", basis)
+        for name in ("failures", "quality")
     ]
 
 

@@ -271,6 +271,46 @@ def _pages(page_rows: int) -> list[bytes]:
                 return pages
 
 
+def measure(rows: int, turns: int) -> dict[str, Any]:
+    """Group the failures of calls of 20 functions, one in twenty failed with a trace, and count what is odd in them."""
+    import callframe as cf
+
+    calls = _made_up(rows)
+    found: dict[str, list[float]] = {"failures": [], "quality": []}
+    for _ in range(turns):
+        for name, taken in found.items():
+            began = time.perf_counter()
+            getattr(cf, name)(calls)
+            taken.append(time.perf_counter() - began)
+    return {name: statistics.median(taken) for name, taken in found.items()}
+
+
+def _made_up(rows: int) -> Any:
+    """Make a call frame whose failures are of all causes in turn."""
+    from callframe import frame
+    from callframe.demo.failures import CAUSES, error
+    from callframe.records import Call, CallError
+
+    start, gap = 1_790_000_000_000, 14 * 86_400_000 // rows
+    records = []
+    for at in range(rows):
+        failed = at % 20 == 0
+        told = error(at + 1, start + at * gap, at // 20 % len(CAUSES)) if failed else {}
+        records.append(
+            Call(
+                id=4_503_599_627_370_496 + at,
+                function_id=at * 7919 % 20_011 % 20 + 1,
+                status="Failed" if failed else "Completed",
+                start_time=start + at * gap,
+                end_time=start + at * gap + 20_000,
+                scheduled_time=start + at * gap,
+                schedule_id=at % 100 + 1,
+                error=CallError(told["message"], told.get("trace")) if failed else None,
+            )
+        )
+    return frame.assemble([frame.columns(records)], {number: f"function-{number}" for number in range(1, 21)})
+
+
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "callframe": with_callframe,
     "cognite-sdk": with_the_sdk,
@@ -280,6 +320,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "missed": lambda count, days, turns: missed(int(count), int(days), int(turns)),
     "concurrency": lambda count, turns: concurrency(int(count), int(turns)),
     "measures": lambda turns: measure(int(turns)),
+    "measure": lambda rows, turns: measure(int(rows), int(turns)),
 }
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ def printed() -> list[str]:
         "measures 5,000 calls compared, before and after <= 2 s",
         "measures 5,000 calls rolled up <= 2 s",
         "measures 5,000 calls summarized from the rollup <= 2 s",
+        "measures failures of 5,000 calls of 20 functions <= 2 s",
+        "measures quality of 5,000 calls of 20 functions <= 2 s",
     ],
 )
 def test_every_figure_is_printed_with_its_target_and_verdict(printed: list[str], figure: str) -> None:

@@ -66,8 +66,8 @@ def failures(calls: pd.DataFrame, by: str | Sequence[str] | None = None) -> pd.D
     failed without an error.
 
     Of a chain of exceptions ("The above exception was the direct cause ...", "During handling of the above exception
-    ...") the last one names the group: it is what the call ended with. Earlier ones tell groups apart by their types and
-    functions if they passed through the user's own code; what only libraries saw does not count.
+    ...") the last one names the group: it is what the call ended with. Earlier ones tell groups apart by their types
+    and functions if they passed through the user's code; what only libraries saw does not count.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def _names(by: str | Sequence[str] | None) -> list[str]:
 
 
 def _classify(rows: pd.DataFrame) -> tuple[np.ndarray, list[_Kind], list[str]]:
-    """Number the groups; each combination of status, message and trace is looked at once."""
+    """Give every call the number of its group; each message with its trace is looked at once."""
     timed_out = (rows["status"] == "Timeout").to_numpy()
     codes, values = [], []
     for column in ("error_message", "error_trace"):
@@ -240,7 +240,7 @@ def _chain(message: str | None, trace: str | None) -> list[traces.Raised]:
 
 
 def _numbers(within: pd.DataFrame) -> np.ndarray:
-    """Number the combinations of some columns in their order; no columns are one combination."""
+    """Give every row the number of its combination of values; no columns are one combination."""
     if within.empty or not len(within.columns):
         return np.zeros(len(within), dtype="int64")
     return within.groupby(list(within), observed=True, dropna=False, sort=True).ngroup().to_numpy(dtype="int64")

@@ -203,7 +203,7 @@ _NONE = int(np.iinfo("int64").min)
 
 def _stuck(seen: _Seen) -> np.ndarray:
     long_ago: np.ndarray = seen.fetched_ms - seen.start > seen.run_limit_ms
-    return seen.has("Running") & long_ago
+    return np.logical_and(seen.has("Running"), long_ago)
 
 
 def _negative(column: str) -> Callable[[_Seen], np.ndarray]:
@@ -212,7 +212,7 @@ def _negative(column: str) -> Callable[[_Seen], np.ndarray]:
 
 def _beyond_run_limit(seen: _Seen) -> np.ndarray:
     longer = seen.calls["duration"] > pd.Timedelta(milliseconds=seen.run_limit_ms)
-    return longer.to_numpy(dtype=bool) & ~seen.has("Timeout")
+    return np.logical_and(longer.to_numpy(dtype=bool), ~seen.has("Timeout"))
 
 
 def _duplicate_slots(seen: _Seen) -> np.ndarray:

@@ -8,12 +8,12 @@ import re
 LONGEST = 300
 """No template is longer: what differs only beyond it counts as the same."""
 
-_VALUE = r"[^\s'\"<>*,;&|(){}\[\]]"
-_CALLED_SECRET = (
+_VALUE_OF_ONE = r"[^\s'\"<>*,;&|(){}\[\]]"
+_NAME_OF_ONE = (
     r"\b\w*(?:password|passwd|pwd|secret|token|api[_-]?key|(?:access|account|private|shared)[_-]?key|\bsig)['\"]?"
 )
 _SECRET = re.compile(
-    rf"(?i:{_CALLED_SECRET}(?:=|\s*[:=]\s*['\"]|\s*[:=]\s*(?={_VALUE}*[0-9])){_VALUE}{{6,}}"
+    rf"(?i:{_NAME_OF_ONE}(?:=|\s*[:=]\s*['\"]|\s*[:=]\s*(?={_VALUE_OF_ONE}*[0-9])){_VALUE_OF_ONE}{{6,}}"
     r"|\b(?:bearer|basic)\s+[\w.~+/-]{16,}=*)"
     r"|\beyJ[\w-]{8,}(?:\.[\w-]*){1,2}"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_\w{20,}|\bxox[abp]-[\w-]{10,}"
@@ -32,9 +32,9 @@ _SECRET_HINTS = (
 _CONTROLS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\ufeff]+")
 _URL = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s'\"<>|)\]}`»”」]+")
 _QUOTED = re.compile(
-    r"'(?:(?<!\w')|(?<=\b[bru]'))(?:[^'\\]|\\.|'(?=\w)){0,4000}+'(?!\w)"
-    r'|"(?:[^"\\]|\\.){0,4000}+"'
-    r"|`[^`]{0,4000}+`|“[^“”]{0,4000}+”|«[^«»]{0,4000}+»|„[^„“”]{0,4000}+[“”]|‘[^‘’]{0,4000}+’|「[^「」]{0,4000}+」"  # noqa: RUF001 - quotes of other languages
+    r"'(?:(?<!\w')|(?<=\b[bru]'))(?:[^'\\]|\\.|'(?=\w)){0,2000}+'(?!\w)"
+    r'|"(?:[^"\\]|\\.){0,2000}+"'
+    r"|`[^`]{0,2000}+`|“[^“”]{0,2000}+”|«[^«»]{0,2000}+»|„[^„“”]{0,2000}+[“”]|‘[^‘’]{0,2000}+’|「[^「」]{0,2000}+」"  # noqa: RUF001 - quotes of other languages
 )
 _UNCLOSED = re.compile(r"(?:'(?<!\w')|[\"`“«„‘「])[^'\"`”»’」]*\Z")  # noqa: RUF001 - quotes of other languages
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,100}@[\w-]+(?:\.[\w-]+)+")
@@ -230,8 +230,9 @@ def _without_paths(text: str) -> str:
 
 
 def _without_times(text: str) -> str:
-    text = _TIME.sub("<time>", text)
-    return _DATE_WORDS.sub("<time>", text) if _MONTH.search(text) else text
+    if _MONTH.search(text):
+        text = _DATE_WORDS.sub("<time>", text)
+    return _TIME.sub("<time>", text)
 
 
 def _name_or_text(match: re.Match[str]) -> str:
