@@ -22,7 +22,7 @@ AT_MS = START_MS + 7 * DAY_MS
 AT = pd.Timestamp(AT_MS, unit="ms", tz="UTC")
 LIMIT_MS = 600_000
 STUCK_MS = 15 * 60_000
-MS = pd.Timedelta(milliseconds=1)
+MS: Any = pd.Timedelta(milliseconds=1)
 CHANGED = {"slower", "faster", "more failures", "fewer failures"}
 
 
@@ -83,7 +83,7 @@ def work_of(row: dict[str, Any]) -> tuple[float, bool] | None:
 @settings(deadline=None, max_examples=30)
 @given(traps(), traps(functions="bcd"))
 def test_counts_rates_and_medians_agree_with_loops(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:
-    comparison = cf.compare(call_frame(before), call_frame(after), min_calls=1)
+    comparison: Any = cf.compare(call_frame(before), call_frame(after), min_calls=1)
     assert set(comparison.index) == {row["function"] for row in [*before, *after]}
     for name, found in comparison.iterrows():
         for side, rows in (("before", before), ("after", after)):
@@ -138,7 +138,7 @@ def test_difference_of_rates_has_newcombes_interval(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(comparisons, "design_effect", lambda *_: 1.0)
     before = many(48, after=False, status="Failed") + many(32, after=False)
     after = many(56, after=True, status="Failed") + many(14, after=True)
-    found = cf.compare(call_frame(before), call_frame(after)).loc["a"]
+    found: Any = cf.compare(call_frame(before), call_frame(after)).loc["a"]
     assert [round(found[f"failure_rate_change_{end}"], 4) for end in ("low", "high")] == [0.0524, 0.3339]
 
 
@@ -146,12 +146,12 @@ def test_failure_p_value_is_fishers_where_calls_are_independent(monkeypatch: pyt
     monkeypatch.setattr(comparisons, "design_effect", lambda *_: 1.0)
     before = many(3, after=False, status="Failed") + many(37, after=False)
     after = many(12, after=True, status="Timeout") + many(28, after=True)
-    found = cf.compare(call_frame(before), call_frame(after)).loc["a", "failure_p_value"]
+    found: Any = cf.compare(call_frame(before), call_frame(after)).loc["a", "failure_p_value"]
     assert math.isclose(found, stats.fisher_exact([[3, 12], [37, 28]]).pvalue)
 
 
 def test_p_values_are_corrected_over_all_tests() -> None:
-    found = cf.compare(project(np.random.default_rng(3), functions=5, n=200, factor=1.2), at=AT)
+    found: Any = cf.compare(project(np.random.default_rng(3), functions=5, n=200, factor=1.2), at=AT)
     raw, corrected = (
         found[[f"{kind}_p_value{end}" for kind in ("duration", "failure")]].to_numpy().ravel()
         for end in ("", "_corrected")
@@ -175,17 +175,17 @@ def test_equal_halves_give_false_alarms_in_at_most_one_project_of_twenty() -> No
 
 
 def test_slow_down_is_found() -> None:
-    found = cf.compare(project(np.random.default_rng(1), functions=40, n=240, factor=1.6), at=AT)
+    found: Any = cf.compare(project(np.random.default_rng(1), functions=40, n=240, factor=1.6), at=AT)
     assert (found["duration_verdict"] == "slower").mean() >= 0.9
 
 
 def test_speed_up_is_found() -> None:
-    found = cf.compare(project(np.random.default_rng(2), functions=20, n=240, factor=1 / 1.6), at=AT)
+    found: Any = cf.compare(project(np.random.default_rng(2), functions=20, n=240, factor=1 / 1.6), at=AT)
     assert (found["duration_verdict"] == "faster").mean() >= 0.9
 
 
 def test_interval_of_the_ratio_holds_the_truth_as_often_as_it_says() -> None:
-    found = cf.compare(project(np.random.default_rng(4), functions=300, n=160, factor=1.3, bursts=0.003), at=AT)
+    found: Any = cf.compare(project(np.random.default_rng(4), functions=300, n=160, factor=1.3, bursts=0.003), at=AT)
     found = found[found["duration_p_value"].notna()]
     held = (found["duration_ratio_low"] <= 1.3) & (found["duration_ratio_high"] >= 1.3)
     assert 0.93 <= held.mean() <= 0.995
@@ -194,7 +194,7 @@ def test_interval_of_the_ratio_holds_the_truth_as_often_as_it_says() -> None:
 def test_one_outage_is_no_evidence_of_more_failures() -> None:
     after = many(60, after=True)
     after[20:32] = [row | {"status": "Failed"} for row in after[20:32]]
-    found = cf.compare(call_frame(many(60, after=False)), call_frame(after))
+    found: Any = cf.compare(call_frame(many(60, after=False)), call_frame(after))
     assert found["failure_verdict"].tolist() == ["no evidence"]
 
 
@@ -210,7 +210,7 @@ def test_function_that_fails_no_more_has_fewer_failures() -> None:
 
 def test_function_that_times_out_ever_since_is_slower_though_its_ratio_is_not_known() -> None:
     calls = call_frame(many(60, after=False) + many(60, after=True, status="Timeout", took=LIMIT_MS))
-    found = cf.compare(calls, at=AT).loc["a"]
+    found: Any = cf.compare(calls, at=AT).loc["a"]
     assert found["duration_verdict"] == "slower"
     assert math.isnan(found["duration_ratio"])
     assert found["duration_p50_after_above"] / MS == LIMIT_MS
@@ -224,7 +224,7 @@ def test_function_that_times_out_no_more_is_faster() -> None:
 
 def test_small_change_is_no_evidence_however_sure() -> None:
     rows = many(500, after=False, took=1000) + many(500, after=True, took=1050)
-    found = cf.compare(call_frame(rows), at=AT).loc["a"]
+    found: Any = cf.compare(call_frame(rows), at=AT).loc["a"]
     assert found["duration_p_value_corrected"] < 0.001
     assert found["duration_verdict"] == "no evidence"
 
@@ -238,7 +238,7 @@ def test_smallest_change_that_matters_can_be_chosen() -> None:
 
 
 def test_call_at_the_moment_is_after() -> None:
-    found = cf.compare(call_frame([one(start=AT_MS), one(start=AT_MS - 1)]), at=AT).loc["a"]
+    found: Any = cf.compare(call_frame([one(start=AT_MS), one(start=AT_MS - 1)]), at=AT).loc["a"]
     assert [found["completed_before"], found["completed_after"]] == [1, 1]
 
 
@@ -249,7 +249,7 @@ def test_moment_can_be_written_in_many_ways(at: Any) -> None:
 
 @pytest.mark.parametrize("later", [False, True])
 def test_function_in_one_half_only_has_too_few_calls(later: bool) -> None:
-    found = cf.compare(call_frame(many(60, after=later)), at=AT)
+    found: Any = cf.compare(call_frame(many(60, after=later)), at=AT)
     assert verdicts(found) == ["too few calls"] * 2
 
 
@@ -305,12 +305,12 @@ def redeployed(created: dict[int, int | None], **account: Any) -> pd.DataFrame:
 
 
 def test_redeployed_function_is_divided_by_its_ids() -> None:
-    found = cf.compare(redeployed({1: START_MS - DAY_MS, 2: AT_MS}))
+    found: Any = cf.compare(redeployed({1: START_MS - DAY_MS, 2: AT_MS}))
     assert found[["at", "completed_before", "completed_after"]].to_numpy().tolist() == [[AT, 40, 40]]
 
 
 def test_deploy_is_the_last_of_several() -> None:
-    found = cf.compare(redeployed({1: None, 3: AT_MS, 2: AT_MS - DAY_MS}), at="deploy").loc["a"]
+    found: Any = cf.compare(redeployed({1: None, 3: AT_MS, 2: AT_MS - DAY_MS}), at="deploy").loc["a"]
     assert [found["at"], found["completed_before"], found["completed_after"]] == [AT, 80, 40]
 
 

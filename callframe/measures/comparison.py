@@ -65,11 +65,11 @@ def compare(
 
     Durations are of completed work. A Timeout counts as longer than any of it; a Running call as longer than it has
     run so far, unless it is stuck, Running for over 15 minutes. Failed calls end for another reason and are left out,
-    as are durations that are not known. The median is the smallest duration that at least half of the work does not exceed
-    (by Kaplan-Meier where calls are Running). The ratio has a bootstrap interval (Efron, 1979, Ann. Statist. 7:1):
-    medians of resamples are drawn from their exact distribution (Maritz and Jarrett, 1978, JASA 73:194), which takes
-    no longer for many calls. In the ratio, a median below 1 ms counts as 1 ms, for the clock tells no less. The p-value
-    is that of the log-rank test (Mantel, 1966, Cancer Chemother. Rep. 50:163).
+    as are durations that are not known. The median is the smallest that at least half of the work does not exceed (by
+    Kaplan-Meier where calls are Running). The ratio has a bootstrap interval (Efron, 1979, Ann. Statist. 7:1): medians
+    of resamples are drawn from their exact distribution (Maritz and Jarrett, 1978, JASA 73:194), which takes no longer
+    for many calls. In the ratio, a median below 1 ms counts as 1 ms, for the clock tells no less. The p-value is that
+    of the log-rank test (Mantel, 1966, Cancer Chemother. Rep. 50:163).
 
     A Timeout is a failure; Running calls are in no rate. The difference of the rates has Newcombe's interval of two
     Wilson intervals (Newcombe, 1998, Statist. Med. 17:873, method 10), and its p-value is that of Fisher's exact test.

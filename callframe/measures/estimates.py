@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,16 +127,22 @@ def design_effect(values: np.ndarray, later: np.ndarray, days: np.ndarray) -> fl
     deviations = np.empty(len(values))
     for side in (~later, later):
         deviations[side] = values[side] - values[side].mean() if side.any() else 0
-    if deviations @ deviations <= _ROUNDING:
+    square = float(np.square(deviations).sum())
+    if square <= _ROUNDING:
         return 1.0
-    blocks = [days, *(np.arange(len(values)) // -(-len(values) // count) for count in _BLOCKS)]
-    return max(1.0, _of_neighbours(deviations, later), *(_of_blocks(deviations, later, each) for each in blocks))
+    middle = np.flatnonzero(later[1:] != later[:-1]) + 1
+    blocks = [np.flatnonzero(days[1:] != days[:-1]) + 1]
+    blocks += [np.arange(0, len(values), -(-len(values) // count)) for count in _BLOCKS]
+    starts = [np.unique(np.concatenate([[0], middle, each])) for each in blocks]
+    scaled = deviations / math.sqrt(square)
+    effects = [_of_blocks(np.add.reduceat(scaled, each), later[each], len(later)) for each in starts]
+    return max(1.0, _of_neighbours(deviations, later, square), *effects)
 
 
-def _of_neighbours(deviations: np.ndarray, later: np.ndarray) -> float:
+def _of_neighbours(deviations: np.ndarray, later: np.ndarray, square: float) -> float:
     """Sum the correlations that an autoregression has at all distances."""
     together = later[1:] == later[:-1]
-    found = float((deviations[1:] * deviations[:-1])[together].sum() / (deviations @ deviations))
+    found = float((deviations[1:] * deviations[:-1])[together].sum()) / square
     found += (
         (1 + 3 * found) * 2 / len(deviations)
     )  # its bias in short series (Marriott and Pope, 1954, Biometrika 41:390)
@@ -143,16 +150,13 @@ def _of_neighbours(deviations: np.ndarray, later: np.ndarray) -> float:
     return (1 + found) / (1 - found)
 
 
-def _of_blocks(deviations: np.ndarray, later: np.ndarray, blocks: np.ndarray) -> float:
-    """Compare the variance of the sums over blocks with that of single calls, widened by Student's t for few blocks."""
+def _of_blocks(sums: np.ndarray, after: np.ndarray, calls: int) -> float:
+    """Add up the variance of the sums over blocks, widened by Student's t for there being few blocks."""
     from scipy.special import stdtrit  # noqa: PLC0415 - slow to import, and not needed to fetch
 
-    starts = np.flatnonzero(np.append(True, (blocks[1:] != blocks[:-1]) | (later[1:] != later[:-1])))
-    sums = np.add.reduceat(deviations, starts)
-    after = later[starts]
     counts = np.array([(~after).sum(), after.sum()])
     freedom = counts.sum() - 2
-    if counts.min() < 2 or freedom < _FEWEST or len(later) < _CALLS_A_BLOCK * len(sums):  # noqa: PLR2004 - to vary
+    if counts.min() < 2 or freedom < _FEWEST or calls < _CALLS_A_BLOCK * len(sums):  # noqa: PLR2004 - to vary
         return 1.0
-    square = (sums**2 * (counts / (counts - 1))[after.astype("int64")]).sum()
-    return float(square / (deviations @ deviations) * (stdtrit(freedom, 0.975) / Z) ** 2)
+    square = (np.square(sums) * (counts / (counts - 1))[after.astype("int64")]).sum()
+    return float(square * (stdtrit(freedom, 0.975) / Z) ** 2)

@@ -27,7 +27,6 @@ MEASURES = ("duration", "schedule_delay")
 SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 """The quantiles of a summary."""
 
-_WORDS = ("function", "status", "measure")
 _ERROR_PERCENT = 1
 _LONGEST_MS = 2**53
 _MISSING = np.iinfo("int64").min
@@ -79,16 +78,13 @@ def rollup(calls: pd.DataFrame, freq: str = "1h", *, fetched_at: TimeLike | None
     """
     frame.check(calls)
     width = _width(freq, "freq")
-    bins = pd.DataFrame({"function": calls["function"], "start_time": calls["start_time"].dt.floor(width)})
-    bins["status"] = calls["status"]
-    took = _integers(calls["duration"])
+    took, delays = _integers(calls["duration"]), _integers(calls["schedule_delay"])
     took = np.where(calls["status"] == "Running", _ages(calls, fetched_at), took)
-    delays = _integers(calls["schedule_delay"])
-    parts = [
-        _count(bins, took, "duration"),
-        _count(bins[delays != _MISSING], delays[delays != _MISSING], "schedule_delay"),
-    ]
-    return _keep_account(merge_rollups(parts), [calls])
+    rows = calls[["function", "start_time", "status"]].assign(
+        start_time=calls["start_time"].dt.floor(width), measure="duration", bucket=_spans(_buckets(took)), count=1
+    )
+    delayed = rows.assign(measure="schedule_delay", bucket=_spans(_buckets(delays)))[delays != _MISSING]
+    return _keep_account(_add_up([rows, delayed]), [calls])
 
 
 def merge_rollups(rollups: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -134,6 +130,7 @@ def merge_rollups(rollups: Iterable[pd.DataFrame]) -> pd.DataFrame:
     for name, found in categories.items():
         table[name] = table[name].astype(pd.CategoricalDtype(pd.Series(found, dtype=frame.TEXT)))
     return _keep_account(table.astype({"count": "int64"}).sort_values(KEYS, ignore_index=True), parts)
+    return _keep_account(_add_up(parts), parts)
 
 
 def summarize_rollup(rollup: pd.DataFrame, by: str | Sequence[str] = "function") -> pd.DataFrame:
@@ -197,23 +194,33 @@ def summarize_rollup(rollup: pd.DataFrame, by: str | Sequence[str] = "function")
     return summary.iloc[np.lexsort((-order[1], -order[0]))]
 
 
-_EMPTY = pd.DataFrame(
-    {
-        "function": pd.Series(dtype=frame.TEXT),
-        "start_time": pd.Series(dtype="datetime64[ms, UTC]"),
-        "status": pd.Series(dtype=frame.TEXT),
-        "measure": pd.Series(dtype=frame.TEXT),
-        "bucket": pd.Series(dtype="timedelta64[ms]"),
-        "count": pd.Series(dtype="int64"),
+def _add_up(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Sum counts by all keys. In between, what is missing is a number and words are categories, which is quicker."""
+    found = {name: {str(word) for part in parts for word in part[name].unique()} for name in ("function", "status")}
+    words = {
+        "function": sorted(found["function"]),
+        "status": frame.status_categories(list(found["status"])),
+        "measure": MEASURES,
     }
-)
+    kinds: dict[str, Any] = {
+        name: pd.CategoricalDtype(pd.Series(list(known), dtype=frame.TEXT)) for name, known in words.items()
+    }
+    columns = [*KEYS, "count"]
+    empty = pd.DataFrame({name: pd.Series(dtype=_KINDS[name]) for name in columns})
+    plain = [part[columns].assign(bucket=_integers(part["bucket"])).astype(_KINDS | kinds) for part in parts]
+    whole = pd.concat([empty.astype(kinds), *plain], ignore_index=True)
+    table = pd.DataFrame(whole.groupby(KEYS, observed=True, sort=True)[["count"]].sum()).reset_index()
+    return table.assign(bucket=_spans(table["bucket"].to_numpy()))[columns]
 
 
-def _count(bins: pd.DataFrame, spans: np.ndarray, measure: str) -> pd.DataFrame:
-    """Count calls by bucket; missing spans are a number here, which groups faster."""
-    counts = bins.assign(bucket=_buckets(spans), count=1).groupby([*KEYS[:3], "bucket"], observed=True, sort=False)
-    table = pd.DataFrame(counts[["count"]].sum()).reset_index()
-    return table.assign(measure=measure, bucket=table["bucket"].to_numpy().view("timedelta64[ms]"))
+_KINDS: dict[str, Any] = {
+    "function": "category",
+    "start_time": "datetime64[ms, UTC]",
+    "status": "category",
+    "measure": "category",
+    "bucket": "int64",
+    "count": "int64",
+}
 
 
 @functools.cache
@@ -325,15 +332,14 @@ def _durations(work: pd.DataFrame, size: int) -> dict[str, np.ndarray]:
     found = _quantiles(work.assign(time=times, ended=work["status"] == "Completed"), size)
     columns: dict[str, np.ndarray] = {}
     for name, values in found.items():
-        reached = np.isfinite(values)
-        columns[f"duration_{name}"] = _spans(np.where(reached, values, np.nan))
+        columns[f"duration_{name}"] = _spans_or_none(values)
         columns[f"duration_{name}_above"] = np.where(np.isposinf(values), seen, np.timedelta64("NaT", "ms"))
     return {**columns, "duration_max": longest}
 
 
 def _delays(work: pd.DataFrame, size: int) -> dict[str, np.ndarray]:
     found = _quantiles(work.assign(time=work["span"].astype("float64"), ended=True), size)
-    columns = {f"schedule_delay_{name}": _spans(values) for name, values in found.items()}
+    columns = {f"schedule_delay_{name}": _spans_or_none(values) for name, values in found.items()}
     return {**columns, "schedule_delay_max": _longest(work, size)}
 
 
@@ -361,13 +367,17 @@ def _quantiles(work: pd.DataFrame, size: int) -> dict[str, np.ndarray]:
 def _longest(work: pd.DataFrame, size: int) -> np.ndarray:
     longest = np.full(size, _MISSING)
     np.maximum.at(longest, work["group"].to_numpy(), work["span"].to_numpy())
-    return longest.view("timedelta64[ms]")
+    return _spans(longest)
 
 
 def _spans(values: np.ndarray) -> np.ndarray:
-    """Turn milliseconds into spans, NaN into none."""
-    missing = np.isnan(values)
-    return np.where(missing, _MISSING, np.where(missing, 0, values).astype("int64")).view("timedelta64[ms]")
+    return values.astype("int64").view("timedelta64[ms]")
+
+
+def _spans_or_none(values: np.ndarray) -> np.ndarray:
+    """Turn milliseconds into spans, what is not finite into none."""
+    known = np.isfinite(values)
+    return _spans(np.where(known, np.where(known, values, 0).astype("int64"), _MISSING))
 
 
 def _integers(spans: pd.Series[Any]) -> np.ndarray:
