@@ -97,6 +97,21 @@ def write(turns: int) -> dict[str, Any]:
     return {"callframe_s": callframe_s, "pandas_s": pandas_s}
 
 
+def summarize(turns: int) -> dict[str, Any]:
+    """Summarize everything by function, and take the bare quantiles of the same two columns with pandas."""
+    import callframe as cf
+
+    with cf.connect() as project:
+        calls = project.calls(start=_WINDOW, strict=True)
+    shares = [0.5, 0.9, 0.95, 0.99]
+    callframe_s, pandas_s = _in_turns(
+        lambda: cf.summarize(calls),
+        lambda: calls.groupby("function", observed=True)[["duration", "schedule_delay"]].quantile(shares),
+        turns=turns,
+    )
+    return {"callframe_s": callframe_s, "pandas_s": pandas_s}
+
+
 def load(*modules: str) -> dict[str, Any]:
     """Import modules."""
     began = time.perf_counter()
@@ -167,6 +182,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "cognite-sdk": with_the_sdk,
     "decode": lambda page_rows, turns: decode(int(page_rows), int(turns)),
     "csv": lambda turns: write(int(turns)),
+    "summarize": lambda turns: summarize(int(turns)),
     "import": load,
 }
 
