@@ -186,6 +186,22 @@ def writing(sizes: Sizes) -> list[Figure]:
     ]
 
 
+def summarizing(sizes: Sizes) -> list[Figure]:
+    """A summary by function, and pandas' own quantiles by function of the two columns it takes them of."""
+    with serve(calls=sizes.rows, functions=20) as service:
+        found = run("summarize", service, str(4 * sizes.turns))
+    return [
+        Figure(
+            "summarize",
+            f"{sizes.rows:,} calls of 20 functions, of groupby.quantile's time",
+            found["callframe_s"] / found["pandas_s"],
+            3,
+            " x",
+            f"{found['callframe_s']:.3f} s, groupby.quantile {found['pandas_s']:.3f} s",
+        )
+    ]
+
+
 def importing(sizes: Sizes) -> list[Figure]:
     """What `import callframe` takes over pandas and requests, which it cannot do without."""
     run("import", "callframe", "requests")  # compiles them
@@ -246,6 +262,7 @@ BENCHMARKS: dict[str, Callable[[Sizes], list[Figure]]] = {
     "fetch": fetching,
     "decode": decoding,
     "csv": writing,
+    "summarize": summarizing,
     "import": importing,
     "memory": remembering,
     "missed": missing,

@@ -101,6 +101,8 @@ def measure(turns: int) -> dict[str, Any]:
     """Compare and roll up everything, beside pandas' own quantiles of the same columns."""
     import numpy as np
 
+def summarize(turns: int) -> dict[str, Any]:
+    """Summarize everything by function, and take the bare quantiles of the same two columns with pandas."""
     import callframe as cf
 
     with cf.connect() as project:
@@ -115,6 +117,13 @@ def measure(turns: int) -> dict[str, Any]:
     compare_s, bare_s = _in_turns(lambda: cf.compare(calls, at=middle), bare, turns=turns)
     rollup_s, read_s = _in_turns(lambda: cf.rollup(calls), lambda: cf.summarize_rollup(table), turns=turns)
     return {"compare_s": compare_s, "rollup_s": rollup_s, "read_s": read_s, "bare_s": bare_s, "rows": len(table)}
+    shares = [0.5, 0.9, 0.95, 0.99]
+    callframe_s, pandas_s = _in_turns(
+        lambda: cf.summarize(calls),
+        lambda: calls.groupby("function", observed=True)[["duration", "schedule_delay"]].quantile(shares),
+        turns=turns,
+    )
+    return {"callframe_s": callframe_s, "pandas_s": pandas_s}
 
 
 def load(*modules: str) -> dict[str, Any]:
@@ -318,6 +327,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "cognite-sdk": with_the_sdk,
     "decode": lambda page_rows, turns: decode(int(page_rows), int(turns)),
     "csv": lambda turns: write(int(turns)),
+    "summarize": lambda turns: summarize(int(turns)),
     "import": load,
     "missed": lambda count, days, turns: missed(int(count), int(days), int(turns)),
     "concurrency": lambda count, turns: concurrency(int(count), int(turns)),

@@ -126,7 +126,7 @@ def table(summary: pd.DataFrame) -> str:
     text
         One line a group under a header.
     """
-    left = {"completed", "p99", "max", "delay max", "last success [UTC]", "failures in a row"}
+    left = {"completed", "duration p99", "duration max", "delay max", "last success [UTC]", "failures in a row"}
     laid = [_laid(_labels(summary, place), str.ljust) for place in range(summary.index.nlevels)]
     for column in _columns(summary):
         if column.heading in left:
@@ -135,7 +135,7 @@ def table(summary: pd.DataFrame) -> str:
         words = column.cells
         if asides:
             words = [f"{cell} {aside}".strip() for cell, aside in zip(words, asides, strict=True)]
-        laid.append(_laid([column.heading, *words], str.rjust))
+        laid.append(_laid([column.heading.removeprefix("duration "), *words], str.rjust))
     return "\n".join("  ".join(row).rstrip() for row in zip(*laid, strict=True))
 
 
@@ -223,7 +223,7 @@ def _columns(summary: pd.DataFrame) -> Iterator[_Column]:
     )
     for name in ("p50", "p95", "p99"):
         yield _duration(summary, name)
-    yield _Column("max", [*map(span, summary["duration_max"])])
+    yield _Column("duration max", [*map(span, summary["duration_max"])])
     for name in ("p50", "p95", "max"):
         yield _Column(f"delay {name}", [*map(span, summary[f"schedule_delay_{name}"])])
     grace = summary.attrs.get("grace_s")
@@ -246,7 +246,7 @@ def _duration(summary: pd.DataFrame, name: str) -> _Column:
     if name == "p95":
         limits = zip(summary["duration_p95_low"], summary["duration_p95_high"], strict=True)
         asides = [_range(span(low), span(high)) for low, high in limits]
-    return _Column(name, cells, asides, [_tint(_TIMEOUT, 0.0 if told else 0.5) for told in known])
+    return _Column(f"duration {name}", cells, asides, [_tint(_TIMEOUT, 0.0 if told else 0.5) for told in known])
 
 
 def _range(low: str, high: str) -> str:

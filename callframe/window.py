@@ -170,9 +170,9 @@ def parse_span(value: SpanLike, *, name: str) -> int:
     if words:
         return _span_ms(float(words["count"] or 1), words["unit"].lower())
     if isinstance(value, dt.timedelta | np.timedelta64) and value == value:  # noqa: PLR0124 - NaT differs from itself
-        span_ms = int(pd.Timedelta(value) / pd.Timedelta(milliseconds=1))
-        if span_ms >= 0:
-            return span_ms
+        span = pd.Timedelta(value)
+        if span >= pd.Timedelta(0):
+            return int(span / pd.Timedelta(milliseconds=1))
     raise ArgumentError(
         f'{name}={value!r} cannot be read; expected words such as "90s", "15min" or "1h", or a timedelta.'
     )

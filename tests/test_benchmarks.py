@@ -31,6 +31,7 @@ def printed() -> list[str]:
         "fetch 3,000 calls, peak memory of that of cognite-sdk <= 60 %",
         "decode 2 pages of 1,000 to the frame, of bare msgspec's time <= 2.5 x",
         "csv 5,000 rows to CSV, times as fast as DataFrame.to_csv >= 3 x",
+        "summarize 5,000 calls of 20 functions, of groupby.quantile's time <= 3 x",
         "import import callframe, over pandas and requests <= 0.15 s",
         "memory 5,000 calls fetched, peak memory <= 700 MB",
         "missed 3 minute schedules over 1 days <= 5 s",
@@ -55,3 +56,4 @@ def test_unknown_benchmark_is_refused_with_the_names_there_are() -> None:
     assert done.returncode == 2
     assert "fetch, decode, csv, import, memory, missed, concurrency" in done.stderr
     assert "fetch, decode, csv, import, memory, measures" in done.stderr
+    assert "fetch, decode, csv, summarize, import, memory" in done.stderr

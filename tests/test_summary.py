@@ -6,6 +6,10 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 import pandas as pd
 import pytest
 from builders import DAY, MINUTE, NOON, SECOND, frame_of, frames, record, steady
@@ -31,6 +35,21 @@ DTYPES = {
     **dict.fromkeys(["duration_max", "schedule_delay_p50", "schedule_delay_p95"], "timedelta64[ms]"),
     "schedule_delay_max": "timedelta64[ms]",
 }
+SPANS = "timedelta64[ms]"
+DTYPES = {
+    **dict.fromkeys(["calls", "completed", "failed", "timeout", "running", "stuck", "other"], "int64"),
+    **dict.fromkeys(["failure_rate", "failure_rate_low", "failure_rate_high"], "float64"),
+    **dict.fromkeys(["duration_p50", "duration_p50_low", "duration_p50_high", "duration_p50_above"], SPANS),
+    **dict.fromkeys(["duration_p90", "duration_p90_above"], SPANS),
+    **dict.fromkeys(["duration_p95", "duration_p95_low", "duration_p95_high", "duration_p95_above"], SPANS),
+    **dict.fromkeys(["duration_p99", "duration_p99_above", "duration_max"], SPANS),
+    **dict.fromkeys([f"schedule_delay_{name}" for name in ("p50", "p90", "p95", "p99", "max")], SPANS),
+    "scheduled": "int64",
+    "late_rate": "float64",
+    "last_success_time": "datetime64[ms, UTC]",
+    "longest_failure_streak": "int64",
+}
+WIDTHS = {"1h": 60 * MINUTE, "7d": 7 * DAY}
 BYS = [["function"], ["schedule"], ["status"], ["function", "status"], ["schedule", "function"], ["status", "schedule"]]
 
 
@@ -62,6 +81,33 @@ def quantile(values: Sequence[float], percent: int) -> float | None:
     return next((one for one in sorted(values) if 100 * sum(v <= one for v in values) >= percent * len(values)), None)
 
 
+def kaplan_meier(observed: list[tuple[float, bool]]) -> dict[float, tuple[Fraction, float]]:
+    """Find survival, exactly, and the variance of its logarithm after each time at which something ended."""
+    left, variance, curve = Fraction(1), 0.0, {}
+    for time in sorted({time for time, ended in observed if ended}):
+        at_risk, ends = sum(one >= time for one, _ in observed), observed.count((time, True))
+        left *= Fraction(at_risk - ends, at_risk)
+        variance += ends / (at_risk * (at_risk - ends)) if at_risk > ends else math.inf
+        curve[time] = left, variance
+    return curve
+
+
+def limits(curve: dict[float, tuple[Fraction, float]], percent: int) -> tuple[float | None, float | None]:
+    """Find where the log-log band of a curve crosses a share, going along it."""
+    rest, crossed = 1 - percent / 100, {}
+    for sign in (1, -1):
+        for time, (left, variance) in curve.items():
+            if left == 0:
+                inside = sign == 1
+            else:
+                error = 1.959963984540054 * math.sqrt(variance) / math.log(left)
+                inside = float(left) ** math.exp(-sign * error) <= rest
+            if inside:
+                crossed[sign] = time
+                break
+    return crossed.get(1), crossed.get(-1)
+
+
 def plain_rows(calls: pd.DataFrame) -> list[dict[str, Any]]:
     names = {"call_id": "call_id", "function": "function", "status": "status", "schedule_id": "schedule"}
     rows: list[dict[str, Any]] = []
@@ -70,6 +116,28 @@ def plain_rows(calls: pd.DataFrame) -> list[dict[str, Any]]:
         row["schedule"] = None if pd.isna(row["schedule"]) else row["schedule"]
         rows.append(row | {name: seconds(calls[name].iloc[number]) for name in ("duration", "schedule_delay")})
     return rows
+        row |= {name: seconds(calls[name].iloc[number]) for name in ("duration", "schedule_delay")}
+        row |= {name: epoch(calls[name].iloc[number]) for name in ("scheduled_time", "start_time", "end_time")}
+        rows.append(row)
+    fetched = max(
+        (row[name] for row in rows for name in ("scheduled_time", "start_time", "end_time") if row[name] is not None),
+        default=0,
+    )
+    return [row | {"elapsed": (fetched - row["start_time"]) / SECOND} for row in rows]
+
+
+def epoch(moment: Any) -> int | None:
+    """Count milliseconds since 1970."""
+    return None if pd.isna(moment) else int(pd.Timestamp(moment).asm8.astype("datetime64[ms]").astype("int64"))
+
+
+def slot(row: dict[str, Any], name: str) -> Any:
+    """Find the group of a call; a week begins on a Monday, the fourth day after 1970 began."""
+    if name not in WIDTHS:
+        return row[name]
+    origin = 4 * DAY if name == "7d" else 0
+    begin = (row["start_time"] - origin) // WIDTHS[name] * WIDTHS[name] + origin
+    return pd.Timestamp(begin, unit="ms", tz="UTC")
 
 
 def slow_summary(calls: pd.DataFrame, by: list[str]) -> dict[tuple[Any, ...], dict[str, Any]]:
@@ -80,6 +148,27 @@ def slow_summary(calls: pd.DataFrame, by: list[str]) -> dict[tuple[Any, ...], di
 
 
 def slow_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
+        groups[tuple(slot(row, name) for name in by)].append(row)
+    return {key: slow_row(rows, by) for key, rows in groups.items()}
+
+
+def worked(row: dict[str, Any]) -> float | None:
+    """Find how long a call is known to have worked."""
+    if row["status"] == "Running":
+        return row["elapsed"] if row["elapsed"] <= 15 * 60 else None
+    return 9 * 60 if row["status"] == "Timeout" and row["duration"] is None else row["duration"]
+
+
+def longest_streak(rows: list[dict[str, Any]]) -> int:
+    longest = streak = 0
+    for row in sorted(rows, key=lambda row: (row["start_time"], row["call_id"])):
+        if row["status"] in {"Completed", "Failed", "Timeout"}:
+            streak = 0 if row["status"] == "Completed" else streak + 1
+            longest = max(longest, streak)
+    return longest
+
+
+def slow_row(rows: list[dict[str, Any]], by: list[str]) -> dict[str, Any]:
     count = {status: sum(row["status"] == status for row in rows) for status in frame.STATUSES}
     failures, finished = count["Failed"] + count["Timeout"], len(rows)
     finished = failures + count["Completed"]
@@ -104,6 +193,43 @@ def slow_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def known(value: Any) -> Any:
+    delays = [row["schedule_delay"] for row in rows if row["schedule_delay"] is not None]
+    told: dict[str, Any] = {status.lower(): count[status] for status in frame.STATUSES}
+    told |= {"calls": len(rows), "other": len(rows) - sum(count.values())}
+    told["stuck"] = sum(row["status"] == "Running" and row["elapsed"] > 15 * 60 for row in rows)
+    told["failure_rate"] = failures / finished if finished else None
+    told["failure_rate_low"] = interval.low if interval else None
+    told["failure_rate_high"] = interval.high if interval else None
+    told |= slow_durations(rows, by)
+    for percent in (50, 90, 95, 99):
+        told[f"schedule_delay_p{percent}"] = quantile(delays, percent)
+    told["schedule_delay_max"] = max(delays, default=None)
+    told["scheduled"] = len(delays)
+    told["late_rate"] = sum(delay > 60 for delay in delays) / len(delays) if delays else None
+    successes = [row["start_time"] for row in rows if row["status"] == "Completed"]
+    told["last_success_time"] = max(successes, default=None)
+    told["longest_failure_streak"] = longest_streak(rows)
+    return told
+
+
+def slow_durations(rows: list[dict[str, Any]], by: list[str]) -> dict[str, Any]:
+    awaited = {row["status"] for row in rows} - {"Running"} if "status" in by else {"Completed"}
+    found = [(time, row["status"] in awaited) for row in rows if (time := worked(row)) is not None]
+    curve = kaplan_meier(found)
+    told: dict[str, Any] = {
+        "duration_max": max((row["duration"] for row in rows if row["duration"] is not None), default=None)
+    }
+    for percent in (50, 90, 95, 99):
+        reached = next((time for time, (left, _) in curve.items() if left <= Fraction(100 - percent, 100)), None)
+        told[f"duration_p{percent}"] = reached
+        told[f"duration_p{percent}_above"] = max((one for one, _ in found), default=None) if reached is None else None
+    for percent, fewest in ((50, 5), (95, 59)):
+        low, high = limits(curve, percent) if sum(ended for _, ended in found) >= fewest else (None, None)
+        told |= {f"duration_p{percent}_low": low, f"duration_p{percent}_high": high}
+    return told
+
+
+def if_known(value: Any) -> Any:
     return None if pd.isna(value) else value
 
 
@@ -118,12 +244,50 @@ def told_by(summary: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, Any]]:
     return told
 
 
+        plain = {name: plainly(one, DTYPES[name]) for name, one in row.items()}
+        told[tuple(map(if_known, parts))] = {name: if_known(one) for name, one in plain.items()}
+    return told
+
+
+def plainly(value: Any, dtype: str) -> Any:
+    return epoch(value) if dtype.startswith("datetime") else seconds(value) if dtype == SPANS else value
+
+
 def close(one: float | None, other: float | None) -> bool:
     return one is other if one is None or other is None else math.isclose(one, other, rel_tol=1e-12, abs_tol=1e-15)
 
 
 @steady
 @given(frames(), st.sampled_from(BYS))
+def at_work(function_id: int, status: str, start: int, took: int | None, delay: int | None) -> Call:
+    moment = NOON + start * SECOND
+    end, scheduled = (None if one is None else one * SECOND for one in (took, delay))
+    return record(
+        function_id=function_id,
+        status=status,
+        start_time=moment,
+        end_time=None if end is None else moment + end,
+        scheduled_time=None if scheduled is None else moment - scheduled,
+    )
+
+
+some = st.none() | st.integers(-2, 9) | st.integers(0, 1_000)
+busy = st.lists(
+    st.builds(
+        at_work,
+        st.integers(1, 2),
+        st.sampled_from(["Completed"] * 4 + ["Failed", "Timeout", "Running", "Cancelled"]),
+        st.integers(0, 900) | st.integers(0, 9_000),
+        some,
+        some,
+    ),
+    max_size=40,
+).map(lambda found: calls_of(*found))
+"""Call frames of few functions and short times, with ties and everything that can become of a call."""
+
+
+@steady
+@given(frames() | busy, st.sampled_from([*BYS, ["1h"], ["7d", "function"], ["status", "1h"]]))
 def test_summary_is_what_the_slow_way_says(calls: pd.DataFrame, by: list[str]) -> None:
     fast, slow = told_by(summarize(calls, by)), slow_summary(calls, by)
     assert fast.keys() == slow.keys()
@@ -179,6 +343,52 @@ def test_durations_are_of_completed_work() -> None:
     assert (seconds(row["duration_p50"]), seconds(row["duration_p95"])) == (1, 1)
 
 
+    row = summarize(calls_of(took(1), took(0.5, "Failed"), took(0.9, "Cancelled"), took(0.7, "Timeout"))).iloc[0]
+    assert (seconds(row["duration_p50"]), seconds(row["duration_p95"])) == (1, 1)
+
+
+def test_failed_call_would_have_taken_longer_than_it_had() -> None:
+    row = summarize(calls_of(took(1), took(500, "Failed"))).iloc[0]
+    assert (seconds(row["duration_p50"]), seconds(row["duration_p95_above"])) == (1, 500)
+
+
+def test_running_call_is_known_to_take_longer_than_it_has_had_when_fetched() -> None:
+    calls = calls_of(took(1), took(None, "Running"), took(None, "Running"))
+    calls.attrs["callframe"] = {"fetched_at": "2026-09-30T12:01:40Z"}
+    row = summarize(calls).iloc[0]
+    assert (row["duration_p50"], seconds(row["duration_p50_above"])) == (pd.NaT, 100)
+
+
+def test_frame_without_coverage_was_fetched_at_its_latest_time() -> None:
+    calls = calls_of(took(None, "Running"), took(31, start_time=NOON + 30 * SECOND))
+    row = summarize(calls[calls["status"] == "Running"]).iloc[0], summarize(calls, "status").loc["Running"]
+    assert [seconds(one["duration_p50_above"]) for one in row] == [0, 31]
+
+
+def test_unreadable_time_of_fetch_is_none() -> None:
+    calls = calls_of(took(None, "Running"))
+    calls.attrs["callframe"] = {"fetched_at": "yesterday", "functions": []}
+    assert seconds(summarize(calls)["duration_p50_above"].iloc[0]) == 0
+
+
+@pytest.mark.parametrize(("run_limit", "stuck"), [(None, 1), ("10min", 2), (pd.Timedelta(hours=1), 0)])
+def test_running_call_beyond_the_run_limit_is_stuck(run_limit: Any, stuck: int) -> None:
+    lengths = (0, 11, 16)
+    calls = calls_of(*(record(status="Running", end_time=None, start_time=NOON - one * MINUTE) for one in lengths))
+    row = summarize(calls, run_limit=run_limit).iloc[0]
+    assert (row["running"], row["stuck"]) == (3, stuck)
+
+
+def test_stuck_call_says_nothing_of_durations() -> None:
+    calls = calls_of(took(1), record(status="Running", end_time=None, start_time=NOON - DAY))
+    assert seconds(summarize(calls)["duration_p99"].iloc[0]) == 1
+
+
+def test_durations_by_status_are_those_observed() -> None:
+    summary = summarize(calls_of(took(3, "Failed"), took(5, "Failed"), took(540, "Timeout")), by="status")
+    assert {status: seconds(one) for status, one in summary["duration_p50"].items()} == {"Failed": 3, "Timeout": 540}
+
+
 def test_longest_duration_is_of_any_finished_call() -> None:
     assert seconds(summarize(calls_of(took(1), took(500, "Failed")))["duration_max"].iloc[0]) == 500
 
@@ -192,6 +402,27 @@ def test_quantile_among_the_timeouts_is_known_to_be_above_the_longest() -> None:
 def test_timeouts_without_an_end_say_nothing_of_their_length() -> None:
     row = summarize(calls_of(took(None, "Timeout"))).iloc[0]
     assert row[["duration_p50", "duration_p50_above", "duration_max"]].isna().all()
+@pytest.mark.parametrize(("run_limit", "known"), [(None, 540), ("10min", 600)])
+def test_timeout_without_an_end_had_the_run_limit(run_limit: str | None, known: int) -> None:
+    row = summarize(calls_of(took(None, "Timeout")), run_limit=run_limit).iloc[0]
+    assert (row["duration_p50"], seconds(row["duration_p50_above"]), row["duration_max"]) == (pd.NaT, known, pd.NaT)
+
+
+@pytest.mark.parametrize(("completed", "known"), [(58, False), (59, True)])
+def test_p95_has_an_interval_from_59_completed_calls(completed: int, known: bool) -> None:
+    row = summarize(lasting(*range(1, completed + 1))).iloc[0]
+    assert pd.notna(row["duration_p95_low"]) == known
+    assert row["duration_p95_high"] is pd.NaT
+
+
+def test_interval_of_p95_has_two_ends_from_99_calls() -> None:
+    row = summarize(lasting(*range(1, 100))).iloc[0]
+    assert [seconds(row[f"duration_p95{name}"]) for name in ("_low", "", "_high")] == [90, 95, 98]
+
+
+@pytest.mark.parametrize(("completed", "known"), [(4, False), (5, True)])
+def test_median_has_an_interval_from_5_completed_calls(completed: int, known: bool) -> None:
+    assert pd.notna(summarize(lasting(*range(completed)))["duration_p50_low"].iloc[0]) == known
 
 
 def test_quantile_is_a_duration_that_occurred() -> None:
@@ -212,6 +443,56 @@ def test_no_scheduled_call_is_no_delay() -> None:
 def test_negative_delay_counts_as_it_is() -> None:
     row = summarize(calls_of(took(1, scheduled_time=NOON + 3 * SECOND))).iloc[0]
     assert seconds(row["schedule_delay_max"]) == -3
+
+
+@pytest.mark.parametrize(("grace", "rate"), [("1min", 0.5), ("59s", 1.0), ("2min", 0.0), (pd.Timedelta(0), 1.0)])
+def test_call_is_late_above_the_grace(grace: Any, rate: float) -> None:
+    calls = calls_of(took(1, scheduled_time=NOON - MINUTE), took(1, scheduled_time=NOON - MINUTE - 1), took(1))
+    assert summarize(calls, grace=grace)["late_rate"].tolist() == [rate]
+
+
+@pytest.mark.parametrize("name", ["grace", "run_limit"])
+@pytest.mark.parametrize("value", ["soon", "-1min", "1M", "", 5, pd.NaT, pd.Timedelta(-1)])
+def test_span_that_cannot_be_read_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(ArgumentError, match=f"{name}=.* cannot be read"):
+        summarize(lasting(1), **{name: value})
+
+
+# Successes and streaks
+
+
+def test_last_success_is_the_latest_start_of_a_completed_call() -> None:
+    found = [took(9, start_time=NOON), took(1, start_time=NOON + 5), took(1, "Failed", start_time=NOON + 7)]
+    assert summarize(calls_of(*found))["last_success_time"].tolist() == [pd.Timestamp(NOON + 5, unit="ms", tz="UTC")]
+
+
+def test_no_success_has_no_time() -> None:
+    assert summarize(lasting(1, status="Failed"))["last_success_time"].isna().all()
+
+
+def test_success_at_epoch_0_is_one() -> None:
+    last = summarize(calls_of(record(start_time=0, end_time=1)))["last_success_time"]
+    assert last.tolist() == [pd.Timestamp(0, unit="ms", tz="UTC")]
+
+
+@pytest.mark.parametrize(
+    ("letters", "streak"),
+    [("", 0), ("CC", 0), ("F", 1), ("FTF", 3), ("FFCFFFC", 3), ("FRF", 2), ("FXF", 2), ("FCF", 1)],
+)
+def test_streak_is_of_failures_in_a_row_among_finished_calls(letters: str, streak: int) -> None:
+    status = {"C": "Completed", "F": "Failed", "T": "Timeout", "R": "Running", "X": "Cancelled"}
+    found = [took(1, status[letter], start_time=NOON + place) for place, letter in enumerate(letters)]
+    assert summarize(calls_of(took(1, start_time=0), *found))["longest_failure_streak"].tolist() == [streak]
+
+
+def test_streak_goes_by_start_time_whatever_the_order() -> None:
+    found = [took(1, letter, start_time=NOON + place) for place, letter in enumerate(["Failed", "Completed", "Failed"])]
+    assert summarize(calls_of(*found).iloc[[0, 2, 1]])["longest_failure_streak"].tolist() == [1]
+
+
+def test_streak_of_one_function_does_not_go_on_in_another() -> None:
+    found = [took(1, "Failed", function_id=place % 2, start_time=NOON + place) for place in range(6)]
+    assert summarize(calls_of(*found))["longest_failure_streak"].tolist() == [3, 3]
 
 
 # Groups
@@ -258,6 +539,47 @@ def test_no_calls_are_no_groups(by: list[str]) -> None:
 def test_unknown_grouping_is_refused(by: Any) -> None:
     with pytest.raises(ArgumentError, match="expected 'function', 'schedule', 'status', or several of them"):
         summarize(lasting(1), by)
+
+
+@pytest.mark.parametrize(
+    "by", ["day", "", "Function", "0h", "1M", "-1h", [], ["function", "day"], ["1h", "1d"], ["status"] * 2]
+)
+def test_unknown_grouping_is_refused(by: Any) -> None:
+    with pytest.raises(ArgumentError, match="expected 'function', 'schedule', 'status', a frequency such as '1h'"):
+        summarize(lasting(1), by)
+
+
+def test_frequency_groups_by_start_in_the_order_of_time() -> None:
+    starts = (0, 59, 60, 200)
+    summary = summarize(calls_of(*(took(1, "Failed", start_time=NOON + one * MINUTE) for one in starts)), by="1h")
+    assert [f"{one:%H:%M}" for one in summary.index] == ["12:00", "13:00", "15:00"]
+    assert (summary.index.name, summary["calls"].tolist()) == ("start_time", [2, 1, 1])
+
+
+@pytest.mark.parametrize("by", ["7d", "1w", "14d"])
+def test_weeks_begin_on_mondays(by: str) -> None:
+    assert summarize(lasting(1), by).index[0].day_name() == "Monday"
+
+
+def test_frequency_within_functions_keeps_their_order() -> None:
+    found = [took(1, function_id=place % 2, start_time=NOON + place * 30 * MINUTE) for place in range(6)]
+    summary = summarize(calls_of(*found), by=["function", "1h"])
+    assert [name for name, _ in summary.index] == ["0"] * 3 + ["1"] * 3
+    assert summary.index.names == ["function", "start_time"]
+
+
+def test_as_many_groups_as_calls_are_as_right() -> None:
+    starts = pd.to_datetime(NOON + np.arange(70_000) * MINUTE, unit="ms", utc=True).as_unit("ms")
+    summary = summarize(lasting(1).take(np.zeros(70_000, dtype="int64")).assign(start_time=starts), by="1min")
+    assert (len(summary), summary["calls"].max(), set(summary["longest_failure_streak"])) == (70_000, 1, {0})
+
+
+def test_summary_carries_the_coverage() -> None:
+    calls = lasting(1)
+    calls.attrs["callframe"] = {"functions": [{"complete": False}]}
+    summary = summarize(calls)
+    summary.attrs["callframe"]["functions"].clear()
+    assert calls.attrs["callframe"] == {"functions": [{"complete": False}]}
 
 
 # How values are spread, and calls over time
