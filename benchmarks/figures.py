@@ -237,17 +237,22 @@ def crowding(sizes: Sizes) -> list[Figure]:
     found = run("concurrency", str(sizes.many_calls), str(sizes.turns))
     basis = f"{found['rows']:,} changes; by function {found['by_function_s']:.2f} s"
     return [Figure("concurrency", f"curve of {sizes.many_calls:,} calls", found["seconds"], 2, " s", basis)]
-def measuring(sizes: Sizes) -> list[Figure]:
+
+
+def comparing(sizes: Sizes) -> list[Figure]:
     """Comparison and rollup of many calls, and the summary of that rollup."""
     with serve(calls=sizes.rows, functions=20) as service:
-        found = run("measures", service, str(sizes.turns))
+        found = run("mergeable", service, str(sizes.turns))
     beside = f"groupby.quantile {found['bare_s']:.2f} s"
     table = f"{found['rows']:,} rows by the hour; {beside}"
     what = f"{sizes.rows:,} calls"
     return [
-        Figure("measures", f"{what} compared, before and after", found["compare_s"], 2, " s", beside),
-        Figure("measures", f"{what} rolled up", found["rollup_s"], 2, " s", table),
-        Figure("measures", f"{what} summarized from the rollup", found["read_s"], 2, " s", table),
+        Figure("compare", f"{what} compared, before and after", found["compare_s"], 2, " s", beside),
+        Figure("compare", f"{what} rolled up", found["rollup_s"], 2, " s", table),
+        Figure("compare", f"{what} summarized from the rollup", found["read_s"], 2, " s", table),
+    ]
+
+
 def measuring(sizes: Sizes) -> list[Figure]:
     """The measures that read messages and traces."""
     found = run("measure", str(sizes.rows), str(sizes.turns))
@@ -268,6 +273,7 @@ BENCHMARKS: dict[str, Callable[[Sizes], list[Figure]]] = {
     "missed": missing,
     "concurrency": crowding,
     "measures": measuring,
+    "compare": comparing,
 }
 
 

@@ -97,12 +97,10 @@ def write(turns: int) -> dict[str, Any]:
     return {"callframe_s": callframe_s, "pandas_s": pandas_s}
 
 
-def measure(turns: int) -> dict[str, Any]:
+def mergeable(turns: int) -> dict[str, Any]:
     """Compare and roll up everything, beside pandas' own quantiles of the same columns."""
     import numpy as np
 
-def summarize(turns: int) -> dict[str, Any]:
-    """Summarize everything by function, and take the bare quantiles of the same two columns with pandas."""
     import callframe as cf
 
     with cf.connect() as project:
@@ -117,7 +115,17 @@ def summarize(turns: int) -> dict[str, Any]:
     compare_s, bare_s = _in_turns(lambda: cf.compare(calls, at=middle), bare, turns=turns)
     rollup_s, read_s = _in_turns(lambda: cf.rollup(calls), lambda: cf.summarize_rollup(table), turns=turns)
     return {"compare_s": compare_s, "rollup_s": rollup_s, "read_s": read_s, "bare_s": bare_s, "rows": len(table)}
-    shares = [0.5, 0.9, 0.95, 0.99]
+
+
+def summarize(turns: int) -> dict[str, Any]:
+    """Summarize everything by function, and take the bare quantiles of the same two columns with pandas."""
+    import numpy as np
+
+    import callframe as cf
+
+    with cf.connect() as project:
+        calls = project.calls(start=_WINDOW, strict=True)
+    shares = np.array([0.5, 0.9, 0.95, 0.99])
     callframe_s, pandas_s = _in_turns(
         lambda: cf.summarize(calls),
         lambda: calls.groupby("function", observed=True)[["duration", "schedule_delay"]].quantile(shares),
@@ -331,7 +339,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "import": load,
     "missed": lambda count, days, turns: missed(int(count), int(days), int(turns)),
     "concurrency": lambda count, turns: concurrency(int(count), int(turns)),
-    "measures": lambda turns: measure(int(turns)),
+    "mergeable": lambda turns: mergeable(int(turns)),
     "measure": lambda rows, turns: measure(int(rows), int(turns)),
 }
 

@@ -36,9 +36,9 @@ def printed() -> list[str]:
         "memory 5,000 calls fetched, peak memory <= 700 MB",
         "missed 3 minute schedules over 1 days <= 5 s",
         "concurrency curve of 5,000 calls <= 2 s",
-        "measures 5,000 calls compared, before and after <= 2 s",
-        "measures 5,000 calls rolled up <= 2 s",
-        "measures 5,000 calls summarized from the rollup <= 2 s",
+        "compare 5,000 calls compared, before and after <= 2 s",
+        "compare 5,000 calls rolled up <= 2 s",
+        "compare 5,000 calls summarized from the rollup <= 2 s",
         "measures failures of 5,000 calls of 20 functions <= 2 s",
         "measures quality of 5,000 calls of 20 functions <= 2 s",
     ],
@@ -54,6 +54,6 @@ def test_every_figure_is_printed_with_its_target_and_verdict(printed: list[str],
 def test_unknown_benchmark_is_refused_with_the_names_there_are() -> None:
     done = measure("speed")
     assert done.returncode == 2
-    assert "fetch, decode, csv, import, memory, missed, concurrency" in done.stderr
-    assert "fetch, decode, csv, import, memory, measures" in done.stderr
-    assert "fetch, decode, csv, summarize, import, memory" in done.stderr
+    assert "fetch, decode, csv, summarize, import, memory, missed, concurrency, measures, compare" in " ".join(
+        done.stderr.split()
+    )

@@ -115,21 +115,6 @@ def merge_rollups(rollups: Iterable[pd.DataFrame]) -> pd.DataFrame:
     parts = list(rollups)
     for part in parts:
         _check(part)
-    columns = [*KEYS, "count"]
-    plain = [part[columns].astype(dict.fromkeys(("function", "status", "measure"), frame.TEXT)) for part in parts]
-    table = pd.concat([_EMPTY, *plain], ignore_index=True) if any(map(len, plain)) else _EMPTY
-    table = table.groupby(KEYS, dropna=False, as_index=False, sort=True)["count"].sum()
-    plain = [part[columns].astype(dict.fromkeys(_WORDS, frame.TEXT)) for part in parts]
-    whole = pd.concat([_EMPTY, *plain], ignore_index=True)
-    table = pd.DataFrame(whole.groupby(KEYS, dropna=False, sort=False)[["count"]].sum()).reset_index()
-    categories = {
-        "function": sorted(set(table["function"])),
-        "status": frame.status_categories(list(table["status"].unique())),
-        "measure": MEASURES,
-    }
-    for name, found in categories.items():
-        table[name] = table[name].astype(pd.CategoricalDtype(pd.Series(found, dtype=frame.TEXT)))
-    return _keep_account(table.astype({"count": "int64"}).sort_values(KEYS, ignore_index=True), parts)
     return _keep_account(_add_up(parts), parts)
 
 

@@ -207,6 +207,7 @@ def over_time(calls: pd.DataFrame, bins: int = 60) -> pd.DataFrame:
 
 
 def round_width(width: pd.Timedelta) -> pd.Timedelta:
+    """Round the width of a bin up to one that people count in: minutes, hours, days."""
     widths = [pd.Timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)]
     return next((one for one in widths if one >= width), pd.Timedelta(days=int(width / pd.Timedelta(days=1)) + 1))
 
