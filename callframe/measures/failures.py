@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,9 +38,8 @@ _READ = ["call_id", "function", "schedule_id", "status", "start_time", "error_me
 _ID_DIGITS = 12
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """What the failures of a group have in common: all but the template make its id."""
+class _Kind(NamedTuple):
+    """What the failures of a group have in common."""
 
     status: str
     exception: str | None
@@ -52,7 +50,7 @@ class _Kind:
     @property
     def id(self) -> str:
         """The same in every run, frame and version of pandas."""
-        key = [RULE, self.status, self.exception, self.frames, self.causes, self.skeleton]
+        key = [RULE, *self]
         return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:_ID_DIGITS]
 
 

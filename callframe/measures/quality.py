@@ -53,7 +53,8 @@ class _Seen:
     def has(self, *statuses: str) -> np.ndarray:
         """Tell which calls have one of some statuses."""
         categories = self.calls["status"].cat.categories.to_list()
-        return np.isin(self.status, [categories.index(one) for one in statuses if one in categories])
+        found: np.ndarray = np.isin(self.status, [categories.index(one) for one in statuses if one in categories])
+        return found
 
     @property
     def fetched_ms(self) -> int:
@@ -202,8 +203,8 @@ _NONE = int(np.iinfo("int64").min)
 
 
 def _stuck(seen: _Seen) -> np.ndarray:
-    long_ago: np.ndarray = seen.fetched_ms - seen.start > seen.run_limit_ms
-    return np.logical_and(seen.has("Running"), long_ago)
+    stuck: np.ndarray = seen.has("Running") & (seen.fetched_ms - seen.start > seen.run_limit_ms)
+    return stuck
 
 
 def _negative(column: str) -> Callable[[_Seen], np.ndarray]:
@@ -211,8 +212,9 @@ def _negative(column: str) -> Callable[[_Seen], np.ndarray]:
 
 
 def _beyond_run_limit(seen: _Seen) -> np.ndarray:
-    longer = seen.calls["duration"] > pd.Timedelta(milliseconds=seen.run_limit_ms)
-    return np.logical_and(longer.to_numpy(dtype=bool), ~seen.has("Timeout"))
+    longer: np.ndarray = (seen.calls["duration"] > pd.Timedelta(milliseconds=seen.run_limit_ms)).to_numpy(dtype=bool)
+    found: np.ndarray = longer & ~seen.has("Timeout")
+    return found
 
 
 def _duplicate_slots(seen: _Seen) -> np.ndarray:

@@ -155,10 +155,11 @@ def template(message: str, exception: str | None = None) -> str:
     if _DIGIT.search(text):
         text = _without_times(text)
         text = _UUID.sub("<uuid>", text) if text.count("-") > 3 else text  # noqa: PLR2004 - a UUID has four
-        text = _SIZE.sub("<n> B", _WORD.sub(_word, text))
-    return _shorten(_without_lists(text))
+        text = _WORD.sub(_word, text)
+    return _finish(text)
 
 
+@functools.lru_cache(maxsize=65_536)
 def skeleton(template: str) -> str:
     """
     Take the kinds of the placeholders away.
@@ -205,6 +206,8 @@ def _headline(message: str) -> tuple[str, bool]:
 def _clean(text: str) -> str:
     if not text.isprintable():
         text = _CONTROLS.sub(" ", text)
+    elif "  " not in text:
+        return text.strip()
     return " ".join(text.split())
 
 
@@ -224,7 +227,7 @@ def _without_quotes(text: str, exception: str | None, *, more: bool) -> str:
 def _without_paths(text: str) -> str:
     if "/" in text or "\\" in text:
         text = _PATH.sub("<path>", text)
-        text = _PATH_OF_WINDOWS.sub("<path>", text) if ":" in text or "\\" in text else text
+        text = _PATH_OF_WINDOWS.sub("<path>", text) if ":/" in text or "\\" in text else text
         text = _PATH_FROM_HERE.sub("<path>", text) if _SLASH_IN_WORD.search(text) else text
     return _FILE.sub("<path>", text) if _FILE_ENDING.search(text) else text
 
@@ -263,10 +266,14 @@ def _kind(word: str) -> str:
     return "<hex>" if _HEX.fullmatch(word.lstrip("+-")) else "<id>"
 
 
+@functools.lru_cache(maxsize=65_536)
+def _finish(text: str) -> str:
+    """Shorten; what is left to do is the same for most messages of a kind."""
+    return _shorten(_without_lists(_SIZE.sub("<n> B", text)))
+
+
 def _without_lists(text: str) -> str:
     """Shorten lists of values, inner ones first, so that their length does not matter."""
-    if "<" not in text:
-        return text
     for _ in range(_NESTED):
         shorter = _LISTED.sub(lambda match: f"{match[0][0]}...{match[0][-1]}", text)
         if shorter == text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _HEADER = "Traceback (most recent call last):"
 _FRAME = re.compile(r'^\s*File "(?P<path>[^"\n]+)", line \d+(?:, in (?P<function>[^\n]+))?', re.MULTILINE)
@@ -29,8 +29,7 @@ _LIBRARY = re.compile(
 _NAMELESS = {"<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>", "<lambda>"}
 
 
-@dataclass(frozen=True)
-class Raised:
+class Raised(NamedTuple):
     """
     One exception.
 
@@ -95,7 +94,7 @@ def name(message: str) -> Raised:
 def _raised(block: str) -> Raised:
     """Read one traceback: frames, which are indented, then the exception, which is not."""
     block = block.lstrip("\r\n")
-    start = _UNINDENTED.search(block)
+    start = _UNINDENTED.search(block, max(0, block.rfind('\n  File "')))
     frames, said = (block, "") if start is None else (block[: start.start()], block[start.end() :])
     if not frames[:1].isspace() and not frames.startswith("File "):  # no frames at all
         frames, said = "", block
