@@ -61,12 +61,8 @@ def rows_height(count: int) -> float:
 def dress(
     ax: Axes, foot: str, *, title: str, x: str, y: str = "", grid: Literal["x", "y", "both"] | None = None
 ) -> None:
-    """
-    Put title, labels and foot on axes.
-
-    The foot begins at the left edge of the axes and may be wider than they are, so the layout does not count it; empty
-    lines under the label of the x axis keep its place.
-    """
+    """Put title, labels and foot on axes."""
+    # The foot may be wider than the axes, so the layout does not count it; empty lines under the label keep its place.
     lines = textwrap.wrap(foot, FOOT)
     ax.set_title(title, loc="left", color=INK, pad=24 if ax.get_legend() else 6)
     ax.set_xlabel(x + "\n" * len(lines))
