@@ -220,7 +220,7 @@ class _Project:
                         "id": schedule_id,
                         "name": f"{job.name}{line}",
                         "description": f"{job.description}{line}",
-                        "createdTime": table.created_ms,
+                        "createdTime": max(table.created_ms, self._span.begin_ms),  # no runs were missed before
                         "cronExpression": table.cron,
                         "when": table.when,
                         "sessionId": next(self._ids),

@@ -42,6 +42,7 @@ _TICKS_S = {
 }  # fmt: skip
 _TICKS_MOST = 9
 _DAY_MS = 86_400_000
+_DECADE = 10.0
 _COMPLETE = {True: "complete", False: "INCOMPLETE", None: "completeness not known"}
 
 
@@ -97,12 +98,17 @@ def legend(ax: Axes, **options: Any) -> None:
 
 def nothing(ax: Axes, words: str) -> None:
     """Say in empty axes why they are empty."""
+    if ax.get_xscale() == "linear":
+        ax.set_xticks([])
     ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center", color=FAINT)
 
 
 def span_axis(ax: Axes, which: str, low: float, high: float) -> None:
     """Make an axis of seconds logarithmic, with ticks where people count: seconds, minutes, hours."""
     axis: Axis = ax.xaxis if which == "x" else ax.yaxis
+    if high < _DECADE * low:
+        middle = (low * high) ** 0.5
+        low, high = middle / _DECADE**0.5, middle * _DECADE**0.5
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
     (ax.set_xlim if which == "x" else ax.set_ylim)(low, high)
     inside = [tick for tick in _TICKS_S if low <= tick <= high]
