@@ -30,6 +30,6 @@ def figures_are_closed() -> Iterator[None]:
     ids=["none", "failed", "running"],
 )
 def test_calls_of_which_none_completed_are_drawn(picture: Callable[..., Axes], calls: pd.DataFrame) -> None:
-    figure = picture(calls).figure
-    figure.canvas.draw()
-    assert figure.axes[0].get_title(loc="left")
+    ax = picture(calls)
+    plt.gcf().canvas.draw()
+    assert ax.get_title(loc="left")
