@@ -40,6 +40,10 @@ class _Group(click.Group):
                 return super().invoke(context)
             except CallframeError as error:
                 message, status = str(error), WRONG_USAGE if isinstance(error, ArgumentError) else FAILED
+            except BrokenPipeError:  # the reader has seen enough, and click knows how to end then
+                raise
+            except OSError as error:
+                message, status = f"{error.filename or 'The output'} could not be written: {error.strerror}.", FAILED
         click.echo(f"callframe: {printable(message)}", err=True)
         return context.exit(status)
 
@@ -83,6 +87,8 @@ def calls(functions: tuple[str, ...], out: str | None, *, traces: bool, ids: Any
     suffix = Path(out).suffix.lower() if out else ".csv"
     if suffix not in {".csv", ".parquet"}:
         raise ArgumentError(f"--out {out}: expected a name that ends in .csv or .parquet.")
+    if out and not Path(out).parent.is_dir():  # better said before a long fetch than after it
+        raise cf.FileError(f"--out {out}: there is no folder {Path(out).parent}.")
     with cf.connect() as project:
         fetched = _fetch(project, functions, asked)
     if suffix == ".parquet":

@@ -397,7 +397,7 @@ def _replace(path: PathLike | IO[bytes], write: Callable[[IO[bytes]], object]) -
     trouble: str
     try:
         if not isinstance(path, str | os.PathLike):
-            write(path)
+            _fill(path, write)
             return
         target = Path(os.path.realpath(path))
         if target.exists() and not target.is_file():  # a pipe or a device has no place beside it
@@ -405,11 +405,28 @@ def _replace(path: PathLike | IO[bytes], write: Callable[[IO[bytes]], object]) -
                 write(file)
             return
         _move_in(target, write)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         trouble = error.strerror or str(error)
     else:
         return
     raise FileError(f"{path} could not be written: {trouble}. What was there before is unchanged.")
+
+
+def _fill(file: IO[bytes], write: Callable[[IO[bytes]], object]) -> None:
+    """Write to a file that somebody else opened; a reader who has seen enough is theirs to see to."""
+    trouble: str
+    try:
+        write(file)
+        file.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        trouble = error.strerror or str(error)
+    else:
+        return
+    raise FileError(f"{getattr(file, 'name', 'The file')} could not be written: {trouble}.")
 
 
 def _move_in(target: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -194,6 +194,16 @@ def check(calls: pd.DataFrame) -> None:
             raise FrameError(f"This is no call frame: {name} is {found}, expected {expected}.{hint}")
 
 
+def _check_values(calls: pd.DataFrame) -> None:
+    """Find what edits may have left and no file could give back."""
+    for name in ("function", "status", "start_time"):
+        if calls[name].isna().any():
+            raise FrameError(f"This is no call frame: {name} is missing in {calls[name].isna().sum()} rows.")
+    for name in ("function", "status"):
+        if not all(isinstance(one, str) for one in calls[name].cat.categories):
+            raise FrameError(f"This is no call frame: the categories of {name} are not text.")
+
+
 def to_arrow(calls: pd.DataFrame) -> pa.Table:
     """
     Turn a call frame into an Arrow table.
@@ -214,6 +224,7 @@ def to_arrow(calls: pd.DataFrame) -> pa.Table:
         It is no call frame.
     """
     check(calls)
+    _check_values(calls)
     return pa.Table.from_arrays([_to_arrow(calls[field.name], field.type) for field in ARROW], schema=ARROW)
 
 

@@ -25,6 +25,7 @@ Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Ms = Annotated[int, msgspec.Meta(ge=0, le=TIME_MAX_MS)]
 
 _LONGEST_NUMBER = 40
+_UNDECODED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class MalformedBodyError(ValueError):
@@ -168,7 +169,7 @@ def decode_page(body: bytes, record: type[Record]) -> Page[Record]:
         decoder = _DECODERS[record] = msgspec.json.Decoder(_wire_page(record))
     try:
         wire = decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _UNDECODED:
         return _decode_slowly(body, record)
     return Page(wire.items, wire.next_cursor or None)
 
@@ -196,7 +197,7 @@ def decode_one(body: bytes, record: type[Record]) -> Record:
     """
     try:
         return msgspec.json.decode(body, type=record)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _UNDECODED:
         found = _convert(_loads(body), record)
     if isinstance(found, SetAside):
         raise MalformedBodyError(found.reason)
@@ -224,7 +225,7 @@ def decode_any(body: bytes) -> Any:
     """
     try:
         return msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _UNDECODED:
         return _loads(body)
 
 

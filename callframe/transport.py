@@ -121,7 +121,7 @@ class Transport:
         self._at_home = is_loopback(urlsplit(origin).hostname)
         # For each request: those of the environment would win over those of a session.
         self._proxies = Secret({} if self._at_home else dict(proxies or {}))
-        self._session = self._open()
+        self._session, self._process = self._open(), os.getpid()
 
     def send(
         self,
@@ -156,6 +156,7 @@ class Transport:
             There was no whole answer.
         """
         trouble: str
+        self._leave_to_the_parent()
         try:
             response = self._session.request(
                 method,
@@ -188,6 +189,11 @@ class Transport:
     def close(self) -> None:
         """Close all connections."""
         self._session.close()
+
+    def _leave_to_the_parent(self) -> None:
+        """Open anew after a fork: on connections that two processes share, answers reach the wrong one."""
+        if self._process != os.getpid():
+            self._session, self._process = self._open(), os.getpid()
 
     def _open(self) -> requests.Session:
         """Open the one session. Threads may share it: cookies are off, and urllib3's pools are made for threads."""

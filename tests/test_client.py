@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import email.utils
 import ipaddress
+import os
 import socket
 import ssl
 import sys
@@ -20,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from urllib3.connection import HTTPConnection
 from wire import (
     NOW_MS,
     TOKEN,
@@ -778,3 +780,21 @@ def test_tries_after_a_refusal_leave_the_gate_to_others() -> None:
             answers = list(pool.map(lambda _: made.client.retrieve_call(7, 1).id, range(20)))
         assert answers == [1] * 20
         assert made.client.gate.limit == 1
+
+
+def test_forked_process_opens_connections_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[HTTPConnection] = []
+    connect = HTTPConnection.connect
+
+    def counted(self: HTTPConnection) -> None:
+        opened.append(self)
+        connect(self)
+
+    monkeypatch.setattr(HTTPConnection, "connect", counted)
+    with asking(Raw(CALL)) as client:
+        client.retrieve_call(7, 1)
+        client.retrieve_call(7, 1)
+        assert len(opened) == 1
+        monkeypatch.setattr(os, "getpid", lambda: -1)  # as after a fork
+        client.retrieve_call(7, 1)
+        assert len(opened) == 2

@@ -386,3 +386,16 @@ def test_time_column_keeps_the_epoch_and_what_is_missing(values: list[int | None
 def test_unknown_status_that_a_later_reading_replaced_is_no_category() -> None:
     pages = [frame.columns([record(id=1, status="Queued")]), frame.columns([record(id=1, status="Completed")])]
     assert frame.assemble(pages, {})["status"].cat.categories.tolist() == list(frame.STATUSES)
+
+
+@pytest.mark.parametrize("name", ["function", "status", "start_time"])
+def test_frame_that_lacks_what_no_call_lacks_is_not_written(name: str) -> None:
+    calls = frame_of(record())
+    with pytest.raises(FrameError, match=f"{name} is missing in 1 rows"):
+        frame.to_arrow(calls.assign(**{name: calls[name].where(np.array([False]))}))
+
+
+def test_frame_whose_functions_are_no_text_is_not_written() -> None:
+    calls = frame_of(record())
+    with pytest.raises(FrameError, match="categories of function are not text"):
+        frame.to_arrow(calls.assign(function=calls["function_id"].astype("category")))

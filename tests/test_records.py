@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from builders import EXAMPLE, NOON, page, steady, wire
@@ -25,6 +26,9 @@ from callframe.records import (
     decode_one,
     decode_page,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def decode(**changes: Any) -> Call:
@@ -328,3 +332,14 @@ def test_absent_response_is_none() -> None:
 def test_free_json_that_is_none_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedBodyError):
         decode_any(body)
+
+
+@pytest.mark.parametrize("decode_body", [decode_any, partial(decode_one, record=CallResponse)])
+def test_json_nested_too_deep_is_refused(decode_body: Callable[[bytes], object]) -> None:
+    with pytest.raises(MalformedBodyError):
+        decode_body(b'{"response": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+
+
+def test_page_with_json_nested_too_deep_is_refused() -> None:
+    with pytest.raises(MalformedBodyError):
+        decode_page(b'{"items": [' + b"[" * 100_000 + b"]" * 100_000 + b"]}", Call)
