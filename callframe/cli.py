@@ -216,7 +216,7 @@ def _exit(given: pd.DataFrame) -> None:
 def _words(value: Any) -> str:
     if isinstance(value, pd.Timestamp):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return f"{value / pd.Timedelta(seconds=1):g} s" if isinstance(value, pd.Timedelta) else str(value)
+    return f"{value.total_seconds():g} s" if isinstance(value, pd.Timedelta) else str(value)
 
 
 def _indented(words: str, width: int) -> str:

@@ -155,7 +155,7 @@ def span(value: pd.Timedelta) -> str:
     """
     if value != value:  # noqa: PLR0124 - NaT alone differs from itself
         return "-"
-    seconds = value / pd.Timedelta(seconds=1)
+    seconds = value.total_seconds()
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
         if abs(seconds) >= size * (1 if unit in {"s", "min"} else 2):
             return f"{seconds / size:,.1f} {unit}"

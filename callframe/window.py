@@ -170,9 +170,9 @@ def parse_span(value: SpanLike, *, name: str) -> int:
     if words:
         return _span_ms(float(words["count"] or 1), words["unit"].lower())
     if isinstance(value, dt.timedelta | np.timedelta64) and value == value:  # noqa: PLR0124 - NaT differs from itself
-        span = pd.Timedelta(value)
-        if span >= pd.Timedelta(0):
-            return int(span / pd.Timedelta(milliseconds=1))
+        seconds = value.total_seconds() if isinstance(value, dt.timedelta) else value / np.timedelta64(1, "s")
+        if seconds >= 0:
+            return int(round(seconds * 1_000_000) // 1_000)
     raise ArgumentError(
         f'{name}={value!r} cannot be read; expected words such as "90s", "15min" or "1h", or a timedelta.'
     )

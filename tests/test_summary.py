@@ -394,14 +394,17 @@ def test_negative_delay_counts_as_it_is() -> None:
     assert seconds(row["schedule_delay_max"]) == -3
 
 
-@pytest.mark.parametrize(("grace", "rate"), [("1min", 0.5), ("59s", 1.0), ("2min", 0.0), (pd.Timedelta(0), 1.0)])
+@pytest.mark.parametrize(
+    ("grace", "rate"),
+    [("1min", 0.5), ("59s", 1.0), ("2min", 0.0), (pd.Timedelta(0), 1.0), (np.timedelta64(2, "m"), 0.0)],
+)
 def test_call_is_late_above_the_grace(grace: Any, rate: float) -> None:
     calls = calls_of(took(1, scheduled_time=NOON - MINUTE), took(1, scheduled_time=NOON - MINUTE - 1), took(1))
     assert summarize(calls, grace=grace)["late_rate"].tolist() == [rate]
 
 
 @pytest.mark.parametrize("name", ["grace", "run_limit"])
-@pytest.mark.parametrize("value", ["soon", "-1min", "1M", "", 5, pd.NaT, pd.Timedelta(-1)])
+@pytest.mark.parametrize("value", ["soon", "-1min", "1M", "", 5, pd.NaT, pd.Timedelta(-1), np.timedelta64(-1, "s")])
 def test_span_that_cannot_be_read_is_refused(name: str, value: Any) -> None:
     with pytest.raises(ArgumentError, match=f"{name}=.* cannot be read"):
         summarize(lasting(1), **{name: value})

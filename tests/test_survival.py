@@ -15,9 +15,9 @@ from scipy.stats import CensoredData, ecdf
 import callframe as cf
 from callframe import frame
 from callframe.errors import ArgumentError, FrameError
+from callframe.measures.curves import MISSING, Curves, curves
 from callframe.measures.groups import Groups
 from callframe.measures.summary import wilson
-from callframe.measures.survival import MISSING, Curves, curves
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,8 +11,9 @@ import pandas as pd
 from callframe import display, frame
 from callframe.coverage import KEY
 from callframe.errors import ArgumentError
+from callframe.measures.curves import MISSING, Z95, Curves, curves
 from callframe.measures.groups import TIME, Groups, group, milliseconds
-from callframe.measures.survival import COMPLETED, MISSING, OTHER, TIMEOUT, Z95, Curves, awaited, curves, work
+from callframe.measures.survival import COMPLETED, OTHER, TIMEOUT, awaited, work
 from callframe.window import parse_span
 
 if TYPE_CHECKING:
