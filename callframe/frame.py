@@ -294,10 +294,11 @@ def _errors(errors: Sequence[CallError | str | None]) -> dict[str, list[str | No
     """Split errors into messages and traces; most calls have neither."""
     messages: list[str | None] = [None] * len(errors)
     traces = messages.copy()
-    for place, error in enumerate(errors):
+    for place in [place for place, error in enumerate(errors) if error is not None]:
+        error = errors[place]
         if isinstance(error, CallError):
             messages[place], traces[place] = error.message, error.trace
-        elif error is not None:
+        else:
             messages[place] = error
     return {"error_message": messages, "error_trace": traces}
 
@@ -309,7 +310,8 @@ def _rows(table: pa.Table) -> np.ndarray:
     if not (ordered[1:] == ordered[:-1]).any():
         return _order(start, call_id, function_id)
     kept = _most_final(table)
-    return kept[_order(start[kept], call_id[kept], function_id[kept])]
+    order: np.ndarray = kept[_order(start[kept], call_id[kept], function_id[kept])]
+    return order
 
 
 def _most_final(table: pa.Table) -> np.ndarray:
