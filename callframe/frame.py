@@ -315,10 +315,11 @@ def _errors(errors: Sequence[CallError | str | None]) -> dict[str, list[str | No
     """Split errors into messages and traces; most calls have neither."""
     messages: list[str | None] = [None] * len(errors)
     traces = messages.copy()
-    for place, error in enumerate(errors):
+    for place in [place for place, error in enumerate(errors) if error is not None]:
+        error = errors[place]
         if isinstance(error, CallError):
             messages[place], traces[place] = error.message, error.trace
-        elif error is not None:
+        else:
             messages[place] = error
     return {"error_message": messages, "error_trace": traces}
 

@@ -36,8 +36,6 @@ TIMEOUT_S = (5.0, 60.0)
 
 POOL_SIZE = 10
 
-_READ_BYTES = 2**23
-
 
 class _QuietConnection(HTTPConnection):
     debuglevel = 0  # http.client prints whole requests, token included, when a user turns this on for all
@@ -170,8 +168,8 @@ class Transport:
                 allow_redirects=False,
                 stream=True,
             )
-            # Left to itself, `content` reads 10 kB at a time, and threads wait for one another each time.
-            response._content = b"".join(response.iter_content(_READ_BYTES))  # noqa: SLF001
+            # `content` itself reads 10 kB at a time, and each time threads that read pages wait for one another.
+            response._content = b"".join(response.iter_content(None))  # noqa: SLF001
         except requests.RequestException as exception:
             trouble = _describe(exception, urlsplit(url).hostname or url)
         except CallframeError:  # signing in failed before anything was sent

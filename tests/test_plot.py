@@ -9,13 +9,6 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-"""Pictures are drawn of whatever calls there are, and of none."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-import matplotlib.pyplot as plt
 import pytest
 from builders import frame_of, record
 
@@ -85,12 +78,6 @@ FRAMES = {
 
 @pytest.fixture(autouse=True)
 def closed() -> Iterator[None]:
-    import pandas as pd
-    from matplotlib.axes import Axes
-
-
-@pytest.fixture(autouse=True)
-def figures_are_closed() -> Iterator[None]:
     yield
     plt.close("all")
 
@@ -246,13 +233,3 @@ def test_an_unknown_over_is_refused() -> None:
 def test_an_unknown_time_zone_is_refused() -> None:
     with pytest.raises(ArgumentError, match="no time zone"):
         plot.timeline(many(1), tz="Mars/Olympus")
-@pytest.mark.parametrize("picture", [plot.durations, plot.schedule_delays, plot.failures])
-@pytest.mark.parametrize(
-    "calls",
-    [frame.empty(), frame_of(record(status="Failed")), frame_of(record(status="Running", end_time=None))],
-    ids=["none", "failed", "running"],
-)
-def test_calls_of_which_none_completed_are_drawn(picture: Callable[..., Axes], calls: pd.DataFrame) -> None:
-    ax = picture(calls)
-    plt.gcf().canvas.draw()
-    assert ax.get_title(loc="left")
