@@ -100,10 +100,7 @@ def write(turns: int) -> dict[str, Any]:
 
 def mergeable(turns: int) -> dict[str, Any]:
     """Compare and roll up everything, beside pandas' own quantiles of the same columns."""
-
-
-def summarize(turns: int) -> dict[str, Any]:
-    """Summarize everything by function, and take the bare quantiles of the same two columns with pandas."""
+    import numpy as np
 
     import callframe as cf
 
@@ -130,7 +127,6 @@ def summarize(turns: int) -> dict[str, Any]:
     with cf.connect() as project:
         calls = project.calls(start=_WINDOW, strict=True)
     shares = np.array([0.5, 0.9, 0.95, 0.99])
-    shares = pd.Series([0.5, 0.9, 0.95, 0.99])
     callframe_s, pandas_s = _in_turns(
         lambda: cf.summarize(calls),
         lambda: calls.groupby("function", observed=True)[["duration", "schedule_delay"]].quantile(shares),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -201,49 +200,3 @@ def test_a_served_project_is_found_by_what_it_prints(monkeypatch: pytest.MonkeyP
         finally:
             server.terminate()
     assert server.returncode == 0
-
-
-@pytest.mark.parametrize(
-    ("milliseconds", "words"),
-    [
-        (0, "0 ms"), (850, "850 ms"), (-20, "-20 ms"), (12_340, "12.3 s"), (90_000, "1.5 min"), (10_800_000, "3.0 h"),
-        (259_200_000, "3.0 d"),
-    ],
-)  # fmt: skip
-def test_spans_are_written_as_people_do(milliseconds: int, words: str) -> None:
-    assert cli.span(pd.Timedelta(milliseconds=milliseconds)) == words
-
-
-def test_a_folder_that_is_not_there_is_told_before_the_fetch(run: Run, tmp_path: Path, service: Service) -> None:
-    before = len(service.requests)
-    done = run("calls", "--out", tmp_path / "none" / "calls.csv")
-    assert (done.exit_code, "there is no folder" in done.stderr) == (1, True)
-    assert len(service.requests) == before
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-@pytest.mark.parametrize("words", [["calls"], ["summary"]])
-def test_a_full_disk_behind_standard_output_is_told_in_a_sentence(service: Service, words: list[str]) -> None:
-    environment = {**os.environ, **service.environment()}
-    with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "callframe", *words],
-            check=False,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-    assert done.returncode == 1
-    assert "could not be written: No space left on device" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_reader_of_calls_that_has_seen_enough_is_no_failure_to_talk_of(service: Service) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    environment = {**os.environ, **service.environment()}
-    words = [sys.executable, "-m", "callframe", "calls"]
-    done = subprocess.run(words, check=False, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment)
-    os.close(writing)
-    assert done.stderr == ""
