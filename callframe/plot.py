@@ -127,7 +127,7 @@ def _spread_chart(calls: pd.DataFrame, of: str, label: str, title: str, ax: Axes
     table = spread(calls, of)
     ax = _axes(ax, height=1.5 + 0.26 * max(3, len(table)))
     rows = np.arange(len(table))
-    seconds = table.drop(columns="calls") / pd.Timedelta(seconds=1)
+    seconds = pd.DataFrame({share: table[share].dt.total_seconds() for share in table.columns.drop("calls")})
     floor = 0.001
     low, quarter, middle, three_quarters, high = (seconds[share].to_numpy() for share in seconds.columns)
     edge = np.nanmax(seconds.to_numpy(), initial=1.0) * 1.6
