@@ -255,8 +255,9 @@ def table(summary: pd.DataFrame) -> str:
 
 
 def _spans(summary: pd.DataFrame, name: str) -> pd.Series:
-    above = summary[f"{name}_above"]
-    return summary[name].map(span).where(above.isna(), "> " + above.map(span))
+    pairs = zip(summary[name], summary[f"{name}_above"], strict=True)
+    words = [span(value) if pd.isna(above) else f"> {span(above)}" for value, above in pairs]
+    return pd.Series(words, summary.index, dtype=object)
 
 
 def span(value: pd.Timedelta) -> str:

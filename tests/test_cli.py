@@ -247,3 +247,10 @@ def test_a_reader_of_calls_that_has_seen_enough_is_no_failure_to_talk_of(service
     done = subprocess.run(words, check=False, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment)
     os.close(writing)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("by", ["function", "schedule", "status"])
+def test_summary_of_no_calls_is_a_header_alone(run: Run, by: str) -> None:
+    done = run("summary", "--start", "2001-01-01", "--end", "2001-01-02", "--by", by)
+    assert (done.exit_code, len(done.stdout.splitlines())) == (3, 1)  # so long ago is no more known
+    assert done.stdout.startswith(by)
