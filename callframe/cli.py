@@ -134,6 +134,8 @@ def summary(source: tuple[str, ...], by: str, **asked: Any) -> None:
     """Summarize calls: of functions (ids, external ids or names; default: all), or of one .csv or .parquet file."""
     suffix = Path(source[0]).suffix.lower() if len(source) == 1 else ""
     if suffix in {".csv", ".parquet"}:
+        if unused := [name for name, value in asked.items() if value not in (None, (), False)]:
+            raise ArgumentError(f"A file is summarized as it is; leave out --{', --'.join(unused)}.")
         given = cf.read_csv(source[0]) if suffix == ".csv" else cf.read_parquet(source[0])
     else:
         with cf.connect() as project:

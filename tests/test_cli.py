@@ -200,3 +200,51 @@ def test_a_served_project_is_found_by_what_it_prints(monkeypatch: pytest.MonkeyP
         finally:
             server.terminate()
     assert server.returncode == 0
+
+
+def test_a_folder_that_is_not_there_is_told_before_the_fetch(run: Run, tmp_path: Path, service: Service) -> None:
+    before = len(service.requests)
+    done = run("calls", "--out", tmp_path / "none" / "calls.csv")
+    assert (done.exit_code, "there is no folder" in done.stderr) == (1, True)
+    assert len(service.requests) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("words", [["calls"], ["summary"]])
+def test_a_full_disk_behind_standard_output_is_told_in_a_sentence(service: Service, words: list[str]) -> None:
+    environment = {**os.environ, **service.environment()}
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "callframe", *words],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+    assert done.returncode == 1
+    assert "could not be written: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_of_calls_that_has_seen_enough_is_no_failure_to_talk_of(service: Service) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = {**os.environ, **service.environment()}
+    words = [sys.executable, "-m", "callframe", "calls"]
+    done = subprocess.run(words, check=False, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment)
+    os.close(writing)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("by", ["function", "schedule", "status"])
+def test_summary_of_no_calls_is_a_header_alone(run: Run, by: str) -> None:
+    done = run("summary", "--start", "2001-01-01", "--end", "2001-01-02", "--by", by)
+    assert (done.exit_code, len(done.stdout.splitlines())) == (3, 1)  # so long ago is no more known
+    assert done.stdout.startswith(by)
+
+
+def test_a_window_does_not_go_with_a_file(run: Run, tmp_path: Path) -> None:
+    run("calls", "--out", tmp_path / "calls.csv")
+    done = run("summary", tmp_path / "calls.csv", "--start", "1d")
+    assert (done.exit_code, "leave out --start" in done.stderr) == (2, True)
