@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 import re
 import threading
@@ -45,7 +46,7 @@ class Outcome:
     trouble: tuple[type[SignInError | TransportError], str] = (SignInError, "")
 
 
-class Credentials:
+class Credentials(abc.ABC):
     """
     What proves to the service who is asking: the base of all ways to sign in.
 
@@ -141,9 +142,9 @@ class Credentials:
         except (SignInError, TransportError) as error:
             return Outcome(trouble=(type(error), str(error)))
 
+    @abc.abstractmethod
     def _obtain(self, *, anew: bool) -> Outcome:
         """Get a token; `anew` says that the one at hand was rejected, however long it would have lasted."""
-        raise NotImplementedError
 
 
 class StaticToken(Credentials):
