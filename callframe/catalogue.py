@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from callframe import frame
@@ -38,8 +39,12 @@ class Catalogue:
 
     def label(self, function_id: int) -> str:
         """Label a function; one that is not listed is labelled by its id."""
-        alone = str(function_id)
-        return self.labels.get(function_id) or (f"{alone} ({alone})" if alone in self.labels.values() else alone)
+        if function_id in self.labels:
+            return self.labels[function_id]
+        label = str(function_id)
+        while label in self.labels.values():
+            label = f"{label} ({function_id})"
+        return label
 
     def created_ms(self, function_id: int) -> int | None:
         """Tell when a function was deployed, None where that is not known."""
@@ -64,15 +69,12 @@ class Catalogue:
         ArgumentError
             It is none of them; the message names the nearest.
         """
-        if isinstance(wanted, bool) or not isinstance(wanted, str | int):
-            try:
-                wanted = int(wanted.__index__())  # NumPy's integers, which a column of a frame holds
-            except (AttributeError, TypeError):
+        if not isinstance(wanted, str):
+            if not _is_whole(wanted):
                 raise ArgumentError(
                     f"A function is named by its id, external id or name; found {wanted!r} of type"
                     f" {type(wanted).__name__}."
-                ) from None
-        if isinstance(wanted, int):
+                )
             return [check_id(wanted, "function id")]
         found = self._named(wanted)
         if not found and wanted.isascii() and wanted.isdigit():
@@ -151,11 +153,16 @@ def check_id(value: int, name: str) -> int:
     ArgumentError
         It is no whole number from 1 to 2**53 - 1.
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    if not _is_whole(value):
         raise ArgumentError(f"The {name} {value!r} is of type {type(value).__name__}; expected a whole number.")
-    if not 1 <= (number := value.__index__()) <= ID_MAX:
+    if not 1 <= (number := int(value)) <= ID_MAX:
         raise ArgumentError(f"The {name} {number} is out of range; ids go from 1 to {ID_MAX}.")
     return number
+
+
+def _is_whole(value: object) -> bool:
+    """Take NumPy's integers too, which a column of a frame holds."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def function_frame(catalogue: Catalogue) -> pd.DataFrame:
@@ -265,14 +272,16 @@ def _labels(functions: Sequence[Function]) -> dict[int, str]:
     def is_its_own(function: Function, label: str) -> bool:
         if function.external_id == label:
             return True
-        return shared[label] == 1 and label not in external and (label not in ids or label == str(function.id))
+        wanted_by_others = shared[label] - (label == plain[function.id])
+        return not wanted_by_others and label not in external and (label not in ids or label == str(function.id))
 
-    return {
-        function.id: plain[function.id]
-        if is_its_own(function, plain[function.id])
-        else f"{plain[function.id]} ({function.id})"
-        for function in functions
-    }
+    def label(function: Function) -> str:
+        found = plain[function.id]
+        while not is_its_own(function, found):
+            found = f"{found} ({function.id})"
+        return found
+
+    return {function.id: label(function) for function in functions}
 
 
 def _function_label(catalogue: Catalogue, schedule: Schedule, owners: dict[int, int | None]) -> str:

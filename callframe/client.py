@@ -316,7 +316,13 @@ class Client:
         stop = stop or threading.Event()
         tries = dict.fromkeys(("refusals", "breaks", "renewals", "final"), 0)
         while not stop.is_set():
-            failure = self._attempt(method, path, what, decode, body)
+            interrupted = False
+            try:
+                failure = self._attempt(method, path, what, decode, body)
+            except KeyboardInterrupt:  # the variables of the frames in its traceback may hold a body with the token
+                interrupted = True
+            if interrupted:
+                raise KeyboardInterrupt
             if not isinstance(failure, _Failure):
                 return failure
             tries[failure.kind] += 1
@@ -448,7 +454,8 @@ def _body(response: requests.Response) -> dict[str, Any]:
 def _detail(response: requests.Response, auth: BearerAuth) -> str:
     """Repeat the service's words without the token, which goes before they are cut: a part of it is secret too."""
     if response.is_redirect:
-        return auth.redact(f"redirected to {urlsplit(response.headers['Location']).hostname or 'another path'}")
+        location = auth.redact(response.headers["Location"])
+        return f"redirected to {urlsplit(location).hostname or 'another path'}"
     body = _body(response)
     message = auth.redact(str(body.get("message") or ""))
     if body.get("missing"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from callframe.frame import TEXT
+from callframe.frame import TEXT, check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -104,6 +104,7 @@ def coverage(calls: pd.DataFrame) -> pd.DataFrame:
         int64 and `set_aside` int64 (records that broke the API's contract) as counted when the frame was fetched,
         `set_aside_reason` str. Its `attrs` hold project, `fetched_at` and the window.
     """
+    check(calls)
     held = calls.attrs.get(KEY)
     rows = held["functions"] if held else _unknown(calls)
     frame = pd.DataFrame(

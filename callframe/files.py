@@ -12,7 +12,7 @@ import shutil
 import warnings
 from collections.abc import Callable  # noqa: TC003 - a table below is annotated with it
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -47,7 +47,7 @@ _TIME = (
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,3})?(?:Z|[+-]\d\d:?\d\d)",
     "a time such as 2026-10-29T12:19:06.000Z",
 )
-_SECONDS = (r"-?\d{1,12}(?:\.\d+)?", "seconds, such as 12.345")
+_SECONDS = (r"-?\d{1,12}(?:\.\d+)?(?:e\+\d\d)?", "seconds, such as 12.345")  # Arrow writes centuries as 1e+10
 _CATEGORIES: dict[str, Callable[[list[str]], list[str]]] = {"function": sorted, "status": frame.status_categories}
 
 _ROWS_A_BATCH = 65_536
@@ -210,8 +210,18 @@ def read_parquet(path: PathLike) -> pd.DataFrame:
     _check_missing(full, path)
     calls = frame.from_arrow(full)
     if _META in (table.schema.metadata or {}):
-        calls.attrs[KEY] = json.loads(table.schema.metadata[_META])
+        calls.attrs[KEY] = _account(table.schema.metadata[_META], path)
     return calls
+
+
+def _account(text: bytes, path: PathLike) -> dict[str, Any]:
+    try:
+        held = json.loads(text)
+    except ValueError:
+        held = None
+    if not isinstance(held, dict):
+        raise FileFormatError(f"{path}: its coverage, the metadata {_META.decode()}, is not what write_parquet writes.")
+    return held
 
 
 def _as_cells(batch: pa.Table, *, guard: bool, ids: str) -> pa.Table:
@@ -249,12 +259,17 @@ def _read(path: PathLike) -> bytes:
 def _header(data: bytes, path: PathLike) -> tuple[list[str], bool]:
     """Read the names of the columns, and whether they stand in quotes."""
     line = data.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].decode("utf-8", errors="replace")
-    names = next(csv.reader(io.StringIO(line)), [])
+    try:
+        names = next(csv.reader(io.StringIO(line)), [])
+    except csv.Error as error:
+        raise FileFormatError(f"{path}: its first line cannot be read as CSV: {str(error).split(' - ')[0]}.") from None
     if not line.strip():
         raise FileFormatError(f"{path} is empty; expected the columns {', '.join(frame.COLUMNS)}.")
     for name in frame.COLUMNS:
         if name not in names and name != "error_trace":
             raise _lacks(path, name, names)
+        if names.count(name) > 1:
+            raise FileFormatError(f"{path} has the column {name} twice; take one away.")
     if further := [name for name in names if name not in frame.COLUMNS]:
         warnings.warn(f"{path}: the columns {', '.join(further)} are not read.", UserWarning, stacklevel=3)
     return names, line.startswith('"')
@@ -274,6 +289,8 @@ def _cells(data: bytes, names: list[str], path: PathLike) -> pa.Table:
     text = pa.schema([(name, pa.large_string()) for name in wanted])
     if b"\n" not in data.rstrip(b"\r\n"):
         return text.empty_table()
+    if data.count(b'"') % 2:
+        raise FileFormatError(f"{path} ends inside a quoted cell: it was cut short, or a quotation mark was lost.")
     try:
         return pyarrow.csv.read_csv(
             pa.BufferReader(data),

@@ -13,7 +13,7 @@ from callframe.errors import FrameError
 from callframe.records import CallError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from callframe.records import Call
 
@@ -89,6 +89,9 @@ _KINDS = {
 }
 
 
+_CONCAT = " After pd.concat: calls.astype({'function': 'category', 'status': 'category'})."
+
+
 def columns(records: Sequence[Call]) -> pa.Table:
     """
     Turn records into columns, so that no record has to be kept.
@@ -121,7 +124,7 @@ def columns(records: Sequence[Call]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=_WIRE)
 
 
-def assemble(tables: Sequence[pa.Table], labels: Mapping[int, str]) -> pd.DataFrame:
+def assemble(tables: Sequence[pa.Table], labels: Mapping[int, str], *, statuses: Sequence[str] = ()) -> pd.DataFrame:
     """
     Make a call frame of columns.
 
@@ -134,6 +137,8 @@ def assemble(tables: Sequence[pa.Table], labels: Mapping[int, str]) -> pd.DataFr
         What `columns` returned, in the order it was read.
     labels
         Label by function id; an id without one is its own label, as text.
+    statuses
+        Keep only the calls that are in one of these in the end; none means all.
 
     Returns
     -------
@@ -141,7 +146,11 @@ def assemble(tables: Sequence[pa.Table], labels: Mapping[int, str]) -> pd.DataFr
         Call frame, sorted by `start_time`, `call_id`.
     """
     table = pa.concat_tables([_WIRE.empty_table(), *tables])
-    return _frame(table, pa.array(_rows(table)), labels)
+    rows = pa.array(_rows(table))
+    if statuses:
+        wanted = pc.is_in(table["status"].cast(pa.string()).take(rows), pa.array(statuses)).combine_chunks()
+        rows = rows.filter(wanted)
+    return _frame(table, rows, labels)
 
 
 def empty() -> pd.DataFrame:
@@ -181,7 +190,8 @@ def check(calls: pd.DataFrame) -> None:
     for name, expected in _KINDS.items():
         found = str(calls.dtypes[name])
         if found != expected:
-            raise FrameError(f"This is no call frame: {name} is {found}, expected {expected}.")
+            hint = _CONCAT if expected == "category" else ""
+            raise FrameError(f"This is no call frame: {name} is {found}, expected {expected}.{hint}")
 
 
 def to_arrow(calls: pd.DataFrame) -> pa.Table:
@@ -228,7 +238,7 @@ def from_arrow(table: pa.Table) -> pd.DataFrame:
             "function_id": _integers(table["function_id"]),
             "function": _from_dictionary(table["function"]),
             "schedule_id": _maybe_integers(table["schedule_id"]),
-            "status": _from_dictionary(table["status"]),
+            "status": _from_dictionary(table["status"], status_categories),
             **times,
             "schedule_delay": _spans(table["schedule_delay"].cast(pa.int64())),
             "duration": _spans(table["duration"].cast(pa.int64())),
@@ -431,9 +441,14 @@ def _text(column: pa.ChunkedArray) -> pd.api.extensions.ExtensionArray:
     return array
 
 
-def _from_dictionary(column: pa.ChunkedArray) -> pd.Categorical:
+def _from_dictionary(
+    column: pa.ChunkedArray, order: Callable[[Sequence[str]], Sequence[str]] = tuple
+) -> pd.Categorical[Any]:
     column = column.unify_dictionaries().combine_chunks()
-    return _categorical(column.indices.to_numpy(), column.dictionary.to_pylist())
+    found = column.dictionary.to_pylist()
+    categories = order(found)
+    place = np.array([categories.index(one) for one in found], dtype="int32")
+    return _categorical(place[column.indices.to_numpy()], categories)
 
 
 def _to_arrow(column: pd.Series, kind: pa.DataType) -> pa.Array:

@@ -318,7 +318,7 @@ class Project:
         schedules = [] if schedule is None else known.schedules(self._schedules(), _as_list(schedule))
         asked = Asked(now_ms, stretch, statuses, [schedule_id for schedule_id, _ in schedules])
         listings = fetch.listings(
-            function_ids, stretch, statuses=statuses, schedules=schedules, workers=self.client.workers
+            function_ids, stretch, statuses=_listed(statuses), schedules=schedules, workers=self.client.workers
         )
         return self._gather(known, listings, asked, strict=strict, progress=progress)
 
@@ -427,7 +427,7 @@ class Project:
         tables = [table for reading in readings.values() for table in reading.tables]
         readings_left = {function_id: replace(reading, tables=[]) for function_id, reading in readings.items()}
         del readings
-        calls = frame.assemble(tables, labels)
+        calls = frame.assemble(tables, labels, statuses=asked.statuses)
         counts = calls["function_id"].value_counts()
         rows = [
             account.row(known, function_id, reading, int(counts.get(function_id, 0)))
@@ -453,6 +453,15 @@ def _statuses(wanted: str | Sequence[str] | None) -> list[str]:
             raise ArgumentError(f"status={one!r} is unknown; expected {', '.join(frame.STATUSES)}, or several of them.")
         found.append(names[one.casefold()])
     return list(dict.fromkeys(found))
+
+
+def _listed(statuses: list[str]) -> list[str]:
+    """
+    Choose the statuses to have listed, one listing each; none means all in one.
+
+    A call that ends while its status is asked for is Running in no listing and Completed in none that was read before.
+    """
+    return [] if "Running" in statuses and len(statuses) > 1 else statuses
 
 
 def _call_ids(wanted: Iterable[int] | None, **others: object) -> list[int] | None:

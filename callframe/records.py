@@ -21,6 +21,7 @@ TIME_MAX_MS = 253_402_300_799_999
 """The last millisecond of the year 9999, the last one that ISO 8601 writes with four digits."""
 
 Id = Annotated[int, msgspec.Meta(ge=1, le=ID_MAX)]
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Ms = Annotated[int, msgspec.Meta(ge=0, le=TIME_MAX_MS)]
 
 _LONGEST_NUMBER = 40
@@ -61,7 +62,7 @@ class Function(msgspec.Struct, rename="camel", gc=False):
     status: str | None = None
     created_time: Ms | None = None
     last_called: Ms | None = None
-    file_id: int | None = None
+    file_id: Int64 | None = None
     runtime: str | None = None
     runtime_version: str | None = None
     cpu: float | None = None
@@ -81,7 +82,7 @@ class Schedule(msgspec.Struct, rename="camel", gc=False):
     cron_expression: str | None = None
     when: str | None = None
     created_time: Ms | None = None
-    session_id: int | None = None
+    session_id: Int64 | None = None
 
 
 class LogEntry(msgspec.Struct, rename="camel", gc=False):

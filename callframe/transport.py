@@ -10,7 +10,9 @@ from __future__ import annotations
 import ipaddress
 import os
 import platform
+from http.client import IncompleteRead
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,7 +22,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
-from callframe.errors import CallframeError, TransportError
+from callframe.errors import ArgumentError, CallframeError, TransportError
 from callframe.secret import Secret
 
 if TYPE_CHECKING:
@@ -110,6 +112,8 @@ class Transport:
         proxies: Mapping[str, str] | None = None,
         timeout_s: tuple[float, float] = TIMEOUT_S,
     ) -> None:
+        if isinstance(verify, str) and not Path(verify).exists():
+            raise ArgumentError(f"verify={verify!r} is not there; expected a file or folder of certificates to trust.")
         self._verify = _bundle() if verify is None else verify
         self._timeout_s = timeout_s
         self._at_home = is_loopback(urlsplit(origin).hostname)
@@ -207,7 +211,9 @@ def _bundle() -> bool | str:
 def _describe(exception: requests.RequestException, host: str) -> str:  # noqa: PLR0911 - one for each cause
     """Say what broke in words a user can act on; the exception itself holds the request and stays behind."""
     cause = _root(exception)
-    words = str(cause)[:300]
+    # What the system says is safe; an error of the protocol quotes the answer, and that may repeat the token.
+    is_safe = isinstance(cause, OSError | IncompleteRead | NewConnectionError)
+    words = str(cause)[:300] if is_safe else type(cause).__name__
     if isinstance(cause, NameResolutionError):
         return f"The name {host} was not found (DNS). Check the cluster's spelling and the network."
     if isinstance(exception, requests.exceptions.SSLError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import re
+import warnings
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -174,7 +175,9 @@ def _stamp_ms(value: TimeLike, name: str) -> int:
 
 def _stamp(value: TimeLike) -> pd.Timestamp | None:
     try:
-        stamp = pd.Timestamp(value)
-    except (ValueError, OverflowError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # pandas 2 takes a zone it does not know for UTC
+            stamp = pd.Timestamp(value)
+    except (ValueError, OverflowError, FutureWarning):
         return None
     return None if stamp != stamp else stamp  # noqa: PLR0124 - NaT alone differs from itself

@@ -32,7 +32,7 @@ EXAMPLE = {
 }
 """The single call that the published reference of the API shows."""
 
-steady = settings(max_examples=40, deadline=None, database=None, derandomize=True)
+steady = settings(max_examples=25, deadline=None, database=None, derandomize=True)
 """Property tests that take no clock, no file and no luck."""
 
 

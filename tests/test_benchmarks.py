@@ -13,7 +13,7 @@ TOP = Path(__file__).parents[1]
 
 def measure(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmarks", *arguments]
-    return subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=400, check=False)
 
 
 @pytest.fixture(scope="module")

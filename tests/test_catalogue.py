@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
-from builders import NOON
+from builders import NOON, steady
+from hypothesis import given
+from hypothesis import strategies as st
 
 from callframe.catalogue import Catalogue, check_id, function_frame, owner, schedule_frame
 from callframe.errors import ArgumentError
@@ -62,6 +64,20 @@ def test_functions_share_a_label_only_with_their_redeploys(functions: list[Funct
     assert [found.label(function.id) for function in functions] == labels
 
 
+names = st.none() | st.sampled_from(["", "a", "b", "1", "2", "a (1)", "a (2)", "a (1) (1)", "1 (1)", "2 (2)"])
+identities = st.none() | names
+
+
+@steady
+@given(st.lists(st.tuples(st.integers(1, 4), names, identities), max_size=5, unique_by=lambda one: one[0]))
+def test_no_two_functions_share_a_label(found: list[tuple[int, str | None, str | None]]) -> None:
+    functions = [of(*one) for one in found]
+    known = Catalogue(functions)
+    pairs = {(known.label(one.id), one.external_id or one.id) for one in functions}
+    assert len({label for label, _ in pairs}) == len(pairs)
+    assert all(label == identity for label, identity in pairs if isinstance(identity, str))
+
+
 def test_function_that_is_not_listed_is_labelled_by_its_id() -> None:
     assert catalogue(of(1, "a")).label(5) == "5"
 
@@ -114,7 +130,7 @@ def test_id_out_of_range_is_refused(wanted: int | str) -> None:
         catalogue().ids(wanted)
 
 
-@pytest.mark.parametrize("wanted", [None, 1.0, [], b"a", float("nan")])
+@pytest.mark.parametrize("wanted", [None, 1.0, [], b"a", float("nan"), True, np.True_])
 def test_what_cannot_name_a_function_is_refused(wanted: Any) -> None:
     with pytest.raises(ArgumentError, match=rf"named by its id, external id or name; .* {type(wanted).__name__}"):
         catalogue(of(1, "a")).ids(wanted)
@@ -167,7 +183,7 @@ def test_id_beyond_the_range_is_refused(value: Any) -> None:
         check_id(value, "call id")
 
 
-@pytest.mark.parametrize("value", [1.0, "1", None, True, np.float64(1)])
+@pytest.mark.parametrize("value", [1.0, "1", None, True, np.True_, np.float64(1)])
 def test_id_of_another_type_is_refused(value: Any) -> None:
     with pytest.raises(ArgumentError, match=rf"of type {type(value).__name__}; expected a whole number"):
         check_id(value, "call id")

@@ -122,11 +122,10 @@ def test_no_more_requests_at_once_than_workers() -> None:
 # Pages
 
 
-@pytest.mark.parametrize("page_cap", [1, 7, 100])
-@pytest.mark.parametrize("short_pages", [False, True])
+@pytest.mark.parametrize(("page_cap", "short_pages"), [(1, False), (7, False), (100, False), (2, True), (7, True)])
 def test_pages_of_every_size_add_up(page_cap: int, short_pages: bool) -> None:
     faults = Faults(short_pages=short_pages, seed=3)
-    with stand(World.of(functions=[function()], calls=many(40)), page_cap=page_cap, faults=faults) as at:
+    with stand(World.of(functions=[function()], calls=many(40)), workers=2, page_cap=page_cap, faults=faults) as at:
         found = at.project.calls()
     assert ids(found) == [call["id"] for call in many(40)]
     assert is_complete(found)
@@ -171,7 +170,7 @@ def test_cursor_that_came_some_pages_ago_is_noticed_too() -> None:
     assert len(raw.heard) == 4
 
 
-@pytest.mark.parametrize("workers", [1, 5])
+@pytest.mark.parametrize("workers", [1, 3])
 def test_expired_cursor_restarts_its_window(workers: int) -> None:
     calls = [call for one in FUNCTIONS for call in many(20, function_id=one["id"])]
     with stand(
@@ -222,7 +221,7 @@ def test_parameters_stay_the_same_while_a_cursor_is_followed() -> None:
 def test_call_that_finishes_between_two_pages_is_kept_as_finished(page_cap: int, final_first: bool) -> None:
     running = {"id": 1, "functionId": 7, "status": "Running", "startTime": NOW_MS - 60_000}
     states = [record(), running] if final_first else [running, record()]
-    with stand(World.of(functions=[function()], calls=states), page_cap=page_cap) as at:
+    with stand(World.of(functions=[function()], calls=states), workers=1, page_cap=page_cap) as at:
         found = at.project.calls()
     assert found["status"].to_list() == ["Completed"]
     assert found["duration"].to_list() == [pd.Timedelta(seconds=30)]
@@ -344,7 +343,8 @@ def test_hundred_thousand_calls_through_faults_give_the_identical_frame() -> Non
     whole, through = all_calls(world), all_calls(world, faults=faults)
     assert len(whole) == 100_000
     assert is_complete(through)
-    pd.testing.assert_frame_equal(through, whole)
+    assert frame.to_arrow(through).equals(frame.to_arrow(whole))  # all of it, 50 times as fast as pandas' own
+    pd.testing.assert_frame_equal(through.iloc[::100], whole.iloc[::100])
 
 
 def test_faults_beyond_the_budget_are_told_for_what_they_hit() -> None:

@@ -13,7 +13,7 @@ from wire import DAY_MS, NOW_MS, TOKEN, Heard, Raw, Reply, Stand, asking, functi
 import callframe as cf
 from callframe import frame
 from callframe.coverage import coverage, is_complete
-from callframe.demo.service import Faults
+from callframe.demo.service import Faults, Service
 from callframe.demo.world import World
 from callframe.errors import (
     ArgumentError,
@@ -28,6 +28,7 @@ from callframe.project import Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PUBLISHED = {
     "id": 4503599627370496,
@@ -63,7 +64,8 @@ CALLS = [
 
 @pytest.fixture(scope="module")
 def at() -> Iterator[Stand]:
-    logs = {(OLD, 1): [{"timestamp": 0, "message": "b"}, {"timestamp": NOW_MS, "message": ""}, {"message": "a"}]}
+    logs: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    logs[OLD, 1] = [{"timestamp": 0, "message": "b"}, {"timestamp": NOW_MS, "message": ""}, {"message": "a"}]
     world = World.of(functions=FUNCTIONS, schedules=SCHEDULES, calls=CALLS, logs=logs, responses={(OLD, 1): {"n": 1}})
     with stand(world) as made:
         yield made
@@ -304,10 +306,12 @@ BROKEN: list[dict[str, Any] | bytes] = [
     b'{"functionId":7,"status":"Failed","startTime":1779999940000}',
 ]
 
+MANY: list[dict[str, Any] | bytes] = [*many(20)]
+
 
 @pytest.fixture(scope="module")
 def broken() -> Iterator[tuple[pd.DataFrame, pytest.WarningsRecorder]]:
-    world = World.of(functions=[function()], calls={7: [*BROKEN, *many(20)]})
+    world = World.of(functions=[function()], calls={7: [*BROKEN, *MANY]})
     with stand(world, page_cap=7, workers=2) as made, pytest.warns(RecordWarning) as warned:
         yield made.project.calls(), warned
 
@@ -334,9 +338,9 @@ def test_broken_records_leave_the_function_complete(broken: Any) -> None:
 
 def test_half_a_surrogate_pair_costs_one_letter_and_no_page() -> None:
     bad = b'{"id":9,"functionId":7,"status":"Failed","startTime":1779999999000,"error":{"message":"half \\ud83d"}}'
-    with stand(World.of(functions=[function()], calls={7: [bad, *many(3)]})) as made:
+    with stand(World.of(functions=[function()], calls={7: [bad, *MANY]})) as made:
         calls = made.project.calls()
-    assert len(calls) == 4
+    assert len(calls) == 21
     assert calls["error_message"].dropna().to_list() == ["half \ufffd"]
 
 
@@ -485,8 +489,9 @@ def test_nothing_is_shown_where_nobody_looks(capsys: pytest.CaptureFixture[str],
 def test_functions_become_a_frame(project: Project) -> None:
     functions = project.functions().set_index("function_id")
     assert functions.index.to_list() == [OLD, NEW, OTHER_TWIN, TWIN]
-    assert functions.loc[NEW, ["function", "name", "owner", "cpu"]].to_list() == ["ingest-sap", "Ingest SAP", "me", 0.5]
-    assert functions["created_time"][OLD] == pd.Timestamp(NOW_MS - 60 * DAY_MS, unit="ms", tz="UTC")
+    assert list(functions.loc[NEW, ["function", "name", "owner", "cpu"]]) == ["ingest-sap", "Ingest SAP", "me", 0.5]
+    created = functions["created_time"].to_list()
+    assert created[0] == pd.Timestamp(NOW_MS - 60 * DAY_MS, unit="ms", tz="UTC")
 
 
 def test_schedules_become_a_frame_with_the_newest_deployment_they_name(project: Project) -> None:
@@ -506,7 +511,7 @@ def test_log_keeps_the_order_of_the_service(project: Project) -> None:
 def test_call_that_printed_nothing_has_an_empty_log(project: Project) -> None:
     log = project.logs("ingest-sap", 2)
     assert log.empty
-    assert log.dtypes.map(str).to_dict() == {"timestamp": "datetime64[ms, UTC]", "message": "str"}
+    assert [str(log[name].dtype) for name in log] == ["datetime64[ms, UTC]", "str"]
 
 
 def test_response_is_what_the_call_returned(project: Project) -> None:
@@ -569,3 +574,45 @@ def test_three_lines_of_the_design_work() -> None:
         calls = project.calls(start="30d")
     assert len(calls) == 2_000
     assert is_complete(calls)
+
+
+def just_now() -> int:
+    return int(pd.Timestamp.now("UTC").timestamp()) * 1000 - 5_000
+
+
+def test_a_call_that_ends_while_two_statuses_are_read_is_not_missed() -> None:
+    running = {
+        "id": 1,
+        "functionId": OTHER_TWIN,
+        "status": "Running",
+        "startTime": int(pd.Timestamp.now("UTC").timestamp()) * 1000 - 5_000,
+    }
+    world = World.of(
+        functions=[{"id": OTHER_TWIN, "name": "a", "fileId": 1, "status": "Ready", "createdTime": 0}], calls=[running]
+    )
+    with Service(world) as service, cf.connect(base_url=service.url, project="demo", token=service.token) as project:
+        calls = project.calls(start="1d", status=["Running", "Completed"])
+        assert "status" not in str([asked.body for asked in service.requests if asked.path.endswith("/calls/list")])
+    assert calls["call_id"].to_list() == [1]
+
+
+def test_only_the_statuses_asked_for_arrive_when_they_are_sorted_out_here() -> None:
+    records = [
+        {
+            "id": k,
+            "functionId": OTHER_TWIN,
+            "status": status,
+            "startTime": int(pd.Timestamp.now("UTC").timestamp()) * 1000 - 5_000,
+        }
+        for k, status in enumerate(["Running", "Completed", "Failed"], 1)
+    ]
+    world = World.of(
+        functions=[{"id": OTHER_TWIN, "name": "a", "fileId": 1, "status": "Ready", "createdTime": 0}], calls=records
+    )
+    with Service(world) as service, cf.connect(base_url=service.url, project="demo", token=service.token) as project:
+        assert project.calls(start="1d", status=["Running", "Failed"])["call_id"].to_list() == [1, 3]
+
+
+def test_a_bundle_of_certificates_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="is not there"):
+        cf.connect(base_url="https://x.cognitedata.com", project="p", token="t", verify=str(tmp_path / "none.pem"))

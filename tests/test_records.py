@@ -290,6 +290,14 @@ def test_function_needs_an_id_only() -> None:
     assert decode_page(page({"id": 5}), Function).items == [Function(5)]
 
 
+@pytest.mark.parametrize(("kind", "field"), [(Function, "fileId"), (Schedule, "sessionId")])
+@pytest.mark.parametrize("value", [2**63, 10**30])
+def test_other_id_beyond_64_bits_is_set_aside(kind: type[Function | Schedule], field: str, value: int) -> None:
+    found = decode_page(page({"id": 5, field: value}, {"id": 6}), kind)
+    assert [one.id for one in found.items] == [6]
+    assert found.set_aside[0].reason.startswith(f"{field}: ")
+
+
 def test_error_of_a_function_may_be_an_object() -> None:
     (function,) = decode_page(page({"id": 5, "error": {"message": "m", "trace": "t"}}), Function).items
     assert function.error == CallError("m", "t")

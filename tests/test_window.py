@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import warnings
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,14 @@ def test_part_of_a_millisecond_is_cut_off() -> None:
 def test_time_that_cannot_be_read_is_refused(value: object) -> None:
     with pytest.raises(ArgumentError, match=r"start=.* cannot be read; expected"):
         parse(value)
+
+
+@pytest.mark.parametrize("zone", ["EST", "CET", "Europe/Oslo"])
+def test_zone_that_is_not_known_by_its_name_is_refused_and_not_taken_for_utc(zone: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as it is outside of tests, where pandas 2 only warns
+        with pytest.raises(ArgumentError, match="cannot be read"):
+            parse(f"2026-09-30 12:00 {zone}")
 
 
 @pytest.mark.parametrize("value", [None, 5, 1.5, True, dt.time(5), dt.timedelta(1), ["2026-09-30"]])

@@ -152,12 +152,13 @@ def over_time(calls: pd.DataFrame, bins: int = 60) -> pd.DataFrame:
     frame.check(calls)
     categories = list(calls["status"].cat.categories)
     if calls.empty:
-        return pd.DataFrame(0, index=pd.DatetimeIndex([], tz="UTC", name="start_time"), columns=categories)
+        return pd.DataFrame(0, index=pd.DatetimeIndex(calls["start_time"]), columns=categories)
     start = calls["start_time"]
     width = _round_width((start.max() - start.min()) / bins)
     floor = start.dt.floor(width)
     table = pd.crosstab(floor, calls["status"].astype("object")).reindex(columns=categories, fill_value=0)
-    table = table.reindex(pd.date_range(floor.min(), floor.max(), freq=width, name="start_time"), fill_value=0)
+    edges = pd.date_range(floor.min(), floor.max(), freq=width, name="start_time", unit="ms")
+    table = table.reindex(edges, fill_value=0)
     return table.rename_axis(columns=None)
 
 

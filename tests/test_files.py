@@ -1,0 +1,611 @@
+"""What is written is read again as it was, and nothing is lost when that fails."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from builders import NOON, SECOND, frame_of, frames, record, steady
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callframe import files, frame
+from callframe.coverage import KEY
+from callframe.errors import ArgumentError, FileError, FileFormatError, FrameError
+from callframe.files import read_csv, read_parquet, write_csv, write_parquet
+from callframe.records import ID_MAX, CallError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Write = Callable[[pd.DataFrame, Path], None]
+
+HEADER = "call_id,function_id,function,schedule_id,status,scheduled_time,start_time,end_time,schedule_delay,duration"
+ROW = ["1", "2", "fn", "3", "Completed", "2026-09-30T11:59:59.900Z", "2026-09-30T12:00:00.000Z"]
+ROW += ["2026-09-30T12:00:01.500Z", "0.1", "1.5", "m"]
+
+writers = pytest.mark.parametrize("write", [write_csv, write_parquet])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("files")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "calls"
+
+
+def full(**changes: Any) -> pd.DataFrame:
+    call = record(scheduled_time=NOON - 100, end_time=NOON + 1500, schedule_id=3, error="m", **changes)
+    return frame_of(call, labels={2: "fn"})
+
+
+def retyped(calls: pd.DataFrame, **categories: list[str]) -> pd.DataFrame:
+    """Give categorical columns other categories."""
+    new = {name: pd.CategoricalDtype(pd.Index(found, dtype=frame.TEXT)) for name, found in categories.items()}
+    return calls.reset_index(drop=True).assign(**{name: calls[name].array.astype(kind) for name, kind in new.items()})
+
+
+def as_csv_holds(calls: pd.DataFrame) -> pd.DataFrame:
+    """Renumber the rows and drop the categories that do not occur: files have no place for them."""
+    statuses = frame.status_categories(calls["status"].unique().tolist())
+    return retyped(calls, function=sorted(calls["function"].unique()), status=statuses)
+
+
+def text_of(calls: pd.DataFrame, **options: Any) -> str:
+    file = io.BytesIO()
+    write_csv(calls, file, **options)
+    return file.getvalue().decode()
+
+
+def csv_of(path: Path, *rows: list[str], header: str = f"{HEADER},error_message", end: str = "\n") -> Path:
+    path.write_bytes("".join(line + end for line in [header, *(",".join(row) for row in rows)]).encode())
+    return path
+
+
+def changed(name: str, cell: str) -> list[str]:
+    place = [*HEADER.split(","), "error_message"].index(name)
+    return [*ROW[:place], cell, *ROW[place + 1 :]]
+
+
+def equal(left: pd.DataFrame, right: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(left, right, check_exact=True)
+
+
+# Round trips
+
+
+@steady
+@given(calls=frames(), ids=st.sampled_from(["number", "text"]), guard=st.booleans())
+def test_csv_gives_back_what_was_written(folder: Path, calls: pd.DataFrame, ids: Any, *, guard: bool) -> None:
+    write_csv(calls, folder / "calls.csv", traces=True, ids=ids, guard=guard)
+    equal(read_csv(folder / "calls.csv"), as_csv_holds(calls))
+
+
+@steady
+@given(calls=frames(), guard=st.booleans())
+def test_csv_without_traces_gives_back_the_rest(folder: Path, calls: pd.DataFrame, *, guard: bool) -> None:
+    write_csv(calls, folder / "calls.csv", guard=guard)
+    equal(read_csv(folder / "calls.csv"), as_csv_holds(calls.assign(error_trace=frame.text([None] * len(calls)).array)))
+
+
+@steady
+@given(frames())
+def test_parquet_gives_back_what_was_written(folder: Path, calls: pd.DataFrame) -> None:
+    write_parquet(calls, folder / "calls.parquet")
+    equal(read_parquet(folder / "calls.parquet"), calls.reset_index(drop=True) if len(calls) else as_csv_holds(calls))
+
+
+def test_statuses_stay_categories_in_a_parquet_file_without_rows(path: Path) -> None:
+    write_parquet(frame.empty(), path)
+    equal(read_parquet(path), frame.empty())
+
+
+@steady
+@given(frames())
+def test_writing_changes_nothing(folder: Path, calls: pd.DataFrame) -> None:
+    before = calls.copy(deep=True)
+    write_csv(calls, folder / "calls.csv", traces=True, ids="text")
+    write_parquet(calls, folder / "calls.parquet")
+    equal(calls, before)
+
+
+@pytest.mark.parametrize(("write", "read"), [(write_csv, read_csv), (write_parquet, read_parquet)])
+def test_frame_that_was_read_passes_the_check(path: Path, write: Write, read: Callable[[Path], pd.DataFrame]) -> None:
+    write(full(), path)
+    frame.check(read(path))
+
+
+@pytest.mark.parametrize("text", ["x" * 2**20, 'a "b",\n' * 150_000, "é" * 2**20, "=" * 2**20, "\n" * 2**20])
+def test_cell_of_a_megabyte_survives(path: Path, text: str) -> None:
+    calls = frame_of(record(error=CallError(text, text)), record(id=2, error=CallError("m", text)), record(id=3))
+    write_csv(calls, path, traces=True)
+    equal(read_csv(path), calls)
+    write_parquet(calls, path)
+    equal(read_parquet(path), calls)
+
+
+def test_csv_of_several_batches_is_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_ROWS_A_BATCH", 2)
+    calls = frame_of(*(record(id=one, error="m" * one) for one in range(1, 8)))
+    write_csv(calls, path)
+    equal(read_csv(path), calls)
+
+
+def test_parquet_keeps_the_coverage(path: Path) -> None:
+    calls = full()
+    calls.attrs[KEY] = {"version": 1, "project": "plant é", "functions": [{"complete": False, "reason": None}]}
+    write_parquet(calls, path)
+    assert read_parquet(path).attrs == calls.attrs
+
+
+def test_parquet_without_coverage_has_none(path: Path) -> None:
+    write_parquet(full(), path)
+    assert read_parquet(path).attrs == {}
+
+
+def test_parquet_keeps_categories_that_do_not_occur(path: Path) -> None:
+    calls = frame_of(record(), record(id=2, function_id=7, status="Cancelled"))
+    write_parquet(calls[calls["call_id"] == 1], path)
+    equal(read_parquet(path), calls[calls["call_id"] == 1])
+
+
+# What stands in a CSV file
+
+
+def test_csv_is_plain_to_read() -> None:
+    assert text_of(full()) == (
+        f"{HEADER},error_message\n"
+        '1,2,"fn",3,"Completed","2026-09-30T11:59:59.900Z","2026-09-30T12:00:00.000Z","2026-09-30T12:00:01.500Z",0.1,1.5,"m"\n'
+    )
+
+
+def test_what_is_missing_is_an_empty_cell_and_empty_text_is_quoted() -> None:
+    calls = frame_of(record(status="Failed", end_time=None, error=CallError("", None)))
+    assert text_of(calls, traces=True).splitlines()[1] == '1,2,"2",,"Failed",,"2026-09-30T12:00:00.000Z",,,,"",'
+
+
+def test_empty_frame_is_a_header() -> None:
+    assert text_of(frame.empty()) == f"{HEADER},error_message\n"
+
+
+def test_traces_are_left_out_unless_asked_for() -> None:
+    calls = frame_of(record(error=CallError("m", "secret")))
+    assert "secret" not in text_of(calls)
+    assert "secret" in text_of(calls, traces=True)
+
+
+def test_ids_for_spreadsheets_are_text() -> None:
+    text = text_of(full(id=ID_MAX), ids="text")
+    assert text.startswith("\ufeffcall_id,")
+    assert text.splitlines()[1].startswith('"=""9007199254740991""","=""2""","fn","=""3""",')
+
+
+def test_missing_schedule_is_an_empty_cell_among_ids_as_text() -> None:
+    assert text_of(frame_of(record()), ids="text").splitlines()[1].startswith('"=""1""","=""2""","2",,')
+
+
+@pytest.mark.parametrize(
+    "text", ["=1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x"]
+)
+def test_text_that_a_spreadsheet_would_run_is_guarded(text: str) -> None:
+    assert f'"\'{text}"' in text_of(frame_of(record(error=text)))
+
+
+@pytest.mark.parametrize("column", ["function", "status", "error_message", "error_trace"])
+def test_every_text_column_is_guarded(column: str) -> None:
+    texts = {"function": "f", "status": "s", "error_message": "m", "error_trace": "t", column: "=1"}
+    error = CallError(texts["error_message"], texts["error_trace"])
+    calls = frame_of(record(status=texts["status"], error=error), labels={2: texts["function"]})
+    assert text_of(calls, traces=True).count('"\'=1"') == 1
+
+
+@pytest.mark.parametrize("text", ["a=1", " =1", "'text", "'", "1", "text", "\x00=1"])
+def test_harmless_text_is_not_guarded(text: str) -> None:
+    assert f'"{text}"' in text_of(frame_of(record(error=text)))
+
+
+@pytest.mark.parametrize("text", ["=1", "'=1", "-1"])
+def test_text_for_machines_is_as_it_is(text: str) -> None:
+    assert f'"{text}"' in text_of(frame_of(record(error=text)), guard=False)
+
+
+def test_negative_spans_are_numbers() -> None:
+    calls = frame_of(record(scheduled_time=NOON + 5, end_time=NOON - 7))
+    assert ",-0.005,-0.007," in text_of(calls)
+
+
+def test_ids_of_another_word_are_refused(path: Path) -> None:
+    with pytest.raises(ArgumentError, match="ids='string'; expected 'number' or 'text'"):
+        write_csv(full(), path, ids="string")  # type: ignore[arg-type] # what is tested
+    assert not path.exists()
+
+
+@writers
+def test_what_is_no_call_frame_is_not_written(path: Path, write: Write) -> None:
+    with pytest.raises(FrameError):
+        write(pd.DataFrame({"a": [1]}), path)
+    assert not path.exists()
+
+
+def test_open_file_is_written_to_and_left_open() -> None:
+    file = io.BytesIO(b"")
+    write_csv(full(), file)
+    assert not file.closed
+    assert file.getvalue().decode() == text_of(full())
+
+
+# Reading other people's CSV files
+
+
+def test_hand_written_csv_is_read(path: Path) -> None:
+    equal(read_csv(csv_of(path, ROW)), full())
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_ends_of_lines_and_byte_order_mark_do_not_matter(path: Path, end: str, mark: bytes) -> None:
+    csv_of(path, ROW, end=end)
+    path.write_bytes(mark + path.read_bytes())
+    equal(read_csv(path), full())
+
+
+def test_last_line_need_not_end(path: Path) -> None:
+    csv_of(path, ROW)
+    path.write_bytes(path.read_bytes().rstrip())
+    equal(read_csv(path), full())
+
+
+def test_order_of_columns_does_not_matter(path: Path) -> None:
+    header = ",".join([*HEADER.split(","), "error_message"][::-1])
+    equal(read_csv(csv_of(path, ROW[::-1], header=header)), full())
+
+
+def test_further_columns_are_named_and_not_read(path: Path) -> None:
+    csv_of(path, [*ROW, "more"], header=f"{HEADER},error_message,note")
+    with pytest.warns(UserWarning, match="the columns note are not read"):
+        equal(read_csv(path), full())
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "\r\n"])
+def test_header_alone_is_an_empty_frame(path: Path, end: str) -> None:
+    equal(read_csv(csv_of(path, end=end)), frame.empty())
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *("2026-09-30T12:00:00Z", "2026-09-30 12:00:00Z", "2026-09-30T12:00:00.0Z"),
+        *("2026-09-30T14:00:00+02:00", "2026-09-30T14:00:00+0200", "2026-09-30T12:00:00.000+00:00"),
+    ],
+)
+def test_times_of_other_programs_are_read(path: Path, cell: str) -> None:
+    equal(read_csv(csv_of(path, changed("start_time", cell))), full())
+
+
+@pytest.mark.parametrize("cell", ["1.5", "1.50", "1.5004"])
+def test_seconds_are_read_to_the_millisecond(path: Path, cell: str) -> None:
+    equal(read_csv(csv_of(path, changed("duration", cell))), full())
+
+
+@pytest.mark.parametrize(("option", "expected"), [(None, "=1"), (True, "=1"), (False, "'=1")])
+def test_guard_of_a_file_can_be_told(path: Path, option: bool | None, expected: str) -> None:
+    calls = read_csv(csv_of(path, changed("error_message", "'=1")), guard=option)
+    assert calls["error_message"].tolist() == [expected]
+
+
+@pytest.mark.parametrize("name", HEADER.split(","))
+def test_column_that_lacks_is_named(path: Path, name: str) -> None:
+    header = ",".join(one for one in [*HEADER.split(","), "error_message"] if one != name)
+    with pytest.raises(FileFormatError, match=f"calls lacks the column {name}. Found the columns"):
+        read_csv(csv_of(path, header=header))
+
+
+def test_column_that_is_there_twice_is_named(path: Path) -> None:
+    with pytest.raises(FileFormatError, match="calls has the column call_id twice"):
+        read_csv(csv_of(path, [*ROW, "5"], header=f"{HEADER},error_message,call_id"))
+
+
+def test_traces_may_lack(path: Path) -> None:
+    assert read_csv(csv_of(path, ROW))["error_trace"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "expected"),
+    [
+        (
+            "call_id",
+            ["x", "0", "-1", "1.0", "1e3", " 1", "9007199254740992", "99999999999999999", "\uff11"],
+            "a whole number",
+        ),
+        ("call_id", ["4.50359962737E+15"], r"spreadsheets round it: write with ids='text'"),
+        ("function_id", ["x"], "a whole number"),
+        ("schedule_id", ["0", "x"], "a whole number"),
+        (
+            "start_time",
+            ["noon", "2026-09-30", "2026-09-30T12:00:00", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z"],
+            "a time",
+        ),
+        ("end_time", ["2026-09-30T24:00:01Z", "2026-09-30T12:00:61Z", "2026-09-30T12:00:00+99:00", '""'], "a time"),
+        ("scheduled_time", ["1790769600000"], "a time"),
+        ("schedule_delay", ["1 s", "00:01"], "seconds"),
+        ("duration", ["x", "NaN", "inf", "-", "1.", "0 days 00:00:01"], "seconds"),
+    ],
+)
+def test_wrong_value_names_row_column_and_what_was_expected(
+    path: Path, name: str, cells: list[str], expected: str
+) -> None:
+    for cell in cells:
+        csv_of(path, ROW, ROW, changed(name, cell), ROW)
+        with pytest.raises(FileFormatError, match=f"row 3 below the header, column {name}: expected .*{expected}"):
+            read_csv(path)
+
+
+@pytest.mark.parametrize("name", ["call_id", "function_id", "function", "status", "start_time"])
+def test_value_that_must_be_there_is_missed(path: Path, name: str) -> None:
+    with pytest.raises(
+        FileFormatError, match=f"row 2 below the header, column {name}: expected a value, found nothing"
+    ):
+        read_csv(csv_of(path, ROW, changed(name, "")))
+
+
+def test_long_wrong_value_is_shortened(path: Path) -> None:
+    with pytest.raises(FileFormatError) as caught:
+        read_csv(csv_of(path, changed("duration", "x" * 10_000)))
+    assert len(str(caught.value)) < 400 + len(str(path))
+
+
+@pytest.mark.parametrize("row", [ROW[:3], ROW[:-1], [*ROW, ""]])
+def test_ragged_row_is_refused(path: Path, row: list[str]) -> None:
+    with pytest.raises(FileFormatError, match=r"cannot be read as CSV: .*Expected 11 columns"):
+        read_csv(csv_of(path, ROW, row, ROW))
+
+
+def test_semicolons_are_recognised(path: Path) -> None:
+    csv_of(path, ROW)
+    path.write_bytes(path.read_bytes().replace(b",", b";"))
+    with pytest.raises(
+        FileFormatError, match=r"lacks the column call_id.*separated by semicolons; save it with commas"
+    ):
+        read_csv(path)
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b" \n\n", b"\xef\xbb\xbf", b"\r\n"])
+def test_empty_file_is_refused(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    with pytest.raises(FileFormatError, match="calls is empty; expected the columns call_id, function_id,"):
+        read_csv(path)
+
+
+def test_text_that_is_not_utf8_is_refused(path: Path) -> None:
+    path.write_bytes(csv_of(path, ROW).read_bytes().replace(b"fn", b"f\xe9"))
+    with pytest.raises(FileFormatError, match=r"cannot be read as CSV: .*UTF8"):
+        read_csv(path)
+
+
+def test_ends_of_lines_of_old_macs_are_refused(path: Path) -> None:
+    with pytest.raises(FileFormatError, match="its first line cannot be read as CSV"):
+        read_csv(csv_of(path, ROW, end="\r"))
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_first_line_of_any_length_is_refused(path: Path, quote: str) -> None:
+    path.write_text(quote + "x" * 200_000 + quote, encoding="utf-8")
+    with pytest.raises(FileFormatError, match="its first line cannot be read as CSV"):
+        read_csv(path)
+
+
+@pytest.mark.parametrize("data", [bytes(range(256)), b"\0" * 100, b"PAR1", "call_id,".encode("utf-16"), b"<html>\n"])
+def test_file_of_another_kind_is_refused(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    with pytest.raises(FileFormatError, match="lacks the column"):
+        read_csv(path)
+
+
+# Reading Parquet files
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"call_id,function_id\n1,2\n", b"PAR1" + b"x" * 20 + b"PAR1"])
+def test_file_that_is_not_parquet_is_refused(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    with pytest.raises(FileFormatError, match="calls is not a Parquet file that can be read"):
+        read_parquet(path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_half_a_parquet_file_is_refused(path: Path, share: float) -> None:
+    write_parquet(full(), path)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(FileFormatError, match="not a Parquet file"):
+        read_parquet(path)
+
+
+def test_column_that_a_parquet_file_lacks_is_named(path: Path) -> None:
+    pq.write_table(frame.to_arrow(full()).drop_columns("status"), path)
+    with pytest.raises(FileFormatError, match=r"lacks the column status. Found the columns call_id, "):
+        read_parquet(path)
+
+
+def test_column_of_another_type_is_named(path: Path) -> None:
+    pq.write_table(frame.to_arrow(full()).set_column(0, "call_id", pa.array(["x"])), path)
+    with pytest.raises(FileFormatError, match="column call_id is string, expected int64"):
+        read_parquet(path)
+
+
+@pytest.mark.parametrize("name", ["call_id", "function_id", "function", "status", "start_time"])
+def test_value_that_a_parquet_file_must_have_is_missed(path: Path, name: str) -> None:
+    table = frame.to_arrow(frame_of(record(), record(id=2)))
+    column = pa.array(
+        [table[name][0].as_py(), None],
+        table[name].type.value_type if name in {"function", "status"} else table[name].type,
+    )
+    pq.write_table(table.set_column(table.column_names.index(name), name, column), path)
+    with pytest.raises(FileFormatError, match=f"row 2, column {name}: expected a value, found nothing"):
+        read_parquet(path)
+
+
+def test_parquet_that_pandas_wrote_is_read(path: Path) -> None:
+    full().to_parquet(path)
+    equal(read_parquet(path), full())
+
+
+# Paths that cannot be read or written
+
+
+@pytest.mark.parametrize("read", [read_csv, read_parquet])
+def test_file_that_is_not_there_is_named(path: Path, read: Callable[[Path], pd.DataFrame]) -> None:
+    with pytest.raises(FileError, match="calls could not be read: "):
+        read(path)
+
+
+@pytest.mark.parametrize("read", [read_csv, read_parquet])
+def test_folder_is_not_read(tmp_path: Path, read: Callable[[Path], pd.DataFrame]) -> None:
+    with pytest.raises(FileError, match="could not be read: "):
+        read(tmp_path)
+
+
+@writers
+@pytest.mark.parametrize("place", ["file/calls", "nowhere/calls", "."])
+def test_place_that_cannot_be_written_is_named(tmp_path: Path, write: Write, place: str) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    with pytest.raises(FileError, match=r"could not be written: .*What was there before is unchanged"):
+        write(full(), tmp_path / place)
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def test_error_about_a_file_is_an_os_error(path: Path) -> None:
+    with pytest.raises(OSError, match="could not be read"):
+        read_csv(path)
+
+
+def test_error_about_the_content_of_a_file_is_a_value_error(path: Path) -> None:
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="is empty"):
+        read_csv(path)
+
+
+# Writing into place
+
+
+@writers
+def test_file_alone_is_left(path: Path, write: Write) -> None:
+    write(full(), path)
+    write(full(id=5), path)
+    assert list(path.parent.iterdir()) == [path]
+
+
+@writers
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError("bug")])
+def test_writing_that_breaks_off_leaves_the_old_file(
+    path: Path, write: Write, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object, file: io.BytesIO, *__: object, **___: object) -> None:
+        file.write(b"half")
+        raise error
+
+    path.write_bytes(b"old")
+    monkeypatch.setattr(pyarrow.csv, "write_csv", broken)
+    monkeypatch.setattr(pq, "write_table", broken)
+    with pytest.raises(FileError if isinstance(error, OSError) else type(error)):
+        write(full(), path)
+    assert (path.read_bytes(), list(path.parent.iterdir())) == (b"old", [path])
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import callframe as cf
+from callframe import frame
+from callframe.records import Call
+path = Path(sys.argv[1])
+found = [Call(id, 2, "Failed", id * 7919, error=str(id)) for id in range(1, 20_000)]
+calls = frame.assemble([frame.columns(found)], {})
+resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, 4_096))
+for write in (cf.write_csv, cf.write_parquet):
+    try:
+        write(calls, path)
+    except cf.FileError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files there")
+def test_full_disk_leaves_the_old_file(path: Path) -> None:
+    path.write_bytes(b"old")
+    command = [sys.executable, "-c", FULL_DISK, str(path)]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert told == [f"{path} could not be written: File too large. What was there before is unchanged."] * 2
+    assert (path.read_bytes(), list(path.parent.iterdir())) == (b"old", [path])
+
+
+@writers
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
+def test_full_device_is_told(write: Write) -> None:
+    with pytest.raises(FileError, match="/dev/full could not be written: No space left on device"):
+        write(full(), Path("/dev/full"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_device_is_written_to_and_not_replaced() -> None:
+    write_csv(full(), os.devnull)
+    assert not Path(os.devnull).is_file()
+
+
+@writers
+@pytest.mark.skipif(sys.platform == "win32", reason="no such permissions there")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
+def test_permissions_of_the_old_file_are_kept(path: Path, write: Write, mode: int) -> None:
+    path.touch()
+    path.chmod(mode)
+    write(full(), path)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@writers
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_link_is_followed(tmp_path: Path, path: Path, write: Write) -> None:
+    (tmp_path / "there").mkdir()
+    path.symlink_to(Path("there", "real"))
+    write(full(), path)
+    assert path.is_symlink()
+    assert (tmp_path / "there" / "real").stat().st_size > 0
+
+
+@writers
+@pytest.mark.parametrize("name", ["calls é 😀.csv", "x" * 250, ".calls", "a b'c"])
+def test_odd_names_are_names(tmp_path: Path, write: Write, name: str) -> None:
+    write(full(), tmp_path / name)
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+
+
+@writers
+def test_path_may_be_text(path: Path, write: Callable[[pd.DataFrame, str], None]) -> None:
+    write(full(), str(path))
+    assert path.is_file()
+
+
+def test_order_of_rows_is_kept(path: Path) -> None:
+    calls = frame_of(*(record(id=one, start_time=NOON + one * SECOND) for one in (1, 2, 3))).iloc[::-1]
+    for write, read in ((write_csv, read_csv), (write_parquet, read_parquet)):
+        write(calls, path)
+        assert read(path)["call_id"].tolist() == [3, 2, 1]
+
+
+def test_a_file_cut_short_inside_a_cell_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "calls.csv"
+    files.write_csv(frame_of(record(error="a long message")), path)
+    path.write_bytes(path.read_bytes()[:-6])
+    with pytest.raises(FileFormatError, match="ends inside a quoted cell"):
+        files.read_csv(path)
