@@ -190,7 +190,7 @@ def test_summary_agrees_with_loops_over_the_calls(rows: list[dict[str, Any]]) ->
     assert sorted(summary.index) == sorted(expected)
     for name, wanted in expected.items():
         got: dict[str, Any] = {key: summary.loc[name, key] for key in wanted}
-        plain = {key: None if pd.isna(value) else value / MS if "_p" in key else value for key, value in got.items()}
+        plain = {key: None if pd.isna(value) else value // MS if "_p" in key else value for key, value in got.items()}
         assert plain == wanted
 
 
