@@ -80,7 +80,7 @@ def changed(name: str, cell: str) -> list[str]:
     return [*ROW[:place], cell, *ROW[place + 1 :]]
 
 
-def equal(left: pd.DataFrame, right: pd.DataFrame) -> None:
+def assert_equal(left: pd.DataFrame, right: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(left, right, check_exact=True)
 
 
@@ -91,26 +91,30 @@ def equal(left: pd.DataFrame, right: pd.DataFrame) -> None:
 @given(calls=frames(), ids=st.sampled_from(["number", "text"]), guard=st.booleans())
 def test_csv_gives_back_what_was_written(folder: Path, calls: pd.DataFrame, ids: Any, *, guard: bool) -> None:
     write_csv(calls, folder / "calls.csv", traces=True, ids=ids, guard=guard)
-    equal(read_csv(folder / "calls.csv"), as_csv_holds(calls))
+    assert_equal(read_csv(folder / "calls.csv"), as_csv_holds(calls))
 
 
 @steady
 @given(calls=frames(), guard=st.booleans())
 def test_csv_without_traces_gives_back_the_rest(folder: Path, calls: pd.DataFrame, *, guard: bool) -> None:
     write_csv(calls, folder / "calls.csv", guard=guard)
-    equal(read_csv(folder / "calls.csv"), as_csv_holds(calls.assign(error_trace=frame.text([None] * len(calls)).array)))
+    assert_equal(
+        read_csv(folder / "calls.csv"), as_csv_holds(calls.assign(error_trace=frame.text([None] * len(calls)).array))
+    )
 
 
 @steady
 @given(frames())
 def test_parquet_gives_back_what_was_written(folder: Path, calls: pd.DataFrame) -> None:
     write_parquet(calls, folder / "calls.parquet")
-    equal(read_parquet(folder / "calls.parquet"), calls.reset_index(drop=True) if len(calls) else as_csv_holds(calls))
+    assert_equal(
+        read_parquet(folder / "calls.parquet"), calls.reset_index(drop=True) if len(calls) else as_csv_holds(calls)
+    )
 
 
 def test_statuses_stay_categories_in_a_parquet_file_without_rows(path: Path) -> None:
     write_parquet(frame.empty(), path)
-    equal(read_parquet(path), frame.empty())
+    assert_equal(read_parquet(path), frame.empty())
 
 
 @steady
@@ -119,7 +123,7 @@ def test_writing_changes_nothing(folder: Path, calls: pd.DataFrame) -> None:
     before = calls.copy(deep=True)
     write_csv(calls, folder / "calls.csv", traces=True, ids="text")
     write_parquet(calls, folder / "calls.parquet")
-    equal(calls, before)
+    assert_equal(calls, before)
 
 
 @pytest.mark.parametrize(("write", "read"), [(write_csv, read_csv), (write_parquet, read_parquet)])
@@ -132,16 +136,16 @@ def test_frame_that_was_read_passes_the_check(path: Path, write: Write, read: Ca
 def test_cell_of_a_megabyte_survives(path: Path, text: str) -> None:
     calls = frame_of(record(error=CallError(text, text)), record(id=2, error=CallError("m", text)), record(id=3))
     write_csv(calls, path, traces=True)
-    equal(read_csv(path), calls)
+    assert_equal(read_csv(path), calls)
     write_parquet(calls, path)
-    equal(read_parquet(path), calls)
+    assert_equal(read_parquet(path), calls)
 
 
 def test_csv_of_several_batches_is_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_ROWS_A_BATCH", 2)
     calls = frame_of(*(record(id=one, error="m" * one) for one in range(1, 8)))
     write_csv(calls, path)
-    equal(read_csv(path), calls)
+    assert_equal(read_csv(path), calls)
 
 
 def test_parquet_keeps_the_coverage(path: Path) -> None:
@@ -159,7 +163,7 @@ def test_parquet_without_coverage_has_none(path: Path) -> None:
 def test_parquet_keeps_categories_that_do_not_occur(path: Path) -> None:
     calls = frame_of(record(), record(id=2, function_id=7, status="Cancelled"))
     write_parquet(calls[calls["call_id"] == 1], path)
-    equal(read_parquet(path), calls[calls["call_id"] == 1])
+    assert_equal(read_parquet(path), calls[calls["call_id"] == 1])
 
 
 # What stands in a CSV file
@@ -251,7 +255,7 @@ def test_open_file_is_written_to_and_left_open() -> None:
 
 
 def test_hand_written_csv_is_read(path: Path) -> None:
-    equal(read_csv(csv_of(path, ROW)), full())
+    assert_equal(read_csv(csv_of(path, ROW)), full())
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -259,29 +263,29 @@ def test_hand_written_csv_is_read(path: Path) -> None:
 def test_ends_of_lines_and_byte_order_mark_do_not_matter(path: Path, end: str, mark: bytes) -> None:
     csv_of(path, ROW, end=end)
     path.write_bytes(mark + path.read_bytes())
-    equal(read_csv(path), full())
+    assert_equal(read_csv(path), full())
 
 
 def test_last_line_need_not_end(path: Path) -> None:
     csv_of(path, ROW)
     path.write_bytes(path.read_bytes().rstrip())
-    equal(read_csv(path), full())
+    assert_equal(read_csv(path), full())
 
 
 def test_order_of_columns_does_not_matter(path: Path) -> None:
     header = ",".join([*HEADER.split(","), "error_message"][::-1])
-    equal(read_csv(csv_of(path, ROW[::-1], header=header)), full())
+    assert_equal(read_csv(csv_of(path, ROW[::-1], header=header)), full())
 
 
 def test_further_columns_are_named_and_not_read(path: Path) -> None:
     csv_of(path, [*ROW, "more"], header=f"{HEADER},error_message,note")
     with pytest.warns(UserWarning, match="the columns note are not read"):
-        equal(read_csv(path), full())
+        assert_equal(read_csv(path), full())
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\n\n", "\r\n"])
 def test_header_alone_is_an_empty_frame(path: Path, end: str) -> None:
-    equal(read_csv(csv_of(path, end=end)), frame.empty())
+    assert_equal(read_csv(csv_of(path, end=end)), frame.empty())
 
 
 @pytest.mark.parametrize(
@@ -292,12 +296,12 @@ def test_header_alone_is_an_empty_frame(path: Path, end: str) -> None:
     ],
 )
 def test_times_of_other_programs_are_read(path: Path, cell: str) -> None:
-    equal(read_csv(csv_of(path, changed("start_time", cell))), full())
+    assert_equal(read_csv(csv_of(path, changed("start_time", cell))), full())
 
 
 @pytest.mark.parametrize("cell", ["1.5", "1.50", "1.5004"])
 def test_seconds_are_read_to_the_millisecond(path: Path, cell: str) -> None:
-    equal(read_csv(csv_of(path, changed("duration", cell))), full())
+    assert_equal(read_csv(csv_of(path, changed("duration", cell))), full())
 
 
 @pytest.mark.parametrize(("option", "expected"), [(None, "=1"), (True, "=1"), (False, "'=1")])
@@ -458,7 +462,7 @@ def test_value_that_a_parquet_file_must_have_is_missed(path: Path, name: str) ->
 
 def test_parquet_that_pandas_wrote_is_read(path: Path) -> None:
     full().to_parquet(path)
-    equal(read_parquet(path), full())
+    assert_equal(read_parquet(path), full())
 
 
 # Paths that cannot be read or written
