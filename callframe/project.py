@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
+_RECENT_S = 60
 _BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
 
 
@@ -148,6 +149,7 @@ class Project:
     def __init__(self, client: Client, *, clock: Callable[[], float] = time.time) -> None:
         self.client = client
         self._clock = clock
+        self._latest: tuple[float, Catalogue] | None = None
         self._closing: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
@@ -231,7 +233,7 @@ class Project:
             The function has no such call, or has it no more.
         """
         call_id = catalogue.check_id(call_id, "call id")
-        known = self._catalogue()
+        known = self._catalogue_for([function])
         now_ms = self._now_ms()
         record = self._first_found(known, function, lambda one: self.client.retrieve_call(one, call_id))
         calls = frame.assemble([frame.columns([record])], {record.function_id: known.label(record.function_id)})
@@ -308,7 +310,7 @@ class Project:
         now_ms = self._now_ms()
         stretch = window.window("7d" if start is None else start, end, now_ms=now_ms)
         statuses = _statuses(status)
-        known = self._catalogue()
+        known = self._catalogue_for(functions)
         function_ids = list(dict.fromkeys(one for function in functions for one in known.ids(function)))
         function_ids = function_ids or [function.id for function in known.functions]
         if wanted is not None:
@@ -344,7 +346,7 @@ class Project:
             The function has no such call, or has it no more.
         """
         call_id = catalogue.check_id(call_id, "call id")
-        page = self._first_found(self._catalogue(), function, lambda one: self.client.call_log(one, call_id))
+        page = self._first_found(self._catalogue_for([function]), function, lambda one: self.client.call_log(one, call_id))
         account.warn_of_listing(page, "entries of the log")
         return pd.DataFrame(
             {
@@ -375,7 +377,7 @@ class Project:
             The function has no such call, or has it no more.
         """
         call_id = catalogue.check_id(call_id, "call id")
-        return self._first_found(self._catalogue(), function, lambda one: self.client.call_response(one, call_id))
+        return self._first_found(self._catalogue_for([function]), function, lambda one: self.client.call_response(one, call_id))
 
     def limits(self) -> dict[str, Any]:
         """
@@ -396,7 +398,18 @@ class Project:
     def _catalogue(self) -> Catalogue:
         page = self.client.list_functions()
         account.warn_of_listing(page, "functions")
-        return Catalogue(page.items)
+        known = Catalogue(page.items)
+        self._latest = self._clock(), known
+        return known
+
+    def _catalogue_for(self, functions: Sequence[str | int]) -> Catalogue:
+        """Ask for the catalogue, but not again within a minute where ids say it all and it only gives the labels."""
+        if self._latest is not None and functions:
+            asked_at, known = self._latest
+            is_recent = 0 <= self._clock() - asked_at < _RECENT_S
+            if is_recent and all(isinstance(one, int) and one in known.labels for one in functions):
+                return known
+        return self._catalogue()
 
     def _schedules(self) -> list[Schedule]:
         page = self.client.list_schedules()

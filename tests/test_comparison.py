@@ -95,7 +95,7 @@ def test_counts_rates_and_medians_agree_with_loops(before: list[dict[str, Any]],
             rate = found[f"failure_rate_{side}"]
             assert math.isnan(rate) if not finished else math.isclose(rate, failed / len(finished))
             median = found[f"duration_p50_{side}"]
-            assert (None if pd.isna(median) else median / MS) == median_of(own)
+            assert (None if pd.isna(median) else median // MS) == median_of(own)
 
 
 @settings(deadline=None, max_examples=30)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -228,6 +229,25 @@ def test_ids_that_were_not_found_are_named(project: Project) -> None:
 def test_only_some_of_many_missing_ids_are_named(project: Project) -> None:
     with pytest.warns(IncompleteWarning, match=r"50 of 50 ids were not found: 100, 101, 102, 103, 104 \.\.\."):
         project.calls(OLD, call_ids=range(100, 150))
+
+
+def test_labels_of_ids_are_not_asked_for_again_within_a_minute() -> None:
+    now_s = [NOW_MS / 1000]
+    with stand(World.of(functions=FUNCTIONS, calls=CALLS)) as at:
+        project = Project(at.client, clock=lambda: now_s[0])
+        for passed_s, listings in ((0, 1), (59, 1), (2, 2)):
+            now_s[0] += passed_s
+            assert project.calls(NEW)["function"].unique().tolist() == ["ingest-sap"]
+            assert len(at.asked("/functions/list")) == listings
+
+
+@pytest.mark.parametrize("functions", [(), ("ingest-sap",), (NEW, "twin"), (NEW, 12345)], ids=str)
+def test_catalogue_is_asked_for_anew_where_ids_do_not_say_it_all(functions: tuple[Any, ...]) -> None:
+    with stand(World.of(functions=FUNCTIONS, calls=CALLS)) as at, warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteWarning)  # 12345 is no function of the project
+        at.project.functions()
+        at.project.calls(*functions)
+        assert len(at.asked("/functions/list")) == 2
 
 
 def test_no_calls_are_an_empty_typed_frame(project: Project) -> None:
