@@ -98,7 +98,7 @@ def add_what_is_lacking(rows: Sequence[FunctionCoverage], calls: pd.DataFrame, a
 def _lacking(
     calls: pd.DataFrame, rows: Sequence[FunctionCoverage], asked: Asked
 ) -> Iterator[tuple[str, Sequence[FunctionCoverage]]]:
-    missing = sorted(set(asked.call_ids).difference(calls["call_id"].to_numpy().tolist()))
+    missing = sorted(set(asked.call_ids).difference(calls["call_id"].tolist())) if asked.call_ids else []
     if missing:
         named = ", ".join(map(str, missing[:_NAMED])) + (" ..." if len(missing) > _NAMED else "")
         yield f"{len(missing)} of {len(asked.call_ids)} ids were not found: {named}", rows

@@ -364,6 +364,10 @@ class Client:
         return _refused(response, what, auth)
 
 
+BY_TURNS = threading.Lock()
+"""Held while a page is decoded or becomes columns: the first is done, and its next asked for, while others wait."""
+
+
 @dataclass(frozen=True)
 class _Failure:
     """Why one try gave no answer, and which budget of tries it counts against."""
@@ -374,7 +378,8 @@ class _Failure:
 
 
 def _calls(body: bytes) -> Page[Call]:
-    return records.decode_page(body, Call)
+    with BY_TURNS:
+        return records.decode_page(body, Call)
 
 
 def _decoded(

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from callframe import frame
-from callframe.client import IDS_A_REQUEST, StoppedError
+from callframe.client import BY_TURNS, IDS_A_REQUEST, StoppedError
 from callframe.errors import BadRequestError, CallframeError, UnexpectedAnswerError
 
 if TYPE_CHECKING:
@@ -35,10 +35,6 @@ _POLL_S = 0.1
 _RESTARTS = 3
 _PIECES = 64
 _HANDFUL = 10
-
-_ONE_AT_A_TIME = threading.Lock()
-"""Held while records become columns: by turns, the first is done and asks for its next page while the others wait."""
-
 
 @dataclass
 class Listing:
@@ -396,7 +392,7 @@ def _ask(client: Client, listing: Listing, stop: threading.Event) -> _Page:
         page = client.calls_by_ids(listing.function_id, listing.call_ids, stop=stop)
     else:
         page = client.filter_calls(listing.function_id, listing.filter(), cursor=listing.cursor, stop=stop)
-    with _ONE_AT_A_TIME:
+    with BY_TURNS:
         starts = [call.start_time for call in page.items]
         table = frame.columns(page.items)
     return _Page(
