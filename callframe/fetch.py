@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from callframe.client import Client
-    from callframe.records import SetAside
+    from callframe.records import Call, Page, SetAside
     from callframe.window import Window
 
 INTERRUPTED = "interrupted before all of it was read"
@@ -35,6 +35,7 @@ _POLL_S = 0.1
 _RESTARTS = 3
 _PIECES = 64
 _HANDFUL = 10
+
 
 @dataclass
 class Listing:
@@ -55,8 +56,10 @@ class Listing:
         Where the next page begins; None for the first.
     seen
         Cursors so far.
-    pages, set_aside, rows
-        What was read, and how many records that is.
+    read, rows
+        How many pages and records were read.
+    pages, set_aside
+        What was read, once it is columns.
     restarts
         How often it began anew because its cursor went bad.
     earliest_ms, latest_ms
@@ -71,9 +74,10 @@ class Listing:
 
     cursor: str | None = None
     seen: set[str] = field(default_factory=set)
+    read: int = 0
+    rows: int = 0
     pages: list[pa.Table] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
-    rows: int = 0
     restarts: int = 0
     earliest_ms: float = math.inf
     latest_ms: float = -math.inf
@@ -87,6 +91,14 @@ class Listing:
             "scheduleId": self.schedule_id,
         }
         return {name: value for name, value in wanted.items() if value is not None}
+
+    def note(self, page: Page[Call]) -> None:
+        """Note how far a page leads."""
+        starts = [call.start_time for call in page.items]
+        self.read += 1
+        self.rows += len(page.items) + len(page.set_aside)
+        self.earliest_ms = min(self.earliest_ms, min(starts, default=math.inf))
+        self.latest_ms = max(self.latest_ms, max(starts, default=-math.inf))
 
     def again(self) -> Listing:
         """Start over, one restart poorer."""
@@ -212,6 +224,7 @@ def read(
     wanted: Sequence[Listing],
     *,
     report: Callable[[Progress], None] = lambda _: None,
+    stop: threading.Event | None = None,
 ) -> dict[int, Reading]:
     """
     Read listings in parallel, whole or with an account of what is lacking.
@@ -226,19 +239,32 @@ def read(
         What to read.
     report
         Called in this thread after each page.
+    stop
+        Ends the reading as Ctrl-C does when it is set, from another thread; it is set in the end in any case.
 
     Returns
     -------
     readings
         What was read, by function id.
     """
-    return _Fetch(client, wanted, report).run()
+    return _Fetch(client, wanted, report, stop or threading.Event()).run()
 
 
 class _Fetch:
-    """The state of one fetch. Workers only ask and decode; all state is changed in the caller's thread."""
+    """
+    The state of one fetch.
 
-    def __init__(self, client: Client, wanted: Sequence[Listing], report: Callable[[Progress], None]) -> None:
+    A worker asks for page after page of a listing and hands each to the caller's thread, which makes columns of it
+    while the next is asked for. Its worker notes how far a listing is read; all else changes in the caller's thread.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        wanted: Sequence[Listing],
+        report: Callable[[Progress], None],
+        stop: threading.Event,
+    ) -> None:
         self._client = client
         self._report = report
         self._progress = Progress()
@@ -249,18 +275,21 @@ class _Fetch:
         self._total = left.total()
         self._open: dict[int, Listing] = {}
         self._wanted = wanted
-        self._stop = threading.Event()
+        self._stop = stop
         self._tasks: queue.SimpleQueue[Listing | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[tuple[Listing, _Page | CallframeError]] = queue.SimpleQueue()
+        self._done: queue.Queue[_Step] = queue.Queue(client.workers)  # or pages would pile up before a slow caller
+        self._in_hand: _Step | None = None
 
     def run(self) -> dict[int, Reading]:
         with self._crew():
             try:
                 for listing in self._wanted:
                     self._put(listing)
-                while self._open:
+                while self._open and not self._stop.is_set():
                     self._take()
             except KeyboardInterrupt:
+                self._stop.set()
+            if self._open:
                 self._keep_what_was_read()
         for reading in self._readings.values():
             if reading.problems:
@@ -285,15 +314,46 @@ class _Fetch:
 
     def _work(self) -> None:
         while (listing := self._tasks.get()) is not None and not self._stop.is_set():
+            for step in self._steps(listing):
+                self._hand_over(step)
+
+    def _steps(self, listing: Listing) -> Iterator[_Step]:
+        """Read a listing to its end, or to where it is better cut, or as far as it can be read."""
+        step = _Step(listing, goes_on=True)
+        while step.goes_on and not self._stop.is_set():
             try:
-                answer: _Page | CallframeError = _ask(self._client, listing, self._stop)
+                step = self._step(listing)
             except StoppedError:
                 return
             except CallframeError as error:
-                answer = error
+                step = _Step(listing, error=error)
             except BaseException as error:  # noqa: BLE001 - a worker that dies silently would leave its listing waiting
-                answer = CallframeError(f"callframe itself failed while reading a page: {error!r}")
-            self._done.put((listing, answer))
+                step = _Step(listing, error=CallframeError(f"callframe itself failed while reading a page: {error!r}"))
+            yield step
+
+    def _step(self, listing: Listing) -> _Step:
+        if listing.call_ids:
+            page = self._client.calls_by_ids(listing.function_id, listing.call_ids, stop=self._stop)
+        else:
+            page = self._client.filter_calls(
+                listing.function_id, listing.filter(), cursor=listing.cursor, stop=self._stop
+            )
+        listing.note(page)
+        if page.next_cursor is None:
+            return _Step(listing, page)
+        if page.next_cursor in listing.seen:
+            return _Step(listing, page, error=_same_cursor_twice())
+        if pieces := _worth_cutting(listing, idle=self._client.workers - len(self._open) + 1):
+            return _Step(listing, page, pieces=pieces)
+        listing.cursor = page.next_cursor
+        listing.seen.add(page.next_cursor)
+        return _Step(listing, page, goes_on=True)
+
+    def _hand_over(self, step: _Step) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(queue.Full):
+                self._done.put(step, timeout=_POLL_S)
+                return
 
     def _put(self, listing: Listing) -> None:
         self._open[id(listing)] = listing
@@ -302,38 +362,32 @@ class _Fetch:
     def _take(self) -> None:
         """Wait for one page and see to it; wake up now and then, or Windows would not hear Ctrl-C."""
         try:
-            listing, answer = self._done.get(timeout=_POLL_S)
+            self._in_hand = step = self._done.get(timeout=_POLL_S)
         except queue.Empty:
             return
-        if isinstance(answer, CallframeError):
-            self._fail(listing, answer)
-        else:
-            self._turn(listing, answer)
+        self._keep(step)
+        self._in_hand = None
+        if step.error is not None:
+            self._fail(step.listing, step.error)
+        elif step.pieces:
+            self._cut(step.listing, step.pieces)
+        elif not step.goes_on:
+            self._close(step.listing)
         self._report(self._progress)
 
-    def _turn(self, listing: Listing, page: _Page) -> None:
-        """Take a page in, and go on where it says."""
-        listing.pages.append(page.table)
-        listing.set_aside += page.set_aside
-        listing.rows += page.table.num_rows + len(page.set_aside)
-        listing.earliest_ms = min(listing.earliest_ms, page.earliest_ms)
-        listing.latest_ms = max(listing.latest_ms, page.latest_ms)
-        self._progress.rows += page.table.num_rows
-        if page.cursor is None:
-            self._close(listing)
-        elif page.cursor in listing.seen:
-            self._fail(listing, _same_cursor_twice())
-        elif pieces := _worth_cutting(listing, idle=self._client.workers - len(self._open) + 1):
-            self._cut(listing, pieces)
-        else:
-            listing.cursor = page.cursor
-            listing.seen.add(page.cursor)
-            self._tasks.put(listing)
+    def _keep(self, step: _Step) -> None:
+        """Make columns of a page."""
+        if step.page is None:
+            return
+        step.listing.set_aside += step.page.set_aside
+        with BY_TURNS:
+            step.listing.pages.append(frame.columns(step.page.items))
+        self._progress.rows += len(step.page.items)
 
     def _cut(self, listing: Listing, pieces: int) -> None:
         del self._open[id(listing)]
         self._readings[listing.function_id].abandoned += listing.pages
-        self._progress.rows -= sum(page.num_rows for page in listing.pages)
+        self._progress.rows -= sum(table.num_rows for table in listing.pages)
         for piece in listing.pieces(pieces):
             self._put(piece)
 
@@ -350,7 +404,7 @@ class _Fetch:
         if isinstance(error, BadRequestError) and listing.cursor and listing.restarts < _RESTARTS:
             del self._open[id(listing)]
             self._readings[listing.function_id].abandoned += listing.pages
-            self._progress.rows -= sum(page.num_rows for page in listing.pages)
+            self._progress.rows -= sum(table.num_rows for table in listing.pages)
             self._put(listing.again())
             return
         self._note(listing, str(error))
@@ -363,11 +417,10 @@ class _Fetch:
 
     def _keep_what_was_read(self) -> None:
         """Take in what is finished or half read; what a worker still asks for is not waited for."""
+        if self._in_hand is not None:
+            self._keep(self._in_hand)
         while not self._done.empty():
-            listing, answer = self._done.get()
-            if isinstance(answer, _Page):
-                listing.pages.append(answer.table)
-                listing.set_aside += answer.set_aside
+            self._keep(self._done.get())
         for reading in self._readings.values():
             if reading.left:
                 reading.problems.append(INTERRUPTED)
@@ -376,32 +429,14 @@ class _Fetch:
 
 
 @dataclass(frozen=True)
-class _Page:
-    """A page as columns; its records are gone."""
+class _Step:
+    """What a worker brings: a page, an error or both, and how it goes on with the listing."""
 
-    table: pa.Table
-    set_aside: list[SetAside]
-    cursor: str | None
-    earliest_ms: float
-    latest_ms: float
-
-
-def _ask(client: Client, listing: Listing, stop: threading.Event) -> _Page:
-    """Read one page, in a worker's thread."""
-    if listing.call_ids:
-        page = client.calls_by_ids(listing.function_id, listing.call_ids, stop=stop)
-    else:
-        page = client.filter_calls(listing.function_id, listing.filter(), cursor=listing.cursor, stop=stop)
-    with BY_TURNS:
-        starts = [call.start_time for call in page.items]
-        table = frame.columns(page.items)
-    return _Page(
-        table,
-        page.set_aside,
-        page.next_cursor,
-        min(starts, default=math.inf),
-        max(starts, default=-math.inf),
-    )
+    listing: Listing
+    page: Page[Call] | None = None
+    error: CallframeError | None = None
+    pieces: int = 0
+    goes_on: bool = False
 
 
 def _worth_cutting(listing: Listing, *, idle: int) -> int:
@@ -415,13 +450,12 @@ def _worth_cutting(listing: Listing, *, idle: int) -> int:
     if listing.window is None or not listing.rows or idle <= 1:
         return 0
     covered = (listing.latest_ms - listing.earliest_ms) / listing.window.length_ms
-    read = len(listing.pages)
-    pages = read / covered if covered > 0 else math.inf
+    pages = listing.read / covered if covered > 0 else math.inf
     if listing.rows * (1 - covered) < _HANDFUL:  # they cover it all and there are more: the order is another one
-        pages = max(4, 2 * read)
+        pages = max(4, 2 * listing.read)
     pages = min(pages, _PIECES)
     pieces = min(math.ceil(1.25 * pages), _PIECES, listing.window.length_ms)
-    return pieces if pieces > 1 and pages - read > 1 + pieces / idle else 0
+    return pieces if pieces > 1 and pages - listing.read > 1 + pieces / idle else 0
 
 
 def _weight(listing: Listing) -> int:

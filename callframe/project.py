@@ -24,6 +24,7 @@ from callframe.transport import TIMEOUT_S, Transport
 from callframe.version import __version__
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
@@ -252,6 +253,7 @@ class Project:
         call_ids: Iterable[int] | None = None,
         strict: bool = False,
         progress: bool | None = None,
+        stop: threading.Event | None = None,
     ) -> pd.DataFrame:
         """
         Fetch calls, all of them.
@@ -278,6 +280,8 @@ class Project:
             Raise instead of warn where something could not be read.
         progress
             Whether to show a bar; by default in terminals and notebooks.
+        stop
+            Ends the fetch as Ctrl-C does when another thread sets it. One event serves one fetch.
 
         Returns
         -------
@@ -316,13 +320,13 @@ class Project:
         if wanted is not None:
             asked = Asked(now_ms, call_ids=wanted)
             listings = fetch.listings_by_ids(function_ids, wanted)
-            return self._gather(known, listings, asked, strict=strict, progress=progress)
+            return self._gather(known, listings, asked, strict=strict, progress=progress, stop=stop)
         schedules = [] if schedule is None else known.schedules(self._schedules(), _as_list(schedule))
         asked = Asked(now_ms, stretch, statuses, [schedule_id for schedule_id, _ in schedules])
         listings = fetch.listings(
             function_ids, stretch, statuses=_listed(statuses), schedules=schedules, workers=self.client.workers
         )
-        return self._gather(known, listings, asked, strict=strict, progress=progress)
+        return self._gather(known, listings, asked, strict=strict, progress=progress, stop=stop)
 
     def logs(self, function: str | int, call_id: int) -> pd.DataFrame:
         """
@@ -346,7 +350,9 @@ class Project:
             The function has no such call, or has it no more.
         """
         call_id = catalogue.check_id(call_id, "call id")
-        page = self._first_found(self._catalogue_for([function]), function, lambda one: self.client.call_log(one, call_id))
+        page = self._first_found(
+            self._catalogue_for([function]), function, lambda one: self.client.call_log(one, call_id)
+        )
         account.warn_of_listing(page, "entries of the log")
         return pd.DataFrame(
             {
@@ -377,7 +383,9 @@ class Project:
             The function has no such call, or has it no more.
         """
         call_id = catalogue.check_id(call_id, "call id")
-        return self._first_found(self._catalogue_for([function]), function, lambda one: self.client.call_response(one, call_id))
+        return self._first_found(
+            self._catalogue_for([function]), function, lambda one: self.client.call_response(one, call_id)
+        )
 
     def limits(self) -> dict[str, Any]:
         """
@@ -432,10 +440,11 @@ class Project:
         *,
         strict: bool,
         progress: bool | None,
+        stop: threading.Event | None,
     ) -> pd.DataFrame:
         """Read, assemble, and say what is lacking."""
         with _bar(progress) as report:
-            readings = fetch.read(self.client, listings, report=report)
+            readings = fetch.read(self.client, listings, report=report, stop=stop)
         labels = {function_id: known.label(function_id) for function_id in readings}
         tables = [table for reading in readings.values() for table in reading.tables]
         readings_left = {function_id: replace(reading, tables=[]) for function_id, reading in readings.items()}

@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from callframe.transport import is_loopback
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 OF_THE_USER = ("CDF_", "IDP_", "COGNITE_", "LOGIN_FLOW", "PROVIDER")
 
 os.environ["MPLBACKEND"] = "Agg"
+
+# The same examples each time: what fails for one fails for all. `--hypothesis-profile=explore` looks further.
+settings.register_profile("steady", derandomize=True)
+settings.register_profile("explore", max_examples=1000)
+settings.load_profile("steady")
 
 
 class NetworkBlockedError(RuntimeError):

@@ -444,6 +444,24 @@ def test_interrupted_function_that_was_read_to_its_end_is_complete() -> None:
     assert readings[9].problems == [fetch.INTERRUPTED]
 
 
+def test_event_set_by_another_thread_ends_a_fetch_and_keeps_what_was_read() -> None:
+    never, stop = threading.Event(), threading.Event()
+
+    def answer(heard: Heard) -> Reply:
+        if heard.path.endswith("/functions/list"):
+            return says({"items": [function()]})
+        if len(raw.heard) == 2:
+            return says({"items": many(5), "nextCursor": "a"})
+        stop.set()
+        return Reply(after=never)
+
+    raw = Raw(answer=answer)
+    with asking(raw, workers=1) as client, pytest.warns(IncompleteWarning, match=fetch.INTERRUPTED):
+        found = Project(client, clock=lambda: NOW_MS / 1000).calls(stop=stop)
+    never.set()
+    assert ids(found) == [call["id"] for call in many(5)]
+
+
 def test_workers_end_with_the_fetch() -> None:
     with stand(World.of(functions=[function()], calls=many(20))) as at:
         at.project.calls()
