@@ -40,7 +40,8 @@ LAYERS: list[set[str]] = [
     {"fetch", "files", "measures"},
     {"account"},
     {"project", "plot", "archive"},
-    {"demo", "explore"},
+    {"demo", "report"},
+    {"explore"},
     {""},
     {"cli"},
     {"__main__"},
@@ -48,23 +49,24 @@ LAYERS: list[set[str]] = [
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 
 WITH_FRAMES = {"frame", "coverage", "catalogue", "fetch", "files", "measures", "account", "project", "plot", "archive"}
-WITH_FRAMES |= {"window", "display", "demo", "explore", "cli"}
+WITH_FRAMES |= {"window", "display", "demo", "explore", "report", "cli"}
 ROOMS_OF: dict[str, set[str]] = {
     "IPython": {"explore"},
     "click": {"cli"},
     "cronsim": {"measures"},
-    "dask": {"archive"},
+    "dask": {"archive", "measures"},
     "deltalake": {"archive"},
     "distributed": {"archive"},
     "dotenv": {"settings"},
     "ipywidgets": {"explore"},
     "itables": {"explore"},
-    "matplotlib": {"plot"},
+    "jinja2": {"report"},
+    "matplotlib": {"plot", "report", "explore"},
     "msal": {"login"},
     "msgspec": {"records", "client", "demo"},
     "numpy": WITH_FRAMES,
     "pandas": WITH_FRAMES | {"errors"},
-    "pyarrow": {"frame", "files", "fetch", "records"},
+    "pyarrow": {"frame", "files", "fetch", "records", "archive"},
     "requests": {"transport", "credentials", "provider", "login", "client"},
     "scipy": {"measures"},
     "starlette": {"demo"},
