@@ -277,7 +277,7 @@ class _Fetch:
         self._wanted = wanted
         self._stop = stop
         self._tasks: queue.SimpleQueue[Listing | None] = queue.SimpleQueue()
-        self._done: queue.Queue[_Step] = queue.Queue(client.workers)  # or pages would pile up before a slow caller
+        self._done: queue.Queue[_Step] = queue.Queue(1)  # more pages would only pile up before a slow caller
         self._in_hand: _Step | None = None
 
     def run(self) -> dict[int, Reading]:
@@ -314,22 +314,21 @@ class _Fetch:
 
     def _work(self) -> None:
         while (listing := self._tasks.get()) is not None and not self._stop.is_set():
-            for step in self._steps(listing):
-                self._hand_over(step)
+            while self._read_on(listing):
+                pass
 
-    def _steps(self, listing: Listing) -> Iterator[_Step]:
-        """Read a listing to its end, or to where it is better cut, or as far as it can be read."""
-        step = _Step(listing, goes_on=True)
-        while step.goes_on and not self._stop.is_set():
-            try:
-                step = self._step(listing)
-            except StoppedError:
-                return
-            except CallframeError as error:
-                step = _Step(listing, error=error)
-            except BaseException as error:  # noqa: BLE001 - a worker that dies silently would leave its listing waiting
-                step = _Step(listing, error=CallframeError(f"callframe itself failed while reading a page: {error!r}"))
-            yield step
+    def _read_on(self, listing: Listing) -> bool:
+        """Read a page and hand it over, so that nothing holds it here any more; tell whether to go on."""
+        try:
+            step = self._step(listing)
+        except StoppedError:
+            return False
+        except CallframeError as error:
+            step = _Step(listing, error=error)
+        except BaseException as error:  # noqa: BLE001 - a worker that dies silently would leave its listing waiting
+            step = _Step(listing, error=CallframeError(f"callframe itself failed while reading a page: {error!r}"))
+        self._hand_over(step)
+        return step.goes_on and not self._stop.is_set()
 
     def _step(self, listing: Listing) -> _Step:
         if listing.call_ids:
