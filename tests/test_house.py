@@ -66,7 +66,7 @@ ROOMS_OF: dict[str, set[str]] = {
     "msgspec": {"records", "client", "demo"},
     "numpy": WITH_FRAMES,
     "pandas": WITH_FRAMES | {"errors"},
-    "pyarrow": {"frame", "files", "fetch", "records", "archive"},
+    "pyarrow": {"frame", "files", "fetch", "records", "archive", "measures"},
     "requests": {"transport", "credentials", "provider", "login", "client"},
     "scipy": {"measures"},
     "starlette": {"demo"},

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callframe.measures.templates import LONGEST, holds_secret, skeleton, template
+from callframe.measures.templates import LONGEST, holds_secret, settle, skeleton, template
 
 JWT = "eyJ" + "hbGciOiJIUzI1NiJ9" + ".eyJzdWIiOiIxIn0.c2ln"
 
@@ -185,3 +185,26 @@ def test_hostile_message_is_read_quickly(piece: str) -> None:
     began = time.process_time()
     template(piece * 20_000)
     assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("end", ["", " ", ".", ",", ")", "-", "x", ".5", "'", ":", " MB", "Z", "/", "_1"])
+@pytest.mark.parametrize(
+    "start", ["", " ", "(", "code: ", "ORA-", "AADSTS", "id=", "'", "Mar 3 ", "x", "-", "/", "pwd: "]
+)
+@pytest.mark.parametrize(
+    "word", ["404", "1234", "20261", "1234567890123456", "0x7f01AB", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"]
+)
+def test_settled_message_has_the_template_it_had(start: str, word: str, end: str) -> None:
+    text = f"page {start}{word}{end} of 5678, 1234567"
+    assert template(settle([text])[0]) == template(text)
+
+
+@given(st.lists(st.sampled_from([*"0123456789abcf -.,:;()[]'=/xZT", "1234", "0x", " 20261 ", "token"]), max_size=40))
+def test_settled_text_of_any_kind_has_the_template_it_had(parts: list[str]) -> None:
+    text = "".join(parts)
+    assert template(settle([text])[0]) == template(text)
+
+
+def test_messages_that_differ_in_ids_alone_are_settled_alike() -> None:
+    texts = [f"row {n} of 3f2504e0-4f89-11d3-9a0c-0305e82c{n % 10_000:04} is bad" for n in (12345, 98765432)]
+    assert len(set(settle(texts))) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +15,7 @@ from callframe.errors import ArgumentError
 from callframe.measures import templates, traces
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 RULE = 1
 """Version of the rule that groups failures; a part of every group id."""
@@ -104,7 +105,7 @@ def failures(calls: pd.DataFrame, by: str | Sequence[str] | None = None) -> pd.D
     """
     frame.check(calls)
     names = _names(by)
-    rows = calls.loc[_is_failure(calls).to_numpy(), _READ].reset_index(drop=True)
+    rows = calls[_READ].take(np.flatnonzero(_is_failure(calls))).reset_index(drop=True)
     groups, kinds, texts = _classify(rows)
     within = pd.DataFrame({name: rows[_BY[name]] for name in names}, index=rows.index)
     rows = rows.assign(_group=groups, _within=_numbers(within))
@@ -191,16 +192,15 @@ def _classify(rows: pd.DataFrame) -> tuple[np.ndarray, list[_Kind], list[str]]:
     pairs = (codes[0] + 1) * (len(texts) + 1) + codes[1] + 1
     pairs = np.where(timed_out, -1, pairs)
     numbers, unique_pairs = pd.factorize(pairs)
+    chains = [
+        [] if pair < 0 else _chain(messages[pair // (len(texts) + 1) - 1], texts[pair % (len(texts) + 1) - 1])
+        for pair in unique_pairs.tolist()
+    ]
     known: dict[_Kind, int] = {}
     shown: list[dict[str, int]] = []
     group_of = np.empty(len(unique_pairs), dtype="int64")
     sizes = np.bincount(numbers, minlength=len(unique_pairs)).tolist()
-    for at, pair in enumerate(unique_pairs.tolist()):
-        if pair < 0:
-            kind, text = _Kind("Timeout", "Timeout", (), (), ""), TIMED_OUT
-        else:
-            message, trace = divmod(pair, len(texts) + 1)
-            kind, text = _kind(messages[message - 1], texts[trace - 1])
+    for at, (kind, text) in enumerate(_kinds(chains)):
         group = known.setdefault(kind, len(known))
         if group == len(shown):
             shown.append({})
@@ -209,11 +209,19 @@ def _classify(rows: pd.DataFrame) -> tuple[np.ndarray, list[_Kind], list[str]]:
     return group_of[numbers], list(known), [min(counts, key=lambda one: (-counts[one], one)) for counts in shown]
 
 
-def _kind(message: str | None, trace: str | None) -> tuple[_Kind, str]:
-    """Tell what a failure has in common with others of its group, and how to show it."""
-    chain = _chain(message, trace)
+def _kinds(chains: Sequence[list[traces.Raised]]) -> Iterator[tuple[_Kind, str]]:
+    """Tell what each failure has in common with others of its group, and how to show it; no chain is a Timeout."""
+    settled = iter(templates.settle([chain[-1].text for chain in chains if chain]))
+    template = functools.cache(templates.template)
+    for chain in chains:
+        if chain:
+            yield _kind(chain, template(next(settled), chain[-1].kind))
+        else:
+            yield _Kind("Timeout", "Timeout", (), (), ""), TIMED_OUT
+
+
+def _kind(chain: list[traces.Raised], text: str) -> tuple[_Kind, str]:
     last = chain[-1]
-    text = templates.template(last.text, last.kind)
     if last.kind is None and not text:
         return _Kind("Failed", None, last.functions, (), ""), NO_ERROR
     itself = (last.kind, last.functions)

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LONGEST = 300
 """No template is longer: what differs only beyond it counts as the same."""
@@ -92,6 +99,18 @@ _SHORT = 3  # digits of a status code
 
 _SIZE = re.compile(r"<n>\.? (?:[kKMGTP]i?B|bytes?)\b")
 
+_BEFORE_IT, _AFTER_IT = r"(^|[\s(\[])", r"($|[\s)\],;])"
+_SETTLED = (
+    (r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b", "00000000-0000-0000-0000-000000000000"),
+    (r"\b0x[0-9a-fA-F]+\b", "0x0"),
+    (rf"{_BEFORE_IT}[0-9]{{4}}{_AFTER_IT}", "\\1" + "0000" + "\\2"),
+    (rf"{_BEFORE_IT}[0-9]{{5,}}{_AFTER_IT}", "\\1" + "00000" + "\\2"),
+)
+"""
+What may be written another way without another template, unless there is a secret; as RE2 has it, where no more than
+one digit names a group.
+"""
+
 _PLACEHOLDER = r"<(?:n|id|hex|uuid|time|text|path|url|email)>"
 _SHORTENED = r"\[\.\.\.\]|\{\.\.\.\}|\(\.\.\.\)"
 _LITERAL = (
@@ -179,6 +198,28 @@ def skeleton(template: str) -> str:
     return _ANY.sub("<*>", _IN_LISTS.sub("", template))
 
 
+def settle(texts: Sequence[str]) -> list[str]:
+    """
+    Make messages alike that will have the same template, by what is quickly seen: long numbers, UUIDs, addresses.
+
+    `template` takes its time over each message; those that differ in an id alone need it once.
+
+    Parameters
+    ----------
+    texts
+        Messages.
+
+    Returns
+    -------
+    settled
+        In the same order, each with the same template as before, whatever its exception.
+    """
+    found = pa.array(texts, pa.large_string())
+    for pattern, plain in _SETTLED:
+        found = pc.replace_substring_regex(found, pattern, plain)
+    return [text if _may_hold_secret(text) else settled for text, settled in zip(texts, found.to_pylist(), strict=True)]
+
+
 def holds_secret(text: str) -> bool:
     """Tell whether something in a text looks like a password, a token or a key."""
     return _may_hold_secret(text) and _SECRET.search(text) is not None
@@ -186,7 +227,10 @@ def holds_secret(text: str) -> bool:
 
 def _may_hold_secret(text: str) -> bool:
     lowered = text.lower()
-    return any(hint in lowered for hint in _SECRET_HINTS)
+    for hint in _SECRET_HINTS:  # noqa: SIM110 - `any` takes three times as long, for each of a million messages
+        if hint in lowered:
+            return True
+    return False
 
 
 def _headline(message: str) -> tuple[str, bool]:
