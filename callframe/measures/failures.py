@@ -211,23 +211,23 @@ def _classify(rows: pd.DataFrame) -> tuple[np.ndarray, list[_Kind], list[str]]:
 
 def _kinds(chains: Sequence[list[traces.Raised]]) -> Iterator[tuple[_Kind, str]]:
     """Tell what each failure has in common with others of its group, and how to show it; no chain is a Timeout."""
-    settled = iter(templates.settle([chain[-1].text for chain in chains if chain]))
-    template = functools.cache(templates.template)
+    said = iter(templates.settle([chain[-1].text for chain in chains if chain]))
+    known = functools.cache(_kind)
     for chain in chains:
         if chain:
-            yield _kind(chain, template(next(settled), chain[-1].kind))
+            yield known(next(said), tuple((one.kind, one.functions) for one in chain))
         else:
             yield _Kind("Timeout", "Timeout", (), (), ""), TIMED_OUT
 
 
-def _kind(chain: list[traces.Raised], text: str) -> tuple[_Kind, str]:
-    last = chain[-1]
-    if last.kind is None and not text:
-        return _Kind("Failed", None, last.functions, (), ""), NO_ERROR
-    itself = (last.kind, last.functions)
-    causes = dict.fromkeys((one.kind, one.functions) for one in chain[:-1] if one.functions)
-    causes.pop(itself, None)
-    return _Kind("Failed", *itself, tuple(causes), templates.skeleton(text)), text
+def _kind(said: str, chain: tuple[tuple[str | None, tuple[str, ...]], ...]) -> tuple[_Kind, str]:
+    *earlier, (exception, functions) = chain
+    text = templates.template(said, exception)
+    if exception is None and not text:
+        return _Kind("Failed", None, functions, (), ""), NO_ERROR
+    causes = dict.fromkeys(one for one in earlier if one[1])
+    causes.pop((exception, functions), None)
+    return _Kind("Failed", exception, functions, tuple(causes), templates.skeleton(text)), text
 
 
 def _chain(message: str | None, trace: str | None) -> list[traces.Raised]:
