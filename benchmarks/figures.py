@@ -263,6 +263,16 @@ def measuring(sizes: Sizes) -> list[Figure]:
     ]
 
 
+def drawing(sizes: Sizes) -> list[Figure]:
+    """The picture that takes the longest."""
+    found = run("draw", str(sizes.many_calls), str(sizes.turns))
+    slowest = max(found, key=lambda name: found[name])
+    others = sorted(value for name, value in found.items() if name != slowest)
+    basis = f"the other {len(others)} take {others[0]:.2f} to {others[-1]:.2f} s"
+    what = f"slowest picture of {sizes.many_calls:,} calls ({slowest})"
+    return [Figure("pictures", what, found[slowest], 2, " s", basis)]
+
+
 BENCHMARKS: dict[str, Callable[[Sizes], list[Figure]]] = {
     "fetch": fetching,
     "decode": decoding,
@@ -273,6 +283,7 @@ BENCHMARKS: dict[str, Callable[[Sizes], list[Figure]]] = {
     "missed": missing,
     "concurrency": crowding,
     "measures": measuring,
+    "pictures": drawing,
     "compare": comparing,
 }
 

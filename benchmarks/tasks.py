@@ -311,6 +311,33 @@ def measure(rows: int, turns: int) -> dict[str, Any]:
     return {name: statistics.median(taken) for name, taken in found.items()}
 
 
+def draw(rows: int, turns: int) -> dict[str, Any]:
+    """Draw each picture of many calls, from the frame to the pixels."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib.figure import Figure
+
+    import callframe as cf
+
+    calls = _made_up(rows)
+    over_time = ("durations", "schedule_delays", "failures")
+    pictures: list[tuple[str, dict[str, str]]] = [(name, {"over": "time"}) for name in over_time]
+    plain = (*over_time, "timeline", "heatmap", "concurrency", "survival")
+    pictures += [(name, {}) for name in plain]
+    found = {}
+    for name, options in pictures:
+        taken = []
+        for _ in range(turns + 1):
+            figure = Figure(layout="constrained")
+            began = time.perf_counter()
+            getattr(cf.plot, name)(calls, **options, ax=figure.add_subplot())
+            figure.canvas.draw()
+            taken.append(time.perf_counter() - began)
+        found[" over ".join([name, *options.values()])] = statistics.median(taken[1:])  # the first loads fonts
+    return found
+
+
 def _made_up(rows: int) -> Any:
     """Make a call frame whose failures are of all causes in turn."""
     from callframe import frame
@@ -347,6 +374,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "missed": lambda count, days, turns: missed(int(count), int(days), int(turns)),
     "concurrency": lambda count, turns: concurrency(int(count), int(turns)),
     "mergeable": lambda turns: mergeable(int(turns)),
+    "draw": lambda rows, turns: draw(int(rows), int(turns)),
     "measure": lambda rows, turns: measure(int(rows), int(turns)),
 }
 
