@@ -39,6 +39,7 @@ from callframe.measures.schedules import duplicate_runs, missed_runs, schedule_r
 from callframe.measures.summary import summarize
 from callframe.measures.survival import survival
 from callframe.project import Project, connect
+from callframe.report import report
 from callframe.version import __version__
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ __all__ = [
     "quality",
     "read_csv",
     "read_parquet",
+    "report",
     "rollup",
     "schedule_report",
     "style",

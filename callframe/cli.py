@@ -87,8 +87,8 @@ def calls(functions: tuple[str, ...], out: str | None, *, traces: bool, ids: Any
     suffix = Path(out).suffix.lower() if out else ".csv"
     if suffix not in {".csv", ".parquet"}:
         raise ArgumentError(f"--out {out}: expected a name that ends in .csv or .parquet.")
-    if out and not Path(out).parent.is_dir():  # better said before a long fetch than after it
-        raise cf.FileError(f"--out {out}: there is no folder {Path(out).parent}.")
+    if out:
+        _check_folder(out)
     with cf.connect() as project:
         fetched = _fetch(project, functions, asked)
     if suffix == ".parquet":
@@ -132,16 +132,40 @@ def logs(function: str, call_id: int) -> None:
 @click.option("--strict", is_flag=True, help="Fail where something could not be read.")
 def summary(source: tuple[str, ...], by: str, **asked: Any) -> None:
     """Summarize calls: of functions (ids, external ids or names; default: all), or of one .csv or .parquet file."""
-    suffix = Path(source[0]).suffix.lower() if len(source) == 1 else ""
-    if suffix in {".csv", ".parquet"}:
-        if unused := [name for name, value in asked.items() if value not in (None, (), False)]:
-            raise ArgumentError(f"A file is summarized as it is; leave out --{', --'.join(unused)}.")
-        given = cf.read_csv(source[0]) if suffix == ".csv" else cf.read_parquet(source[0])
-    else:
+    given = _of_file(source, asked, "summarized")
+    if given is None:
         with cf.connect() as project:
             given = _fetch(project, source, asked)
     click.echo(table(cf.summarize(given, by=by)))
     _exit(given)
+
+
+@main.command()
+@click.argument("source", nargs=-1)
+@_windowed
+@click.option("--out", type=click.Path(dir_okay=False), default="report.html", show_default=True, help="HTML file.")
+@click.option("--title", help="Heading of the page.")
+@click.option("--tz", default="UTC", show_default=True, help="Time zone of the times, such as Europe/Oslo.")
+@click.option("--no-traces", is_flag=True, help="Leave out what failures said.")
+@click.option("--strict", is_flag=True, help="Fail where something could not be read.")
+def report(source: tuple[str, ...], out: str, *, title: str | None, tz: str, no_traces: bool, **asked: Any) -> None:
+    """
+    Write a report as one HTML page: on functions (ids, external ids or names; default: all), or one file.
+
+    The file is a .csv or .parquet; of missed runs only a report on a project can tell, as a file holds no schedules.
+    """
+    _check_folder(out)
+    given, schedules, whole = _of_file(source, asked, "reported"), None, True
+    if given is None:
+        with cf.connect() as project:
+            given = _fetch(project, source, asked)
+            schedules = _schedules(project, given)
+        whole = schedules is not None
+    cf.report(given, out, schedules=schedules, title=title, tz=tz, traces=not no_traces)
+    click.echo(f"A report on {len(given):,} calls written to {out}", err=True)
+    _exit(given)
+    if not whole:
+        click.get_current_context().exit(INCOMPLETE)
 
 
 @main.command()
@@ -203,6 +227,32 @@ def _serve(port: int, made: dict[str, Any]) -> None:
         sys.stdout.flush()
 
     serve(port=port, announce=announce, **made)
+
+
+def _check_folder(out: str) -> None:
+    """Make sure of the folder before a long fetch rather than after it."""
+    if not Path(out).parent.is_dir():
+        raise cf.FileError(f"--out {out}: there is no folder {Path(out).parent}.")
+
+
+def _of_file(source: Sequence[str], asked: dict[str, Any], done: str) -> pd.DataFrame | None:
+    """Read the file that a source is; None where it names functions."""
+    suffix = Path(source[0]).suffix.lower() if len(source) == 1 else ""
+    if suffix not in {".csv", ".parquet"}:
+        return None
+    if unused := [name for name, value in asked.items() if value not in (None, (), False)]:
+        raise ArgumentError(f"A file is {done} as it is; leave out --{', --'.join(unused)}.")
+    return cf.read_csv(source[0]) if suffix == ".csv" else cf.read_parquet(source[0])
+
+
+def _schedules(project: cf.Project, given: pd.DataFrame) -> pd.DataFrame | None:
+    """Fetch the schedules of the functions that were asked for; None where that is not allowed."""
+    try:
+        found = project.schedules()
+    except cf.ServiceError as error:
+        click.echo(f"callframe: The report says nothing of missed runs. {printable(str(error))}", err=True)
+        return None
+    return found[found["function"].isin(cf.coverage(given)["function"])]
 
 
 def _fetch(project: cf.Project, functions: Sequence[str], asked: dict[str, Any]) -> pd.DataFrame:

@@ -107,7 +107,7 @@ def write_csv(
         for batch in table.to_batches(max_chunksize=_ROWS_A_BATCH):
             pyarrow.csv.write_csv(_as_cells(pa.table(batch), guard=guard, ids=ids), file, options)
 
-    _replace(path, write)
+    replace(path, write)
 
 
 def read_csv(path: PathLike, *, guard: bool | None = None) -> pd.DataFrame:
@@ -165,7 +165,7 @@ def write_parquet(calls: pd.DataFrame, path: PathLike) -> None:
     table = frame.to_arrow(calls)
     if KEY in calls.attrs:
         table = table.replace_schema_metadata({_META: json.dumps(calls.attrs[KEY])})
-    _replace(path, lambda file: pq.write_table(table, file, compression="zstd"))
+    replace(path, lambda file: pq.write_table(table, file, compression="zstd"))
 
 
 def read_parquet(path: PathLike) -> pd.DataFrame:
@@ -392,8 +392,22 @@ def _check_missing(table: pa.Table, path: PathLike) -> None:
             raise FileFormatError(f"{path}: row {row + 1}, column {name}: expected a value, found nothing.")
 
 
-def _replace(path: PathLike | IO[bytes], write: Callable[[IO[bytes]], object]) -> None:
-    """Write beside the place and move there, so that at no moment half a file has the name."""
+def replace(path: PathLike | IO[bytes], write: Callable[[IO[bytes]], object]) -> None:
+    """
+    Write beside the place and move there, so that at no moment half a file has the name.
+
+    Parameters
+    ----------
+    path
+        Where to; or a file that is open for bytes.
+    write
+        Called once with the file to fill.
+
+    Raises
+    ------
+    FileError
+        The file could not be written; an older one is still there.
+    """
     trouble: str
     try:
         if not isinstance(path, str | os.PathLike):

@@ -214,7 +214,9 @@ def test_third_party_libraries_stay_in_their_rooms(module: str) -> None:
     assert {name for name in libraries if room(module) not in ROOMS_OF.get(name, set())} == set()
 
 
-@pytest.mark.parametrize("library", ["matplotlib", "scipy", "ipywidgets", "starlette", "uvicorn", "tqdm", "msal"])
+@pytest.mark.parametrize(
+    "library", ["matplotlib", "scipy", "ipywidgets", "jinja2", "starlette", "uvicorn", "tqdm", "msal"]
+)
 def test_import_of_callframe_leaves_out(library: str, loaded: set[str]) -> None:
     assert library not in loaded
 

@@ -1,0 +1,146 @@
+"""The page: what is measured and drawn for it, and how that becomes HTML."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from callframe import plot
+from callframe.coverage import KEY, is_complete
+from callframe.display import printable
+from callframe.measures.schedules import missed_runs, schedule_report
+from callframe.measures.summary import summarize
+from callframe.plot import canvas
+from callframe.report import tables
+from callframe.report.figures import figures, source
+from callframe.report.groups import groups
+from callframe.report.pictures import picture
+from callframe.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from callframe.report.pictures import Picture
+
+    Draw = Callable[[Axes], Axes]
+
+
+ROWS_MOST = 40
+"""Functions that a picture of rows has; the table has them all."""
+
+
+def render(calls: pd.DataFrame, *, schedules: pd.DataFrame | None, title: str | None, tz: str, traces: bool) -> bytes:
+    """
+    Make the page.
+
+    Parameters
+    ----------
+    calls
+        Call frame.
+    schedules
+        What `Project.schedules` gave, or None.
+    title
+        Heading, or None for one that names the project.
+    tz
+        Time zone of the times.
+    traces
+        Whether to show what failures said.
+
+    Returns
+    -------
+    page
+        HTML, UTF-8.
+    """
+    canvas.zone(tz)
+    told = _measured(calls, schedules, tz) | {
+        "title": title or _title(calls),
+        "groups": groups(calls, tz=tz, traces=traces),
+        "style": _file("page.css"),
+        "style_hash": base64.b64encode(hashlib.sha256(_file("page.css").encode()).digest()).decode(),
+        "complete": is_complete(calls),
+        "tz": tz,
+        "version": __version__,
+    }
+    page = _environment().from_string(_file("page.html")).render(told)
+    return page.encode("utf-8", errors="replace")
+
+
+def _measured(calls: pd.DataFrame, schedules: pd.DataFrame | None, tz: str) -> dict[str, Any]:
+    """Measure and draw everything but the kinds of failures."""
+    report = None if schedules is None else schedule_report(calls, schedules)
+    missed = None if schedules is None else missed_runs(calls, schedules)
+    summary = summarize(calls)
+    return {
+        "source": source(calls, tz),
+        "figures": figures(calls, report, tz),
+        "functions": tables.functions(summary, tz),
+        "episodes": tables.episodes(calls, tz),
+        "schedules": None if report is None else tables.schedules(report),
+        "missed": None if missed is None else tables.missed(missed, tz),
+        "oddities": tables.oddities(calls),
+        "basis": tables.basis(calls),
+        "pictures": _pictures(calls, missed, list(summary.index[:ROWS_MOST]), tz) if len(calls) else {},
+    }
+
+
+def _pictures(calls: pd.DataFrame, missed: pd.DataFrame | None, worst: list[str], tz: str) -> dict[str, Picture]:
+    """Draw what there is to see."""
+    drawn = {name: picture(draw, caption) for name, draw, caption in _rows(calls, worst, tz)}
+    drawn |= {name: picture(draw, caption, height=height) for name, draw, caption, height in _curves(calls, tz)}
+    if missed is not None and len(missed):
+        caption = "Missed: no call came. Unconfirmed: too new to say. Unknown: not all calls of that stretch are known."
+        drawn["missed"] = picture(lambda ax: plot.missed_runs(missed, tz=tz, ax=ax), caption)
+    return drawn
+
+
+def _rows(calls: pd.DataFrame, worst: list[str], tz: str) -> Iterator[tuple[str, Draw, str]]:
+    """List the pictures with a row a function, of which too many could not be read."""
+    few, of, functions = calls, "each function", calls["function"].nunique()
+    if functions > len(worst):
+        few = calls[calls["function"].isin(worst)]
+        of = f"the {len(worst)} functions with the most failures, of {functions:,},"
+    yield "timeline", lambda ax: plot.timeline(few, tz=tz, ax=ax), f"When {of} ran on the last day."
+    longer = "An arrow means: longer than anything that was seen to end."
+    yield "durations", lambda ax: plot.durations(few, ax=ax), f"How long {of} took to complete. {longer}"
+
+
+def _curves(calls: pd.DataFrame, tz: str) -> Iterator[tuple[str, Draw, str, float]]:
+    """List the other pictures, with their heights in inches."""
+    at_once = "How many calls ran at the same moment; the service starts no more than its quota."
+    yield "concurrency", lambda ax: plot.concurrency(calls, tz=tz, ax=ax), at_once, 3.6
+    week = "At which hours of the week calls failed; a cross is an hour without a call."
+    yield "heatmap", lambda ax: plot.heatmap(calls, tz=tz, ax=ax), week, 3.4
+    step = "A step at a dashed line came with a deploy."
+    yield "durations_over_time", lambda ax: plot.durations(calls, over="time", tz=tz, ax=ax), step, 4.2
+    outage = "Failed and Timeout by start time; a lone high bar is an outage."
+    yield "failures", lambda ax: plot.failures(calls, over="time", tz=tz, ax=ax), outage, 3.4
+    if calls["schedule_delay"].notna().any():
+        punctual = "The steeper and the further left, the more punctual."
+        yield "delays", lambda ax: plot.schedule_delays(calls, ax=ax), punctual, 4.2
+
+
+def _title(calls: pd.DataFrame) -> str:
+    project = (calls.attrs.get(KEY) or {}).get("project")
+    return f"Function calls of {project}" if project else "Function calls"
+
+
+def _file(name: str) -> str:
+    return resources.files("callframe.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _environment() -> jinja2.Environment:
+    """Escape everything, and take control characters out of all text."""
+    return jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str and not value.isprintable() else value,
+    )
