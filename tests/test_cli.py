@@ -249,3 +249,77 @@ def test_a_window_does_not_go_with_a_file(run: Run, tmp_path: Path) -> None:
     run("calls", "--out", tmp_path / "calls.csv")
     done = run("summary", tmp_path / "calls.csv", "--start", "1d")
     assert (done.exit_code, "leave out --start" in done.stderr) == (2, True)
+
+
+def test_report_on_a_project_is_written(run: Run, tmp_path: Path) -> None:
+    done = run("report", "--out", tmp_path / "report.html", "--title", "Nightly <b>")
+    assert (done.exit_code, "A report on 8 calls written to" in done.stderr) == (0, True)
+    assert "<h1>Nightly &lt;b&gt;</h1>" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_report_on_a_file_needs_no_project(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("calls", "--out", tmp_path / "calls.parquet")
+    monkeypatch.delenv("CDF_URL")
+    done = run("report", tmp_path / "calls.parquet", "--out", tmp_path / "report.html")
+    assert (done.exit_code, (tmp_path / "report.html").exists()) == (0, True)
+
+
+def test_report_of_one_function_is_of_its_schedules_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    listed = [
+        {
+            "id": 70 + k,
+            "functionId": function,
+            "name": f"every hour {k}",
+            "cronExpression": "0 * * * *",
+            "createdTime": 0,
+        }
+        for k, function in enumerate((FUNCTION, OTHER))
+    ]
+    with Service(World.of(functions=FUNCTIONS, calls=CALLS, schedules=listed)) as service:
+        for name, value in service.environment().items():
+            monkeypatch.setenv(name, value)
+        CliRunner().invoke(cli.main, ["report", "ingest", "--out", str(tmp_path / "report.html")])
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert ("every hour 0" in page, "every hour 1" in page) == (True, False)
+
+
+def test_report_without_a_word_on_schedules_is_incomplete(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(_: object) -> None:
+        raise cf.ForbiddenError("Schedules are forbidden.", status=403)
+
+    monkeypatch.setattr(cf.Project, "schedules", refuse)
+    done = run("report", "--out", tmp_path / "report.html")
+    assert (done.exit_code, "nothing of missed runs. Schedules are forbidden." in done.stderr) == (3, True)
+    assert "schedules were not given" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_incomplete_report_is_exit_status_3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with Service(World.of(functions=FUNCTIONS, calls=CALLS), faults=Faults(forbidden=frozenset({OTHER}))) as service:
+        for name, value in service.environment().items():
+            monkeypatch.setenv(name, value)
+        done = CliRunner().invoke(cli.main, ["report", "--out", str(tmp_path / "report.html")])
+    assert done.exit_code == 3
+    assert "INCOMPLETE" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_folder_of_a_report_is_looked_at_before_the_fetch(run: Run, tmp_path: Path, service: Service) -> None:
+    before = len(service.requests)
+    done = run("report", "--out", tmp_path / "none" / "report.html")
+    assert (done.exit_code, "there is no folder" in done.stderr) == (1, True)
+    assert len(service.requests) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(["--start", "1d"], "leave out --start"), (["--tz", "Mars"], "no time zone")]
+)
+def test_wrong_options_of_a_report_are_wrong_usage(run: Run, tmp_path: Path, words: list[str], said: str) -> None:
+    run("calls", "--out", tmp_path / "calls.csv")
+    done = run("report", tmp_path / "calls.csv", "--out", tmp_path / "report.html", *words)
+    assert (done.exit_code, said in done.stderr) == (2, True)
+
+
+def test_report_on_a_file_that_is_not_there_is_a_failure(run: Run, tmp_path: Path) -> None:
+    done = run("report", tmp_path / "none.csv", "--out", tmp_path / "report.html")
+    assert (done.exit_code, "could not be read" in done.stderr) == (1, True)
