@@ -6,13 +6,18 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
+import notebook_servers
 import pytest
+from chromium import browser
 from hypothesis import settings
 
 from callframe.transport import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from notebook_servers import Server
+    from playwright.sync_api import Browser
 
 OF_THE_USER = ("CDF_", "IDP_", "COGNITE_", "LOGIN_FLOW", "PROVIDER")
 
@@ -77,3 +82,25 @@ def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(OF_THE_USER):
             monkeypatch.delenv(name)
+
+
+# A real browser. Playwright keeps an event loop running while it is open, so it is closed at the end of a module: other
+# tests run loops of their own.
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with notebook_servers.jupyterlab(tmp_path_factory.mktemp("lab")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def voila(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with notebook_servers.voila(tmp_path_factory.mktemp("voila")) as server:
+        yield server
