@@ -169,6 +169,42 @@ def failure_episodes(calls: pd.DataFrame, by: str = "function") -> pd.DataFrame:
     return _episodes(rows, by)
 
 
+def failure_groups(calls: pd.DataFrame) -> pd.Series:
+    """
+    Tell the group of each call that failed, as `failures` names it.
+
+    Parameters
+    ----------
+    calls
+        Call frame.
+
+    Returns
+    -------
+    groups
+        `str` on the index of `calls`, the ids in the column `group` of `failures`; missing where a call has not failed.
+
+    Raises
+    ------
+    FrameError
+        It is no call frame.
+
+    Examples
+    --------
+    >>> import callframe as cf
+    >>> with cf.demo(calls=1_000) as project:
+    ...     calls = project.calls(start="14d")
+    >>> largest = cf.failures(calls)["group"].iloc[0]
+    >>> examples = calls[cf.failure_groups(calls) == largest]
+    """
+    frame.check(calls)
+    places = np.flatnonzero(_is_failure(calls))
+    groups, kinds, _ = _classify(calls[_READ].take(places).reset_index(drop=True))
+    found: list[str | None] = [None] * len(calls)
+    for place, group in zip(places.tolist(), groups.tolist(), strict=True):
+        found[place] = kinds[group].id
+    return frame.text(found).set_axis(calls.index).rename("group")
+
+
 def _is_failure(calls: pd.DataFrame) -> pd.Series:
     return calls["status"].isin(FAILURES)
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from importlib import resources
 from typing import TYPE_CHECKING, Any
-
-import jinja2
 
 from callframe import plot
 from callframe.coverage import KEY, is_complete
-from callframe.display import printable
 from callframe.measures.schedules import missed_runs, schedule_report
 from callframe.measures.summary import summarize
 from callframe.plot import canvas
-from callframe.report import tables
+from callframe.report import html, tables
 from callframe.report.figures import figures, source
 from callframe.report.groups import groups
 from callframe.report.pictures import picture
@@ -62,14 +58,13 @@ def render(calls: pd.DataFrame, *, schedules: pd.DataFrame | None, title: str | 
     told = _measured(calls, schedules, tz) | {
         "title": title or _title(calls),
         "groups": groups(calls, tz=tz, traces=traces),
-        "style": _file("page.css"),
-        "style_hash": base64.b64encode(hashlib.sha256(_file("page.css").encode()).digest()).decode(),
+        "style": html.file("page.css"),
+        "style_hash": base64.b64encode(hashlib.sha256(html.file("page.css").encode()).digest()).decode(),
         "complete": is_complete(calls),
         "tz": tz,
         "version": __version__,
     }
-    page = _environment().from_string(_file("page.html")).render(told)
-    return page.encode("utf-8", errors="replace")
+    return html.environment().get_template("page.html").render(told).encode("utf-8", errors="replace")
 
 
 def _measured(calls: pd.DataFrame, schedules: pd.DataFrame | None, tz: str) -> dict[str, Any]:
@@ -129,18 +124,3 @@ def _curves(calls: pd.DataFrame, tz: str) -> Iterator[tuple[str, Draw, str, floa
 def _title(calls: pd.DataFrame) -> str:
     project = (calls.attrs.get(KEY) or {}).get("project")
     return f"Function calls of {project}" if project else "Function calls"
-
-
-def _file(name: str) -> str:
-    return resources.files("callframe.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _environment() -> jinja2.Environment:
-    """Escape everything, and take control characters out of all text."""
-    return jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: printable(value) if type(value) is str and not value.isprintable() else value,
-    )
