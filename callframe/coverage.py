@@ -146,6 +146,49 @@ def is_complete(calls: pd.DataFrame) -> bool | None:
     return None if held is None else all(row["complete"] for row in held["functions"])
 
 
+def narrow(
+    calls: pd.DataFrame,
+    *,
+    functions: Sequence[str] = (),
+    statuses: Sequence[str] = (),
+    schedule_ids: Sequence[int] = (),
+    start: str | None = None,
+    end: str | None = None,
+) -> None:
+    """
+    Let the coverage of calls that were chosen from a frame say what was chosen.
+
+    What was read completely is complete in a part of it too, so the window, the statuses and the functions of the
+    coverage become those of the choice, and the counts those of the calls that are left.
+
+    Parameters
+    ----------
+    calls
+        Call frame that carries the coverage of the larger one; its `attrs` are changed.
+    functions, statuses, schedule_ids
+        What was chosen; none is all.
+    start, end
+        The start times that were chosen, as ISO 8601 text in UTC; None where the window goes on.
+    """
+    held = calls.attrs.get(KEY)
+    if not held:
+        return
+    counts = calls["function_id"].value_counts().to_dict()
+    rows = [row for row in held["functions"] if not functions or row["function"] in set(functions)]
+    narrowed = {**held, "functions": [{**row, "calls": int(counts.get(row["function_id"], 0))} for row in rows]}
+    if asked := held.get("window"):
+        times = {"start": max(asked["start"], start or ""), "end": min(asked["end"], end or asked["end"])}
+        narrowed |= {"window": times | {"end": max(times.values())}}
+        narrowed |= {"status": _both(held.get("status"), statuses)}
+        narrowed |= {"schedule_ids": _both(held.get("schedule_ids"), schedule_ids)}
+    calls.attrs = {**calls.attrs, KEY: narrowed}
+
+
+def _both(held: Sequence[Any] | None, chosen: Sequence[Any]) -> list[Any]:
+    """Take what was asked for and chosen; none is all."""
+    return [one for one in held if not chosen or one in chosen] if held else list(chosen)
+
+
 def _unknown(calls: pd.DataFrame) -> list[dict[str, Any]]:
     counts = calls.groupby(["function_id", "function"], observed=True).size()
     return [

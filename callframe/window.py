@@ -6,6 +6,7 @@ import datetime as dt
 import itertools
 import re
 import warnings
+import zoneinfo
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -176,6 +177,32 @@ def parse_span(value: SpanLike, *, name: str) -> int:
     raise ArgumentError(
         f'{name}={value!r} cannot be read; expected words such as "90s", "15min" or "1h", or a timedelta.'
     )
+
+
+def zone(tz: str) -> zoneinfo.ZoneInfo:
+    """
+    Find a time zone.
+
+    Parameters
+    ----------
+    tz
+        Its name, such as `"Europe/Oslo"`.
+
+    Returns
+    -------
+    zone
+        The time zone.
+
+    Raises
+    ------
+    ArgumentError
+        None is called that.
+    """
+    try:
+        return zoneinfo.ZoneInfo(tz)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):  # a folder of zones is no zone either
+        pass
+    raise ArgumentError(f"tz={tz!r} is no time zone; expected a name such as 'UTC' or 'Europe/Oslo'.")
 
 
 def timestamp(time_ms: int) -> pd.Timestamp:

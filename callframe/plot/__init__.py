@@ -7,9 +7,10 @@ A picture is drawn into `ax`, or into a new figure, which a notebook shows at th
 
 from callframe.plot.calendar import heatmap, timeline
 from callframe.plot.spreads import durations, schedule_delays, survival
-from callframe.plot.troubles import concurrency, failures, missed_runs
+from callframe.plot.troubles import GROUPS_MOST, concurrency, failures, missed_runs
 
 __all__ = [
+    "GROUPS_MOST",
     "concurrency",
     "durations",
     "failures",

@@ -14,6 +14,7 @@ from callframe import frame
 from callframe.coverage import KEY
 from callframe.measures.activity import activity, week
 from callframe.plot import canvas
+from callframe.window import zone
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +96,7 @@ def heatmap(
     ax
         The axes: hours across, Monday at the top. Hours without a call are white and crossed out.
     """
-    canvas.zone(tz)
+    zone(tz)
     table = week(calls, of, tz=tz)
     values = table.to_numpy()
     ax = canvas.axes(ax, height=3.4)
@@ -121,8 +122,8 @@ def heatmap(
 def _first(calls: pd.DataFrame, start: str | pd.Timestamp | None, tz: str) -> pd.Timestamp:
     if start is not None:
         stamp: pd.Timestamp = pd.Timestamp(start)
-        return stamp.tz_localize(canvas.zone(tz)) if stamp.tzinfo is None else stamp
-    canvas.zone(tz)
+        return stamp.tz_localize(zone(tz)) if stamp.tzinfo is None else stamp
+    zone(tz)
     if calls.empty:
         fetched = (calls.attrs.get(KEY) or {}).get("fetched_at", "1970-01-02T00:00:00Z")
         return pd.Timestamp(fetched) - _DAY

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import zoneinfo
 from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib.pyplot as plt
@@ -13,7 +12,7 @@ from matplotlib import dates
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from callframe.coverage import KEY, is_complete
-from callframe.errors import ArgumentError
+from callframe.window import zone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,15 +122,6 @@ def time_axis(ax: Axes, tz: str) -> None:
     locator = dates.AutoDateLocator(tz=zone(tz), minticks=3, maxticks=8)
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=zone(tz)))
-
-
-def zone(tz: str) -> zoneinfo.ZoneInfo:
-    """Find a time zone by its name."""
-    try:
-        return zoneinfo.ZoneInfo(tz)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
-        pass
-    raise ArgumentError(f"tz={tz!r} is no time zone; expected a name such as 'UTC' or 'Europe/Oslo'.")
 
 
 def moments(times: pd.Series | pd.Index) -> np.ndarray:

@@ -10,12 +10,12 @@ from callframe import plot
 from callframe.coverage import KEY, is_complete
 from callframe.measures.schedules import missed_runs, schedule_report
 from callframe.measures.summary import summarize
-from callframe.plot import canvas
 from callframe.report import html, tables
 from callframe.report.figures import figures, source
 from callframe.report.groups import groups
 from callframe.report.pictures import picture
 from callframe.version import __version__
+from callframe.window import zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,7 +54,7 @@ def render(calls: pd.DataFrame, *, schedules: pd.DataFrame | None, title: str | 
     page
         HTML, UTF-8.
     """
-    canvas.zone(tz)
+    zone(tz)
     told = _measured(calls, schedules, tz) | {
         "title": title or _title(calls),
         "groups": groups(calls, tz=tz, traces=traces),

@@ -75,10 +75,15 @@ def picture(draw: Callable[[Axes], Axes], caption: str, *, height: float | None 
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=DPI)
     inches = figure.get_size_inches()
+    return Picture(url(file.getvalue()), alt(ax, caption), caption, *(round(one * CSS_DPI) for one in inches))
+
+
+def url(png: bytes) -> str:
+    """Write a PNG file as a `data:` URL."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def alt(ax: Axes, caption: str = "") -> str:
+    """Say what a picture shows, for those who do not see it: its title, how to read it, and its foot."""
     foot = " ".join(ax.texts[-1].get_text().split()).replace(r"\$", "$")
-    return Picture(
-        f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}",
-        f"{ax.get_title(loc='left')}. {caption} {foot}.",
-        caption,
-        *(round(one * CSS_DPI) for one in inches),
-    )
+    return " ".join(part for part in (f"{ax.get_title(loc='left')}.", caption, f"{foot}.") if part)

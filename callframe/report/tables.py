@@ -101,27 +101,40 @@ def at_least(value: Any, above: Any) -> str:
 
 
 def functions(summary: pd.DataFrame, tz: str) -> Table:
-    """Lay out a summary by function."""
+    """Lay out a summary, by function or whatever else it has a row for."""
     extra = ["other"] if summary["other"].any() else []
-    heads = ["function", *(f"#{name}" for name in ("calls", "failed", "timeout", "running", *extra))]
+    by = " and ".join("start time" if name == "start_time" else str(name) for name in summary.index.names)
+    heads = [by, *(f"#{name}" for name in ("calls", "failed", "timeout", "running", *extra))]
     heads += ["#failure rate", "#p50", "#p95", "#longest", "#delay p95", "last success", "#failed in a row"]
     rows = [
-        _function(name, row, extra, tz) for name, row in zip(summary.index, summary.to_dict("records"), strict=True)
+        _function(name, row, extra, tz)
+        for name, row in zip(_labels(summary.index, tz), summary.to_dict("records"), strict=True)
     ]
+    order = "" if "start_time" in summary.index.names else "Most failures first. "
     note = (
-        "Most failures first. p50 and p95 are durations of completed work; delay is from the scheduled time to the"
+        f"{order}p50 and p95 are durations of completed work; delay is from the scheduled time to the"
         f" start, late is more than {span(pd.Timedelta(seconds=summary.attrs.get('grace_s', 60)))}. Times are {tz}."
     )
-    return Table("Calls by function", heads, rows, note)
+    return Table(f"Calls by {by}", heads, rows, note)
 
 
-def _function(name: Any, row: dict[Any, Any], extra: Iterable[str], tz: str) -> list[Cell]:
+def _labels(index: pd.Index, tz: str) -> list[Cell]:
+    """Name the rows of a summary."""
+    levels = [index.get_level_values(level) for level in range(index.nlevels)]
+    words = [
+        [moment(one, tz) if isinstance(one, pd.Timestamp) else "(none)" if pd.isna(one) else str(one) for one in level]
+        for level in levels
+    ]
+    return [cut(" \N{MIDDLE DOT} ".join(parts)) for parts in zip(*words, strict=True)]
+
+
+def _function(label: Cell, row: dict[Any, Any], extra: Iterable[str], tz: str) -> list[Cell]:
     rate = percent(row["failure_rate"])
     aside = interval(percent(row["failure_rate_low"]), percent(row["failure_rate_high"]))
     late = "" if pd.isna(row["late_rate"]) else f"{percent(row['late_rate'])} late"
     stuck = f"{row['stuck']:,} stuck" if row["stuck"] else ""
     return [
-        cut(name),
+        label,
         *(_count(row[column]) for column in ("calls", "failed", "timeout")),
         replace(_count(row["running"]), aside=stuck),
         *(_count(row[column]) for column in extra),

@@ -1,0 +1,130 @@
+"""What there is to see of a selection; each part is worked out when it is first looked at."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from callframe.explore.selection import select, stretch
+from callframe.measures.concurrency import concurrency_peaks
+from callframe.measures.failures import failure_groups, failures
+from callframe.measures.overlaps import overlapping_runs
+from callframe.measures.schedules import missed_runs, schedule_report
+from callframe.measures.summary import summarize
+from callframe.report.figures import Figure, figures
+
+if TYPE_CHECKING:
+    from callframe.explore.selection import Selection
+
+ROWS_MOST = 30
+"""Functions that a picture of rows has; more could not be read."""
+
+
+class Look:
+    """
+    A selection of calls, and what is measured of it.
+
+    Parameters
+    ----------
+    everything
+        Call frame to select from.
+    schedules
+        What `Project.schedules` gave, None where the schedules are not known.
+    selection
+        What is looked at.
+    """
+
+    def __init__(self, everything: pd.DataFrame, schedules: pd.DataFrame | None, selection: Selection) -> None:
+        self.everything = everything
+        self.selection = selection
+        self._schedules = schedules
+
+    @cached_property
+    def calls(self) -> pd.DataFrame:
+        """The selected calls."""
+        return select(self.everything, self.selection)
+
+    @cached_property
+    def worst(self) -> pd.DataFrame:
+        """The selected calls of no more functions than a picture can have rows: those with the most failures."""
+        if self.calls["function"].nunique() <= ROWS_MOST:
+            return self.calls
+        failed = self.calls["status"].isin(["Failed", "Timeout"])
+        counts = failed.groupby(self.calls["function"], observed=True).agg(["sum", "size"])
+        worst = counts.sort_values(["sum", "size"], ascending=False, kind="stable").index[:ROWS_MOST]
+        return self.calls[self.calls["function"].isin(worst)]
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """The summary by what the selection groups by."""
+        return summarize(self.calls, by=self.selection.by)
+
+    @cached_property
+    def figures(self) -> list[Figure]:
+        """The numbers at the top."""
+        return figures(self.calls, self.report, self.selection.tz)
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """The kinds of failures."""
+        return failures(self.calls)
+
+    @cached_property
+    def failed(self) -> pd.DataFrame:
+        """The calls that failed, the latest first, with the `group` of each."""
+        rows = self.calls[self.calls["status"].isin(["Failed", "Timeout"])]
+        return rows.assign(group=failure_groups(rows)).iloc[::-1]
+
+    @cached_property
+    def schedules(self) -> pd.DataFrame | None:
+        """The schedules that are selected."""
+        found = self._schedules
+        if found is None:
+            return None
+        if self.selection.functions:
+            found = found[found["function"].isin(self.selection.functions)]
+        if self.selection.schedules:
+            found = found[found["schedule_id"].isin(self.selection.schedules)]
+        return found
+
+    @cached_property
+    def report(self) -> pd.DataFrame | None:
+        """The account of the schedules."""
+        return None if self.schedules is None else schedule_report(self._of_any_status, self.schedules)
+
+    @cached_property
+    def missed(self) -> pd.DataFrame | None:
+        """The runs that schedules missed."""
+        return None if self.schedules is None else missed_runs(self._of_any_status, self.schedules)
+
+    @cached_property
+    def late(self) -> pd.DataFrame:
+        """The summary of scheduled calls by schedule and function, the one with the most late ones first."""
+        scheduled = self.calls[self.calls["schedule_id"].notna()]
+        found = summarize(scheduled, by=["schedule", "function"])
+        late = (found["late_rate"] * found["scheduled"]).rename("late")
+        return found.assign(late=late).sort_values("late", ascending=False, kind="stable")
+
+    @cached_property
+    def overlaps(self) -> pd.DataFrame:
+        """The calls that started while an earlier one of their schedule still ran."""
+        return overlapping_runs(self.calls)
+
+    @cached_property
+    def peaks(self) -> pd.DataFrame:
+        """How many calls of each function ran at once."""
+        return concurrency_peaks(self.calls, by="function")
+
+    @property
+    def window(self) -> tuple[str | None, str | None]:
+        """The start times that are selected, as ISO 8601 text."""
+        return stretch(self.everything, self.selection)
+
+    @cached_property
+    def _of_any_status(self) -> pd.DataFrame:
+        """The calls that fill slots: a slot is not missed because its call was not selected for its status."""
+        if not self.selection.statuses:
+            return self.calls
+        return select(self.everything, self.selection.replace(statuses=()))
