@@ -29,10 +29,12 @@ from callframe.errors import (
     UnavailableError,
     UnexpectedAnswerError,
 )
+from callframe.explore import explore
 from callframe.files import read_csv, read_parquet, write_csv, write_parquet
 from callframe.measures.comparison import compare
 from callframe.measures.concurrency import concurrency, concurrency_peaks
-from callframe.measures.failures import failure_episodes, failures
+from callframe.measures.failures import failure_episodes, failure_groups, failures
+from callframe.measures.overlaps import overlapping_runs
 from callframe.measures.quality import quality
 from callframe.measures.rollup import merge_rollups, rollup, summarize_rollup
 from callframe.measures.schedules import duplicate_runs, missed_runs, schedule_report
@@ -74,11 +76,14 @@ __all__ = [
     "coverage",
     "demo",
     "duplicate_runs",
+    "explore",
     "failure_episodes",
+    "failure_groups",
     "failures",
     "is_complete",
     "merge_rollups",
     "missed_runs",
+    "overlapping_runs",
     "plot",
     "quality",
     "read_csv",

@@ -48,7 +48,9 @@ class Controls:
         self.statuses: dict[str, widgets.ToggleButton] = {}
         self._status_box = widgets.HBox(layout={"flex_flow": "row wrap"})
         self.last = widgets.ToggleButtons(
-            options=[*((label, value) for value, label in _LAST.items()), ("All", _ALL)], value=_ALL, description="Range"
+            options=[*((label, value) for value, label in _LAST.items()), ("All", _ALL)],
+            value=_ALL,
+            description="Range",
         )
         self.start = widgets.NaiveDatetimePicker(description="From")
         self.end = widgets.NaiveDatetimePicker(description="To")

@@ -22,6 +22,12 @@ ROWS_MOST = 30
 """Functions that a picture of rows has; more could not be read."""
 
 
+_OF_CALLS = (
+    "calls", "worst", "failures", "failed", "schedules", "report", "missed", "late", "overlaps", "peaks",
+    "_of_any_status", "_schedule_names",
+)  # fmt: skip
+
+
 class Look:
     """
     A selection of calls, and what is measured of it.
@@ -40,6 +46,13 @@ class Look:
         self.everything = everything
         self.selection = selection
         self._schedules = schedules
+
+    def seen_as(self, selection: Selection) -> Look:
+        """Look at the same calls in another way; what does not depend on that is not worked out again."""
+        other = Look(self.everything, self._schedules, selection)
+        kept = {name: value for name, value in vars(self).items() if name in _OF_CALLS}
+        vars(other).update(kept)
+        return other
 
     @cached_property
     def calls(self) -> pd.DataFrame:
@@ -116,6 +129,17 @@ class Look:
     def peaks(self) -> pd.DataFrame:
         """How many calls of each function ran at once."""
         return concurrency_peaks(self.calls, by="function")
+
+    def schedule_name(self, schedule_id: object) -> str:
+        """Name a schedule, by its id where no name is known."""
+        return "no schedule" if pd.isna(schedule_id) else str(self._schedule_names.get(schedule_id, schedule_id))
+
+    @cached_property
+    def _schedule_names(self) -> dict[object, str]:
+        found = self._schedules
+        if found is None:
+            return {}
+        return dict(zip(found["schedule_id"], found["name"].fillna(found["schedule_id"].astype("str")), strict=True))
 
     @property
     def window(self) -> tuple[str | None, str | None]:

@@ -70,7 +70,9 @@ class Screen:
         left, bottom = min(box.x0 for box in boxes), min(box.y0 for box in boxes)
         right, top = max(box.x1 for box in boxes), max(box.y1 for box in boxes)
         low = np.array([left - tight.x0 / width + _MARGIN / width, bottom - tight.y0 / height + _MARGIN / height])
-        high = np.array([right - tight.x1 / width + 1 - _MARGIN / width, top - tight.y1 / height + 1 - _MARGIN / height])
+        high = np.array(
+            [right - tight.x1 / width + 1 - _MARGIN / width, top - tight.y1 / height + 1 - _MARGIN / height]
+        )
         room = np.maximum(high - low, 0.2)
         scale = room / np.array([right - left, top - bottom])
         for ax, box in zip(self.figure.axes, boxes, strict=True):

@@ -87,7 +87,9 @@ class Selection:
         fields = {field.name for field in dataclasses.fields(cls)}
         values = {} if given is None else dict(given.to_dict() if isinstance(given, Selection) else given)
         if unknown := sorted(set(values) - fields):
-            raise ArgumentError(f"A selection has no {', '.join(map(repr, unknown))}; it has {', '.join(sorted(fields))}.")
+            raise ArgumentError(
+                f"A selection has no {', '.join(map(repr, unknown))}; it has {', '.join(sorted(fields))}."
+            )
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:

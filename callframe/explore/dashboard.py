@@ -1,0 +1,243 @@
+"""The dashboard: controls, figures and tabs, wired together."""
+
+from __future__ import annotations
+
+import threading
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+
+from callframe.coverage import is_complete
+from callframe.display import printable
+from callframe.errors import CallframeError
+from callframe.explore import exports, panels
+from callframe.explore.controls import Controls
+from callframe.explore.failures import Failures
+from callframe.explore.look import Look
+from callframe.explore.redraw import Redraw
+from callframe.explore.screen import Screen
+from callframe.explore.selection import TABS, Selection
+from callframe.explore.singles import Singles
+from callframe.report.html import part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from callframe.explore.source import Source
+
+INCOMPLETE = (
+    "Incomplete: not everything that was asked for could be read, so every number and picture is of what arrived."
+    " The tab Data quality says what is lacking, and why."
+)
+NOTHING = "No calls are selected. Choose more functions, statuses or schedules, or a longer range; Reset selects all."
+EMPTY = "There are no calls to show."
+
+
+class Explorer(widgets.VBox):
+    """
+    A dashboard on calls, for a notebook to show. Made by `callframe.explore`.
+
+    Parameters
+    ----------
+    source
+        Where the calls come from.
+    selection
+        What is looked at first.
+    """
+
+    def __init__(self, source: Source, selection: Selection) -> None:
+        self._source = source
+        self._screen = Screen()
+        self._redraw = Redraw(self._draw)
+        self._look: Look | None = None
+        self._shown: dict[str, object] = {}
+        self._stop: threading.Event | None = None
+        self.refreshing: threading.Thread | None = None
+        self._controls = Controls(self._redraw.ask)
+        self._message = _html("callframe-message")
+        self._figures = _html("callframe-figures")
+        self._code = _html("callframe-code")
+        self._panels = {name: self._panel(name) for name in TABS}
+        self._tabs = widgets.Tab([one.widget for one in self._panels.values()], titles=TABS)
+        self._tabs.observe(lambda _: self._redraw.ask(), names="selected_index")
+        style = widgets.HTML(f"<style>{_style()}</style>", layout={"display": "none"})
+        super().__init__(
+            [style, self._controls.widget, self._actions(), self._message, self._code, self._figures, self._tabs]
+        )
+        self.add_class("callframe-explore")
+        self._fill()
+        self.selection = selection  # type: ignore[method-assign] # a property
+        self._redraw.now()
+
+    @property
+    def selection(self) -> Selection:
+        """What is looked at: a small value to be kept, and given back to `callframe.explore`."""
+        panel = self._panels[TABS[self._tabs.selected_index or 0]]
+        self._controls.look_at(panel.name, panel.picture)
+        return self._controls.selection
+
+    @selection.setter
+    def selection(self, selection: Any) -> None:
+        chosen = Selection.of(selection)
+        self._controls.selection = chosen
+        self._panels[chosen.tab].choose(chosen.picture)
+        self._tabs.selected_index = TABS.index(chosen.tab)
+        self._redraw.ask()
+
+    @property
+    def calls(self) -> pd.DataFrame:
+        """The calls that are selected."""
+        return self._looked().calls.copy(deep=False)
+
+    @property
+    def figure(self) -> Figure:
+        """The figure of the picture that is shown; the next picture is drawn into the same one."""
+        self._redraw.now()
+        return self._screen.figure
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        """Show the widget, and its picture where there are no widgets."""
+        bundle: dict[str, Any] = super()._repr_mimebundle_(**options) or {}
+        return {**bundle, "image/png": self._screen.png} if self._screen.png else bundle
+
+    def _panel(self, name: str) -> panels.Panel:
+        given = (name, self._screen, self._redraw.ask)
+        if name == "Failures":
+            project = self._source.project
+            return Failures(*given, logs=project.logs if project else None)
+        kinds: dict[str, type[panels.Panel]] = {
+            "Overview": panels.Overview,
+            "Durations": panels.Durations,
+            "Schedule delays": panels.Delays,
+            "Schedules": panels.Schedules,
+            "Concurrency": panels.Concurrency,
+            "Calls": Singles,
+            "Data quality": panels.Quality,
+        }
+        return kinds[name](*given)
+
+    def _actions(self) -> widgets.Widget:
+        """Lay out the buttons."""
+        self._refresh = widgets.Button(description="Refresh", icon="refresh", tooltip="Fetch the calls again")
+        self._refresh.on_click(lambda _: self._said(self._refresh_or_stop))
+        buttons = {
+            "Export CSV": ("download", lambda: self._export(".csv")),
+            "Export Parquet": ("download", lambda: self._export(".parquet")),
+            "Copy code": ("code", self._show_code),
+            "Reset": ("undo", self._reset),
+        }
+        made = []
+        for words, (icon, act) in buttons.items():
+            button = widgets.Button(description=words, icon=icon)
+            button.on_click(lambda _, act=act: self._said(act))
+            made.append(button)
+        if self._source.project is not None:
+            made.insert(0, self._refresh)
+        return widgets.Box(made, layout={"flex_flow": "row wrap"})
+
+    def _fill(self) -> None:
+        """Offer what the source has."""
+        self._controls.fill(self._source.calls, self._source.schedules)
+        self._look = None
+        self._shown = {}
+
+    def _looked(self) -> Look:
+        """Give what is selected now; what was worked out stays while that is the same."""
+        selection = self.selection
+        look = self._look
+        if look is None or look.everything is not self._source.calls or look.selection.what != selection.what:
+            look = Look(self._source.calls, self._source.schedules, selection)
+        elif look.selection != selection:
+            look = look.seen_as(selection)
+        self._look = look
+        return look
+
+    def _draw(self) -> None:
+        """Show what is selected now: the picture first, then the numbers, then what is under the picture."""
+        self._said(self._draw_all, quiet=True)
+
+    def _draw_all(self) -> None:
+        look = self._looked()
+        panel = self._panels[look.selection.tab]
+        drawn = (look.selection, id(look.everything))
+        if self._shown.get(panel.name) != drawn:
+            panel.draw(look)
+        figures = (look.selection.what, look.selection.tz, id(look.everything))
+        if self._shown.get("") != figures:
+            self._figures.value = part("figures", look.figures)
+            self._shown[""] = figures
+        self._message.value = self._state(look)
+        if self._shown.get(panel.name) != drawn:
+            panel.tell(look)
+            self._shown[panel.name] = drawn
+        self._code.value = ""
+
+    def _state(self, look: Look) -> str:
+        """Say what a person should know before reading on; else how many calls are shown, for those who listen."""
+        if self._source.problem:
+            return panels.paragraph(printable(self._source.problem), class_="bad", role="alert")
+        if look.calls.empty:
+            return panels.paragraph(EMPTY if look.everything.empty else NOTHING, role="status")
+        if is_complete(look.calls) is False:
+            return panels.paragraph(INCOMPLETE, class_="bad", role="status")
+        return ""
+
+    def _said(self, act: Callable[[], object], *, quiet: bool = False) -> None:
+        """Do something; what goes wrong is shown, since a notebook shows no error of a callback."""
+        try:
+            act()
+        except CallframeError as error:
+            self._tell(str(error))
+        except Exception as error:  # noqa: BLE001 - the view stays alive, whatever a callback meets
+            self._tell(f"Something went wrong here, which is a mistake in callframe: {type(error).__name__}: {error}")
+
+    def _tell(self, words: str) -> None:
+        self._message.value = panels.paragraph(printable(words), class_="bad", role="alert")
+
+    def _export(self, suffix: str) -> None:
+        calls = self._looked().calls
+        path = exports.export(calls, suffix)
+        self._message.value = f'<p role="status">{exports.link(path, len(calls))}</p>'
+
+    def _show_code(self) -> None:
+        words = exports.code(self._source.opening, self._looked())
+        self._code.value = part("code", words, words.count("\n") + 1)
+
+    def _reset(self) -> None:
+        here = self.selection
+        self.selection = Selection(tab=here.tab, tz=here.tz)  # type: ignore[method-assign] # a property
+
+    def _refresh_or_stop(self) -> None:
+        """Fetch in a thread of its own, so that the same button can stop it."""
+        if self._stop is not None:
+            self._stop.set()
+            self._refresh.description = "Stopping ..."
+            return
+        self._stop = threading.Event()
+        self._refresh.description, self._refresh.icon = "Stop", "stop"
+        self._message.value = panels.paragraph("Fetching the calls ...", role="status")
+        self.refreshing = threading.Thread(target=self._fetch, args=(self._stop,), daemon=True)
+        self.refreshing.start()
+
+    def _fetch(self, stop: threading.Event) -> None:
+        try:
+            self._said(lambda: self._source.fetch(stop))
+            self._said(self._fill)
+        finally:
+            self._stop = None
+            self._refresh.description, self._refresh.icon = "Refresh", "refresh"
+            self._redraw.ask()
+
+
+def _html(name: str) -> widgets.HTML:
+    made = widgets.HTML()
+    made.add_class(name)
+    return made
+
+
+def _style() -> str:
+    return resources.files("callframe.explore").joinpath("view.css").read_text(encoding="utf-8")
