@@ -283,6 +283,7 @@ def test_every_public_function_documents_its_parameters_and_what_it_returns() ->
     assert [f"{name}: {words}" for name, errors in found.items() for code, words in errors if code in codes] == []
 
 
+@pytest.mark.filterwarnings("ignore:Widget:DeprecationWarning")  # of ipywidgets' own attributes, which numpydoc reads
 @pytest.mark.parametrize("module", sorted(set(MODULES) - {"callframe.__main__"}))  # whose import runs the shell
 def test_every_class_documents_what_it_is_made_of(module: str) -> None:
     found = {thing.__name__: validate(get_doc_object(thing))["errors"] for thing in classes(module)}

@@ -126,15 +126,17 @@ class Controls:
         for one in (self.functions, self.schedules, self.search):
             one.layout.width = "auto"
         for one in (self.start, self.end, self.by, self.tz):
-            one.layout.width = "300px"
-        self.last.style.button_width = "52px"
+            one.layout.width = "auto"
+        self.last.style.button_width = "auto"
+        for one in (self.last, self.start, self.end, self.by, self.tz):
+            one.style.description_width = "72px"
         title = widgets.HTML("<span>Status</span>")
         title.add_class("callframe-label")
         status = widgets.HBox([title, self._status_box])
         columns = [
-            (widgets.VBox([self.search, self.functions, self.all_functions]), "2 1 300px"),
-            (widgets.VBox([self.schedules, self.all_schedules]), "1 1 220px"),
-            (widgets.VBox([status, self.last, self.start, self.end, self.by, self.tz]), "1 1 370px"),
+            (widgets.VBox([self.search, self.functions, self.all_functions]), "2 1 220px"),
+            (widgets.VBox([self.schedules, self.all_schedules]), "1 1 150px"),
+            (widgets.VBox([status, self.last, self.start, self.end, self.by, self.tz]), "1 1 310px"),
         ]
         for column, flex in columns:
             column.layout.flex = flex

@@ -37,7 +37,7 @@ NOTHING = "No calls are selected. Choose more functions, statuses or schedules, 
 EMPTY = "There are no calls to show."
 
 
-class Explorer(widgets.VBox):
+class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """
     A dashboard on calls, for a notebook to show. Made by `callframe.explore`.
 
@@ -70,7 +70,7 @@ class Explorer(widgets.VBox):
         )
         self.add_class("callframe-explore")
         self._fill()
-        self.selection = selection  # type: ignore[method-assign] # a property
+        self.selection = selection
         self._redraw.now()
 
     @property
@@ -158,7 +158,7 @@ class Explorer(widgets.VBox):
 
     def _draw(self) -> None:
         """Show what is selected now: the picture first, then the numbers, then what is under the picture."""
-        self._said(self._draw_all, quiet=True)
+        self._said(self._draw_all)
 
     def _draw_all(self) -> None:
         look = self._looked()
@@ -186,7 +186,7 @@ class Explorer(widgets.VBox):
             return panels.paragraph(INCOMPLETE, class_="bad", role="status")
         return ""
 
-    def _said(self, act: Callable[[], object], *, quiet: bool = False) -> None:
+    def _said(self, act: Callable[[], object]) -> None:
         """Do something; what goes wrong is shown, since a notebook shows no error of a callback."""
         try:
             act()
@@ -209,7 +209,7 @@ class Explorer(widgets.VBox):
 
     def _reset(self) -> None:
         here = self.selection
-        self.selection = Selection(tab=here.tab, tz=here.tz)  # type: ignore[method-assign] # a property
+        self.selection = Selection(tab=here.tab, tz=here.tz)
 
     def _refresh_or_stop(self) -> None:
         """Fetch in a thread of its own, so that the same button can stop it."""

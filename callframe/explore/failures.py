@@ -53,8 +53,8 @@ class Failures(Panel):
             one.layout.width = "auto"
         for one in (self.said, self.log):
             one.add_class("callframe-said")
-        self.kinds.observe(lambda _: self._filling or self._show_kind(), names="value")
-        self.examples.observe(lambda _: self._filling or self._show_example(), names="value")
+        self.kinds.observe(lambda _: self._show_kind(), names="value")
+        self.examples.observe(lambda _: self._show_example(), names="value")
         self.read_log.on_click(lambda _: self._show_log())
         super().__init__(*given)
 
@@ -83,7 +83,7 @@ class Failures(Panel):
     def _show_kind(self) -> None:
         """Offer examples of the kind that is chosen."""
         look, group = self._look, self.kinds.value
-        if look is None:
+        if look is None or self._filling:
             return
         rows = look.failed[look.failed["group"] == group] if group else look.failed.head(0)
         zone = look.selection.tz
@@ -100,6 +100,8 @@ class Failures(Panel):
 
     def _show_example(self) -> None:
         """Show what the call that is chosen said."""
+        if self._filling:
+            return
         self.log.value = ""
         look, place = self._look, self.examples.value
         if look is None or place is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -130,12 +130,12 @@ class Look:
         """How many calls of each function ran at once."""
         return concurrency_peaks(self.calls, by="function")
 
-    def schedule_name(self, schedule_id: object) -> str:
+    def schedule_name(self, schedule_id: Any) -> str:
         """Name a schedule, by its id where no name is known."""
         return "no schedule" if pd.isna(schedule_id) else str(self._schedule_names.get(schedule_id, schedule_id))
 
     @cached_property
-    def _schedule_names(self) -> dict[object, str]:
+    def _schedule_names(self) -> dict[Any, str]:
         found = self._schedules
         if found is None:
             return {}

@@ -43,13 +43,15 @@ class Panel:
     def __init__(self, name: str, screen: Screen, changed: Callable[[], None]) -> None:
         self.name = name
         self._screen = screen
+        self._changed = changed
+        self._quiet = False
         self._picture = widgets.HTML()
         self._picture.add_class("callframe-picture")
         self._below = widgets.HTML()
         self.views = widgets.ToggleButtons(options=list(VIEWS[name]), description="Picture")
         self.views.style.button_width = "auto"
-        self.views.observe(lambda _: self._quiet or changed(), names="value")
-        self._quiet = False
+        self.views.style.description_width = "initial"
+        self.views.observe(self._chosen, names="value")
         self.widget = widgets.VBox(self._parts())
         self.widget.add_class("callframe-panel")
 
@@ -81,11 +83,15 @@ class Panel:
         """Show what stands under the picture."""
         self._below.value = "".join(part("table", one, "wide") for one in self._tables(look) if one.rows)
 
+    def _chosen(self, _: Any) -> None:
+        if not self._quiet:
+            self._changed()
+
     def _parts(self) -> list[widgets.Widget]:
         several = [self.views] if len(self.views.options) > 1 else []
         return [*several, self._picture, self._below]
 
-    def _tables(self, look: Look) -> list[Table]:
+    def _tables(self, _: Look) -> list[Table]:
         return []
 
 

@@ -30,7 +30,12 @@ HEIGHT = 560
 _TEXT = 300
 _STYLE = (
     "body{margin:6px;font:13px system-ui,sans-serif;background:#fff;color:#222}"
-    "table.dataTable td{vertical-align:top;overflow-wrap:anywhere}"
+    "table.dataTable td{vertical-align:top;white-space:nowrap}"
+    "table.dataTable td:last-child{white-space:normal;overflow-wrap:anywhere;min-width:240px}"
+)
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; style-src 'unsafe-inline'; img-src data:;"
+    " font-src data:"
 )
 _LACKING = "The table needs the package itables: pip install 'callframe[notebook]'."
 
@@ -91,8 +96,8 @@ def shown(look: Look, order: str, words: str) -> tuple[pd.DataFrame, int]:
             f"start [{look.selection.tz}]": moments["start_time"].dt.strftime("%Y-%m-%d %H:%M:%S"),
             "function": calls["function"].astype("object").map(_short),
             "status": calls["status"].astype("object"),
-            "duration [s]": calls["duration"].dt.total_seconds().round(3),
-            "delay [s]": calls["schedule_delay"].dt.total_seconds().round(3),
+            "duration [s]": _seconds(calls["duration"]),
+            "delay [s]": _seconds(calls["schedule_delay"]),
             "scheduled": moments["scheduled_time"].dt.strftime("%Y-%m-%d %H:%M:%S"),
             "call id": calls["call_id"].astype("str"),
             "error": calls["error_message"].map(_short, na_action="ignore"),
@@ -131,8 +136,7 @@ def table_html(rows: pd.DataFrame) -> str:
     )  # fmt: skip
     page = (
         "<!DOCTYPE html><html lang=en><head><meta charset=utf-8><title>Calls</title>"
-        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:;"
-        " style-src 'unsafe-inline'; img-src data:; font-src data:\">"
+        f'<meta http-equiv=Content-Security-Policy content="{_POLICY}">'
         f"<style>{_STYLE}</style></head><body>{generate_init_offline_itables_html(Path(options.dt_bundle))}{table}"
         "</body></html>"
     )
@@ -140,6 +144,13 @@ def table_html(rows: pd.DataFrame) -> str:
         f'<iframe title="Table of calls" sandbox="allow-scripts" referrerpolicy="no-referrer" width="100%"'
         f' height="{HEIGHT}" style="border:1px solid #ccc;background:#fff" srcdoc="{html.escape(page)}"></iframe>'
     )
+
+
+def _seconds(spans: pd.Series) -> pd.Series:
+    """Write spans as numbers that sort as such, and nothing where there is none."""
+    seconds = spans.dt.total_seconds().round(3).astype("object")
+    found: pd.Series = seconds.where(spans.notna(), None)
+    return found
 
 
 def _short(words: str) -> str:

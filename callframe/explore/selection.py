@@ -93,7 +93,7 @@ class Selection:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Write what differs from the default as a JSON-able dict, which `cf.explore(..., selection=...)` takes back."""
+        """Write what differs from the default as a JSON-able dict, which `explore` takes back."""
         found = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)

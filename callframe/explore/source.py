@@ -122,12 +122,4 @@ def source_of(given: Any, *, schedules: pd.DataFrame | None, start: TimeLike | N
         calls = reader(path)
         return Source(calls, schedules, f"calls = cf.{reader.__name__}({str(path)!r})")
     frame.check(given)
-    return Source(_tidy(given), schedules, "")
-
-
-def _tidy(calls: pd.DataFrame) -> pd.DataFrame:
-    """Number the rows, and forget categories without calls; the frame that was given stays as it is."""
-    attrs = calls.attrs
-    calls = calls.reset_index(drop=True)
-    calls.attrs = attrs
-    return calls
+    return Source(given.reset_index(drop=True), schedules, "")

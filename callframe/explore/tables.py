@@ -107,14 +107,10 @@ def peaks(look: Look) -> Table:
             Cell(_NONE if pd.isna(row["time_above"]) else span(row["time_above"])),
             Cell(f"{row['at_peak']:,}", "" if pd.isna(row["share"]) else percent(row["share"])),
         ]
-        for name, row in zip(_names(look.peaks), look.peaks.to_dict("records"), strict=True)
+        for name, row in zip(look.peaks.index, look.peaks.to_dict("records"), strict=True)
     ]
     heads = ["function", "#most at once", f"when ({look.selection.tz})", "#above 80 of 100", "#at the peak of all"]
     return Table("Calls at once, by function", heads, rows, "A function may run 100 calls at once, a project 250.")
-
-
-def _names(table: pd.DataFrame) -> list[Any]:
-    return list(table["function"] if "function" in table else table.index)
 
 
 def _count(number: Any) -> Cell:

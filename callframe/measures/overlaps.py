@@ -41,7 +41,8 @@ def overlapping_runs(calls: pd.DataFrame, by: str = "schedule", *, run_limit: Sp
     overlaps
         One row a call that started too early, in the order of time: `schedule_id` Int64, `function` category,
         `call_id` int64, `start_time` datetime64[ms, UTC], `earlier_call_id` int64, of the earlier calls that still ran
-        the one that ended last, and `overlap` timedelta64[ms], for how long both ran (0 where the later one has no end).
+        the one that ended last, and `overlap` timedelta64[ms], for how long both ran: 0 where the
+        later one has no end.
 
     Raises
     ------
