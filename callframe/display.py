@@ -246,7 +246,7 @@ def _duration(summary: pd.DataFrame, name: str) -> _Column:
     if name == "p95":
         limits = zip(summary["duration_p95_low"], summary["duration_p95_high"], strict=True)
         asides = [_range(span(low), span(high)) for low, high in limits]
-    return _Column(f"duration {name}", cells, asides, [_tint(_TIMEOUT, 0.0 if told else 0.5) for told in known])
+    return _Column(f"duration {name}", cells, asides, [_tint(_TIMEOUT, 0.0 if told else 0.3) for told in known])
 
 
 def _range(low: str, high: str) -> str:
@@ -296,7 +296,7 @@ def _html(summary: pd.DataFrame, *, coloured: bool) -> str:
     columns = list(_columns(shown))
     labels = [_labels(shown, level) for level in range(shown.index.nlevels)]
     heads = "".join(f'<th style="text-align:left">{_escaped(one[0])}</th>' for one in labels)
-    heads += "".join(f'<th style="text-align:right">{_escaped(column.heading)}</th>' for column in columns)
+    heads += "".join(_heading(column.heading) for column in columns)
     rows = []
     for place in range(len(shown)):
         row = "".join(_header(one[place + 1]) for one in labels)
@@ -304,6 +304,13 @@ def _html(summary: pd.DataFrame, *, coloured: bool) -> str:
     body = f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody>"
     foot = f'<p style="font-size:smaller;opacity:0.75">{_escaped(_foot(summary, len(shown)))}</p>'
     return f'<div style="overflow-x:auto"><table border="0" class="dataframe">{body}</table>{foot}</div>'
+
+
+def _heading(heading: str) -> str:
+    """Write a heading, which may break where words end, but not within brackets."""
+    name, bracket, unit = heading.partition(" (")
+    whole = f' <span style="white-space:nowrap">{_escaped(bracket.lstrip() + unit)}</span>' if bracket else ""
+    return f'<th style="text-align:right">{_escaped(name)}{whole}</th>'
 
 
 def _header(label: str) -> str:
@@ -315,7 +322,7 @@ def _header(label: str) -> str:
 def _cell(column: _Column, place: int, *, coloured: bool) -> str:
     tint = f";{column.tints[place]}" if coloured and column.tints and column.tints[place] else ""
     aside = column.asides[place] if column.asides else ""
-    small = f' <span style="font-size:smaller;opacity:0.75">{_escaped(aside)}</span>' if aside else ""
+    small = f' <span style="font-size:smaller;opacity:0.85">{_escaped(aside)}</span>' if aside else ""
     return f'<td style="text-align:right;white-space:nowrap{tint}">{_escaped(column.cells[place])}{small}</td>'
 
 

@@ -29,6 +29,7 @@ OPTIONS = [
 ]
 PATIENCE_MS = 60_000
 """How long anything in a page may take on a busy machine."""
+_FAINT = (Path(__file__).parent / "faint.js").read_text(encoding="utf-8")
 SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
 
 
@@ -113,3 +114,9 @@ def watch(page: Page) -> Seen:
     page.on("websocket", seen.opened)
     page.on("dialog", seen.asks)
     return seen
+
+
+def faint(page: Page, within: str) -> list[str]:
+    """List the texts whose contrast with what is behind them is less than people need, 4.5 (WCAG 2.2, 1.4.3)."""
+    found: list[str] = page.evaluate(_FAINT, within)
+    return found

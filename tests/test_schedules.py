@@ -100,6 +100,11 @@ def test_columns_have_their_dtypes_with_and_without_rows() -> None:
         assert [str(kind) for kind in missed.dtypes] == expected
 
 
+def test_rows_of_missed_slots_are_numbered() -> None:
+    missed = cf.missed_runs(history(runs(HOURS[:5] + HOURS[7:])), schedules({}))
+    assert missed.index.equals(pd.RangeIndex(2))
+
+
 def test_late_call_fills_its_slot_whenever_it_started() -> None:
     assert cf.missed_runs(history(runs(HOURS, delay_ms=50 * MINUTE)), schedules({})).empty
 

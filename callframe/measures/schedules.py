@@ -122,6 +122,7 @@ def missed_runs(
         },
         copy=False,
     )[["schedule_id", "name", "function", "scheduled_time", "state", "cron_expression", "inferred"]]
+    missed.index = pd.RangeIndex(len(missed))
     missed.attrs = attrs
     return missed
 

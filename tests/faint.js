@@ -1,0 +1,49 @@
+selector => {
+  // Lists each text under `selector` whose contrast with its background is below 4.5, as "3.1 the text".
+  const read = colour => {
+    const context = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
+    context.fillStyle = colour;
+    context.fillRect(0, 0, 1, 1);
+    const [red, green, blue, alpha] = context.getImageData(0, 0, 1, 1).data;
+    return [red, green, blue, alpha / 255];
+  };
+  const over = ([red, green, blue, alpha], below) =>
+    [red, green, blue].map((value, place) => alpha * value + (1 - alpha) * below[place]);
+  const brightness = colour => {
+    const [red, green, blue] = colour.map(value => {
+      const share = value / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const line = element => (element ? [...line(element.parentElement), element] : []);
+  const shades = element => {
+    // from the page upwards: every background over the one below, and every opacity lets what is below it through
+    let behind = [255, 255, 255];
+    let letters = 1;
+    for (const part of line(element)) {
+      const style = getComputedStyle(part);
+      behind = over(read(style.backgroundColor), behind);
+      letters *= Number(style.opacity);
+    }
+    const [red, green, blue, alpha] = read(getComputedStyle(element).color);
+    return [over([red, green, blue, alpha * letters], behind), behind];
+  };
+  const contrast = element => {
+    const [one, other] = shades(element).map(brightness);
+    return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+  };
+  const found = [];
+  for (const root of document.querySelectorAll(selector)) {
+    const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+      const element = texts.currentNode.parentElement;
+      const words = texts.currentNode.data.trim();
+      if (words && element.checkVisibility({ visibilityProperty: true }) && !element.closest(':disabled, script, style, option')) {
+        const ratio = contrast(element);
+        if (ratio < 4.5) found.push(`${ratio.toFixed(1)} ${words.slice(0, 60)}`);
+      }
+    }
+  }
+  return found;
+}
