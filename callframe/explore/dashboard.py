@@ -91,7 +91,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     @property
     def calls(self) -> pd.DataFrame:
         """The calls that are selected."""
-        return self._looked().calls.copy(deep=False)
+        return self._looked().calls.copy()
 
     @property
     def figure(self) -> Figure:

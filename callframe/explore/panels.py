@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
+from callframe.display import printable
 from callframe.explore import tables
 from callframe.explore.pictures import VIEWS, view_of
 from callframe.report import tables as report_tables
@@ -72,6 +73,8 @@ class Panel:
 
     def draw(self, look: Look) -> None:
         """Draw the picture; the rest is worked out by `tell`."""
+        if not self._below.value:
+            self._below.value = paragraph("Working ...", role="status")
         view = view_of(self.name, self.picture)
         if view is None or (view.function == "missed_runs" and look.missed is None):
             self._picture.value = ""
@@ -158,10 +161,10 @@ class Quality(Panel):
 def paragraph(words: str, **attributes: Any) -> str:
     """Write a sentence as HTML."""
     extra = "".join(f' {name.rstrip("_")}="{html.escape(str(value))}"' for name, value in attributes.items())
-    return f"<p{extra}>{html.escape(words)}</p>"
+    return f"<p{extra}>{html.escape(printable(words))}</p>"
 
 
 def _img(picture: Picture, note: str) -> str:
     alt = f"{picture.alt} {note}".strip()
     caption = paragraph(note, class_="note") if note else ""
-    return f'<img src="{picture.url}" alt="{html.escape(alt)}" width="{picture.width}">{caption}'
+    return f'<img src="{picture.url}" alt="{html.escape(printable(alt))}" width="{picture.width}">{caption}'

@@ -35,7 +35,7 @@ class Redraw:
         self._drawer: int | None = None
         self._counting = threading.Lock()
         self._asked = self._drawn = 0
-        self._waiting: asyncio.AbstractEventLoop | None = None
+        self._waiting: set[asyncio.AbstractEventLoop] = set()
 
     def ask(self) -> None:
         """Ask for a redraw: after a short pause where there is an event loop, else at once."""
@@ -45,18 +45,22 @@ class Redraw:
             loop = None
         with self._counting:
             self._asked += 1
-            if self._waiting is not None and self._waiting.is_running():
+            if loop in self._waiting:  # another loop may be busy for long, so each has its own turn
                 return
-            self._waiting = loop
+            if loop is not None:
+                self._waiting.add(loop)
         if loop is None:
             self.now()
         else:
-            loop.call_later(self._pause_s, self.now)
+            loop.call_later(self._pause_s, self._after_pause, loop)
+
+    def _after_pause(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._counting:
+            self._waiting.discard(loop)
+        self.now()
 
     def now(self) -> None:
         """Draw now, if anything has changed since the last time."""
-        with self._counting:
-            self._waiting = None
         if self._drawer == threading.get_ident():  # drawing asked for it: the loop below goes round once more
             return
         with self._drawing:

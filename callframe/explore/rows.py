@@ -25,6 +25,9 @@ ORDERS = {
     "Longest schedule delay": ("schedule_delay", False),
 }
 
+NUMBERS = ("duration [s]", "delay [s]")
+"""The columns that sort as numbers."""
+
 HEIGHT = 560
 
 _TEXT = 300
@@ -96,14 +99,14 @@ def shown(look: Look, order: str, words: str) -> tuple[pd.DataFrame, int]:
             f"start [{look.selection.tz}]": moments["start_time"].dt.strftime("%Y-%m-%d %H:%M:%S"),
             "function": calls["function"].astype("object").map(_short),
             "status": calls["status"].astype("object"),
-            "duration [s]": _seconds(calls["duration"]),
-            "delay [s]": _seconds(calls["schedule_delay"]),
+            NUMBERS[0]: _seconds(calls["duration"]),
+            NUMBERS[1]: _seconds(calls["schedule_delay"]),
             "scheduled": moments["scheduled_time"].dt.strftime("%Y-%m-%d %H:%M:%S"),
             "call id": calls["call_id"].astype("str"),
             "error": calls["error_message"].map(_short, na_action="ignore"),
         }
     )
-    return table.fillna({"scheduled": "", "error": ""}).reset_index(drop=True), len(found)
+    return table.astype("object").where(table.notna(), "").reset_index(drop=True), len(found)
 
 
 def table_html(rows: pd.DataFrame) -> str:
@@ -130,9 +133,11 @@ def table_html(rows: pd.DataFrame) -> str:
         from itables.javascript import generate_init_offline_itables_html, to_html_datatable  # noqa: PLC0415
     except ImportError:
         raise ArgumentError(_LACKING) from None
+    numbers = [rows.columns.get_loc(name) for name in NUMBERS]
     table = to_html_datatable(
         rows, connected=False, showIndex=False, maxBytes=0, classes="display compact", paging=True, pageLength=15,
         lengthMenu=[15, 50, 200], allow_html=False, order=[], text_in_header_can_be_selected=False,
+        columnDefs=[{"targets": numbers, "type": "num", "className": "dt-right"}],
     )  # fmt: skip
     page = (
         "<!DOCTYPE html><html lang=en><head><meta charset=utf-8><title>Calls</title>"
@@ -147,10 +152,9 @@ def table_html(rows: pd.DataFrame) -> str:
 
 
 def _seconds(spans: pd.Series) -> pd.Series:
-    """Write spans as numbers that sort as such, and nothing where there is none."""
-    seconds = spans.dt.total_seconds().round(3).astype("object")
-    found: pd.Series = seconds.where(spans.notna(), None)
-    return found
+    """Write spans as numbers, and nothing where there is none."""
+    written: pd.Series = spans.dt.total_seconds().map(lambda seconds: f"{seconds:.3f}", na_action="ignore")
+    return written.astype("object")
 
 
 def _short(words: str) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-WIDTH, DPI, CSS_DPI = 9.0, 120, 110
+WIDTH, DPI, CSS_DPI = 9.0, 140, 128
 
 _MARGIN = 0.08
 """Inches around everything."""
