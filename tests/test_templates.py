@@ -192,14 +192,28 @@ def test_hostile_message_is_read_quickly(piece: str) -> None:
     "start", ["", " ", "(", "code: ", "ORA-", "AADSTS", "id=", "'", "Mar 3 ", "x", "-", "/", "pwd: "]
 )
 @pytest.mark.parametrize(
-    "word", ["404", "1234", "20261", "1234567890123456", "0x7f01AB", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"]
+    "word",
+    [
+        "404",
+        "1234",
+        "20261",
+        "1234567890123456",
+        "0x7f01AB",
+        "3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+        "2026-09-21T14:20:59Z",
+    ],
 )
 def test_settled_message_has_the_template_it_had(start: str, word: str, end: str) -> None:
     text = f"page {start}{word}{end} of 5678, 1234567"
     assert template(settle([text])[0]) == template(text)
 
 
-@given(st.lists(st.sampled_from([*"0123456789abcf -.,:;()[]'=/xZT", "1234", "0x", " 20261 ", "token"]), max_size=40))
+@given(
+    st.lists(
+        st.sampled_from([*"0123456789abcf -.,:;()[]'=/xZT", "1234", "0x", " 20261 ", "token", "2026-09-21T14:20:59Z"]),
+        max_size=40,
+    )
+)
 def test_settled_text_of_any_kind_has_the_template_it_had(parts: list[str]) -> None:
     text = "".join(parts)
     assert template(settle([text])[0]) == template(text)

@@ -101,6 +101,10 @@ _SIZE = re.compile(r"<n>\.? (?:[kKMGTP]i?B|bytes?)\b")
 
 _BEFORE_IT, _AFTER_IT = r"(^|[\s(\[])", r"($|[\s)\],;])"
 _SETTLED = (
+    (
+        rf"{_BEFORE_IT}[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}Z{_AFTER_IT}",
+        "\\1" + "0000-00-00T00:00:00Z" + "\\2",
+    ),
     (r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b", "00000000-0000-0000-0000-000000000000"),
     (r"\b0x[0-9a-fA-F]+\b", "0x0"),
     (rf"{_BEFORE_IT}[0-9]{{4}}{_AFTER_IT}", "\\1" + "0000" + "\\2"),
@@ -214,15 +218,28 @@ def settle(texts: Sequence[str]) -> list[str]:
     settled
         In the same order, each with the same template as before, whatever its exception.
     """
-    found = pa.array(texts, pa.large_string())
+    given = pa.array(texts, pa.large_string())
+    found = given
     for pattern, plain in _SETTLED:
         found = pc.replace_substring_regex(found, pattern, plain)
-    return [text if _may_hold_secret(text) else settled for text, settled in zip(texts, found.to_pylist(), strict=True)]
+    settled: list[str] = pc.if_else(_may_hold_secrets(given), given, found).to_pylist()
+    return settled
 
 
 def holds_secret(text: str) -> bool:
     """Tell whether something in a text looks like a password, a token or a key."""
     return _may_hold_secret(text) and _SECRET.search(text) is not None
+
+
+def hold_secrets(texts: Sequence[str]) -> list[bool]:
+    """Tell of each text whether something in it looks like a password, a token or a key."""
+    hinted = _may_hold_secrets(pa.array(texts, pa.large_string())).to_pylist()
+    return [hint and holds_secret(text) for text, hint in zip(texts, hinted, strict=True)]
+
+
+def _may_hold_secrets(texts: pa.Array) -> pa.Array:
+    """As `_may_hold_secret`, of many texts at once and in a tenth of the time."""
+    return pc.match_substring_regex(texts, "|".join(_SECRET_HINTS), ignore_case=True)
 
 
 def _may_hold_secret(text: str) -> bool:
