@@ -152,6 +152,13 @@ def test_running_call_within_the_run_limit_is_not_stuck() -> None:
     assert count("stuck", record(-10, id=1, status="Running"), fetched_at="2026-09-21T14:13:20Z") == 0
 
 
+@pytest.mark.parametrize("minutes", [9, 10, 12, 15, 16])
+@pytest.mark.parametrize("limit", [{}, {"run_limit": "9min"}, {"run_limit": "10min"}, {"run_limit": "12min"}])
+def test_calls_are_stuck_where_they_are_in_a_summary(minutes: int, limit: dict[str, Any]) -> None:
+    calls = frame_of(record(-minutes, id=1, status="Running"), fetched_at="2026-09-21T14:13:20.001Z")
+    assert cf.quality(calls, **limit).loc["stuck", "count"] == cf.summarize(calls, **limit)["stuck"].sum()
+
+
 def test_run_limit_can_be_given() -> None:
     calls = frame_of(record(end_time=T0 + 10 * MINUTE))
     assert cf.quality(calls, run_limit="9min").loc["beyond_run_limit", "count"] == 1

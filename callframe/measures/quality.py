@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +14,12 @@ from callframe import frame
 from callframe.coverage import KEY, coverage
 from callframe.errors import ArgumentError
 from callframe.measures import templates
+from callframe.measures.survival import LONGEST_LIMIT_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-RUN_LIMIT = "10min"
+RUN_LIMIT = pd.Timedelta(minutes=10)
 """How long a call may run, on Azure and AWS; on Google Cloud it is 9 minutes."""
 
 EXAMPLES = 5
@@ -43,6 +45,7 @@ class _Seen:
 
     calls: pd.DataFrame
     run_limit_ms: int
+    stuck_ms: int
     status: np.ndarray
     start: np.ndarray
     end: np.ndarray
@@ -72,13 +75,18 @@ class _Seen:
             return _ms(held["window"]["start"]) if "window" in held else None
         return int(self.start.min()) if len(self.start) else None
 
-    def of_messages(self, fits: Callable[[str], object]) -> np.ndarray:
+    @cached_property
+    def texts(self) -> tuple[np.ndarray, list[str]]:
+        """The messages, each once, and the place of every call's among them."""
+        codes, found = pd.factorize(self.calls["error_message"].take(np.flatnonzero(self.messages)))
+        return codes, found.tolist()
+
+    def of_messages(self, fits: Callable[[list[str]], Iterable[object]]) -> np.ndarray:
         """Tell which messages fit; each is looked at once."""
-        rows = np.flatnonzero(self.messages)
-        codes, found = pd.factorize(self.calls["error_message"].take(rows))
-        fitting = np.array([fits(text) is not None for text in found.tolist()], dtype=bool)
+        codes, found = self.texts
+        fitting = np.array([bool(one) for one in fits(found)], dtype=bool)
         answer = np.zeros(len(self.calls), dtype=bool)
-        answer[rows] = fitting[codes] if len(rows) else False
+        answer[np.flatnonzero(self.messages)] = fitting[codes] if len(codes) else False
         return answer
 
 
@@ -112,7 +120,8 @@ def quality(calls: pd.DataFrame, *, run_limit: str | pd.Timedelta = RUN_LIMIT) -
     calls
         Call frame.
     run_limit
-        How long a call may run, such as `"9min"`; `Project.limits` tells it.
+        How long a call may run, such as `"9min"`; `Project.limits` tells it. If it is not given, it is 10 minutes, and
+        a Running call is stuck from 15, the longest limit documented, as for `summarize`.
 
     Returns
     -------
@@ -137,7 +146,8 @@ def quality(calls: pd.DataFrame, *, run_limit: str | pd.Timedelta = RUN_LIMIT) -
     0
     """
     frame.check(calls)
-    seen = _look(calls, _span_ms(run_limit))
+    limit_ms = _span_ms(run_limit)
+    seen = _look(calls, limit_ms, LONGEST_LIMIT_MS if run_limit is RUN_LIMIT else limit_ms)
     found = [_found(check.look(seen)) for check in _CHECKS]
     ids = calls["call_id"].to_numpy()
     return pd.DataFrame(
@@ -152,10 +162,11 @@ def quality(calls: pd.DataFrame, *, run_limit: str | pd.Timedelta = RUN_LIMIT) -
     )
 
 
-def _look(calls: pd.DataFrame, run_limit_ms: int) -> _Seen:
+def _look(calls: pd.DataFrame, run_limit_ms: int, stuck_ms: int) -> _Seen:
     return _Seen(
         calls,
         run_limit_ms,
+        stuck_ms,
         calls["status"].cat.codes.to_numpy(),
         *(_stamps(calls[name]) for name in ("start_time", "end_time", "scheduled_time")),
         *(calls[name].notna().to_numpy(dtype=bool) for name in ("error_message", "error_trace")),
@@ -203,7 +214,7 @@ _NONE = int(np.iinfo("int64").min)
 
 
 def _stuck(seen: _Seen) -> np.ndarray:
-    stuck: np.ndarray = seen.has("Running") & (seen.fetched_ms - seen.start > seen.run_limit_ms)
+    stuck: np.ndarray = seen.has("Running") & (seen.fetched_ms - seen.start > seen.stuck_ms)
     return stuck
 
 
@@ -351,7 +362,7 @@ _CHECKS: tuple[_Check, ...] = (
     ),
     _Check(
         "stuck",
-        "calls still Running beyond the run limit",
+        "calls still Running beyond any run limit",
         "Most likely lost by the service: leave them out of durations and concurrency.",
         _stuck,
     ),
@@ -449,30 +460,30 @@ _CHECKS: tuple[_Check, ...] = (
         "secret",
         "messages that seem to hold a password, token or key",
         "Do not share the frame; change the secret, and keep it out of what the function raises.",
-        lambda seen: seen.of_messages(lambda text: templates.holds_secret(text) or None),
+        lambda seen: seen.of_messages(templates.hold_secrets),
     ),
     _Check(
         "control_characters",
         "messages with control characters",
         "Print them with repr(): they can change what a terminal shows.",
-        lambda seen: seen.of_messages(_CONTROL.search),
+        lambda seen: seen.of_messages(lambda texts: map(_CONTROL.search, texts)),
     ),
     _Check(
         "html",
         "messages with HTML in them, often the error page of a proxy",
         "Escape them before showing them in a page.",
-        lambda seen: seen.of_messages(_HTML.search),
+        lambda seen: seen.of_messages(lambda texts: map(_HTML.search, texts)),
     ),
     _Check(
         "formula",
         "messages that a spreadsheet would take for a formula",
         "Leave guard=True in write_csv.",
-        lambda seen: seen.of_messages(_FORMULA.match),
+        lambda seen: seen.of_messages(lambda texts: map(_FORMULA.match, texts)),
     ),
     _Check(
         "replaced_characters",
         "messages with characters that could not be read",
         "They were invalid where they were written; U+FFFD stands in their place.",
-        lambda seen: seen.of_messages(lambda text: True if "\ufffd" in text else None),
+        lambda seen: seen.of_messages(lambda texts: ("\ufffd" in text for text in texts)),
     ),
 )
