@@ -36,7 +36,14 @@ def many(n: int, *, after: bool, **changes: Any) -> list[dict[str, Any]]:
 
 
 def project(
-    rng: np.random.Generator, *, functions: int, n: int, factor: float = 1.0, spread: float = 0.6, bursts: float = 0.0
+    rng: np.random.Generator,
+    *,
+    functions: int,
+    n: int,
+    factor: float = 1.0,
+    spread: float = 0.6,
+    bursts: float = 0.0,
+    days: float = 0.0,
 ) -> pd.DataFrame:
     """Make log-normal durations cut off at a run limit, failures that come in bursts, and the newest calls Running."""
     size = functions * n
@@ -44,6 +51,8 @@ def project(
     start = np.sort(rng.integers(START_MS, FETCHED_MS - 60_000, (functions, n))).ravel()
     took = rng.lognormal(np.repeat(rng.uniform(8, 12.5, functions), n), spread)
     took = took * np.where(start >= AT_MS, factor, 1)
+    if days:  # some days are slow ones, for each function others
+        took = took * np.exp(rng.normal(0, days, (functions, 15)))[np.repeat(np.arange(functions), n), day_of(start)]
     status = np.where(took > LIMIT_MS, "Timeout", "Completed")
     fails = rng.random(size) < np.repeat(rng.choice([0, 0.01, 0.1], functions), n)
     for first in np.flatnonzero(rng.random(size) < bursts):
@@ -52,6 +61,10 @@ def project(
     status = np.where((start > FETCHED_MS - 600_000) & (rng.random(size) < 0.5), "Running", status)
     took = np.where(status == "Timeout", LIMIT_MS, took)
     return of_columns(function=function, status=status, start=start, took=took)
+
+
+def day_of(start: np.ndarray) -> np.ndarray:
+    return start // DAY_MS - START_MS // DAY_MS
 
 
 def verdicts(comparison: pd.DataFrame) -> list[str]:
@@ -171,6 +184,19 @@ def test_design_effect_of_bursts_is_about_their_length() -> None:
 def test_equal_halves_give_false_alarms_in_at_most_one_project_of_twenty() -> None:
     rng = np.random.default_rng(0)
     made = [project(rng, functions=6, n=int(rng.choice([80, 200, 600])), bursts=0.005) for _ in range(60)]
+    assert sum(bool(CHANGED & set(verdicts(cf.compare(calls, at=AT)))) for calls in made) <= 3
+
+
+@pytest.mark.parametrize("n", [80, 600])
+def test_slow_days_give_false_alarms_in_at_most_one_project_of_twenty(n: int) -> None:
+    rng = np.random.default_rng(n)
+    made = [project(rng, functions=6, n=n, days=0.3) for _ in range(60)]
+    assert sum(bool(CHANGED & set(verdicts(cf.compare(calls, at=AT)))) for calls in made) <= 3
+
+
+def test_outages_among_few_calls_give_false_alarms_in_at_most_one_project_of_twenty() -> None:
+    rng = np.random.default_rng(2)
+    made = [project(rng, functions=6, n=80, bursts=0.015) for _ in range(60)]
     assert sum(bool(CHANGED & set(verdicts(cf.compare(calls, at=AT)))) for calls in made) <= 3
 
 

@@ -403,14 +403,12 @@ def _log_rank(times: np.ndarray, ended: np.ndarray, later: np.ndarray, days: np.
     total = float(variance[alone].sum())
     if total <= 0:
         return 1.0
-    z = abs(float(scores[later].sum())) / math.sqrt(total * design_effect(scores, later, days))
-    return math.erfc(z / math.sqrt(2))
+    z = abs(float(scores[later].sum())) / math.sqrt(total)
+    return math.erfc(z / math.sqrt(2 * design_effect(scores, later, days, z)))
 
 
 def _failures(one: _Numbers, bounds: _Bounds) -> dict[str, float | None]:
     """Compare the failure rates of one function."""
-    from scipy.stats import fisher_exact  # noqa: PLC0415 - slow to import, and not needed to fetch
-
     one = _of(one, one["completed"] | one["failed"])
     failed, later = one["failed"], one["later"]
     n = np.array([(~later).sum(), later.sum()])
@@ -425,15 +423,26 @@ def _failures(one: _Numbers, bounds: _Bounds) -> dict[str, float | None]:
     }
     if n.min() < bounds.min_calls:
         return found
+    from scipy.special import ndtri  # noqa: PLC0415 - slow to import, and not needed to fetch
+
     effect = design_effect(failed.astype("float64"), later, one["day"])
     rate, low, high = wilson(failures / effect, n / effect)
-    counted, of = np.round(failures / effect).astype("int64"), np.maximum(np.round(n / effect), 1).astype("int64")
-    counted = np.minimum(counted, of)
+    z = -float(ndtri(_fisher(failures, n) / 2))
+    effect = max(effect, design_effect(failed.astype("float64"), later, one["day"], z))
     return found | {
         "failure_rate_change_low": rate[1] - rate[0] - math.hypot(rate[1] - low[1], high[0] - rate[0]),
         "failure_rate_change_high": rate[1] - rate[0] + math.hypot(high[1] - rate[1], rate[0] - low[0]),
-        "failure_p_value": min(1.0, float(fisher_exact([counted, of - counted]).pvalue)),
+        "failure_p_value": _fisher(failures / effect, n / effect),
     }
+
+
+def _fisher(failures: np.ndarray, n: np.ndarray) -> float:
+    """Test whether two rates differ; counts are taken to be whole."""
+    from scipy.stats import fisher_exact  # noqa: PLC0415 - slow to import, and not needed to fetch
+
+    of = np.maximum(np.round(n), 1).astype("int64")
+    counted = np.minimum(np.round(failures).astype("int64"), of)
+    return min(1.0, float(fisher_exact([counted, of - counted]).pvalue))
 
 
 def _judge(found: pd.DataFrame, bounds: _Bounds) -> pd.DataFrame:

@@ -101,7 +101,7 @@ def curve(times: np.ndarray, ended: np.ndarray, weights: np.ndarray | None = Non
     return Curve(times[starts][rises], done)
 
 
-def design_effect(values: np.ndarray, later: np.ndarray, days: np.ndarray) -> float:
+def design_effect(values: np.ndarray, later: np.ndarray, days: np.ndarray, statistic: float | None = None) -> float:
     """
     Estimate how many calls in a row tell no more than one independent call would.
 
@@ -118,6 +118,10 @@ def design_effect(values: np.ndarray, later: np.ndarray, days: np.ndarray) -> fl
         Which of them are after.
     days
         The day each started.
+    statistic
+        What is to be tested, in standard errors of independent calls. A variance of few blocks is itself not well
+        known, so a statistic divided by the root of it follows Student's t; the effect is such that it can be taken for
+        normal. None where a 95 % interval is to be made.
 
     Returns
     -------
@@ -135,7 +139,7 @@ def design_effect(values: np.ndarray, later: np.ndarray, days: np.ndarray) -> fl
     blocks += [np.arange(0, len(values), -(-len(values) // count)) for count in _BLOCKS]
     starts = [np.unique(np.concatenate([[0], middle, each])) for each in blocks]
     scaled = deviations / math.sqrt(square)
-    effects = [_of_blocks(np.add.reduceat(scaled, each), later[each], len(later)) for each in starts]
+    effects = [_of_blocks(np.add.reduceat(scaled, each), later[each], len(later), statistic) for each in starts]
     return max(1.0, _of_neighbours(deviations, later, square), *effects)
 
 
@@ -150,13 +154,22 @@ def _of_neighbours(deviations: np.ndarray, later: np.ndarray, square: float) -> 
     return (1 + found) / (1 - found)
 
 
-def _of_blocks(sums: np.ndarray, after: np.ndarray, calls: int) -> float:
+def _of_blocks(sums: np.ndarray, after: np.ndarray, calls: int, statistic: float | None) -> float:
     """Add up the variance of the sums over blocks, widened by Student's t for there being few blocks."""
-    from scipy.special import stdtrit  # noqa: PLC0415 - slow to import, and not needed to fetch
-
     counts = np.array([(~after).sum(), after.sum()])
     freedom = counts.sum() - 2
     if counts.min() < 2 or freedom < _FEWEST or calls < _CALLS_A_BLOCK * len(sums):  # noqa: PLR2004 - to vary
         return 1.0
-    square = (np.square(sums) * (counts / (counts - 1))[after.astype("int64")]).sum()
-    return float(square * (stdtrit(freedom, 0.975) / Z) ** 2)
+    square = float((np.square(sums) * (counts / (counts - 1))[after.astype("int64")]).sum())
+    return square * _widening(square, int(freedom), statistic)
+
+
+def _widening(square: float, freedom: int, statistic: float | None) -> float:
+    """Tell by how much a variance has to be larger for the normal distribution to say what Student's t does."""
+    from scipy.special import ndtri, stdtr, stdtrit  # noqa: PLC0415 - slow to import, and not needed to fetch
+
+    if statistic is None or square <= _ROUNDING:
+        return float(stdtrit(freedom, 0.975) / Z) ** 2
+    student = statistic / math.sqrt(square)
+    normal = -float(ndtri(stdtr(freedom, -student)))
+    return (student / normal) ** 2 if 0 < normal < math.inf else 1.0
