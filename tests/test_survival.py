@@ -183,6 +183,27 @@ def test_every_curve_starts_at_1_and_never_rises(calls: pd.DataFrame) -> None:
         assert one["survival"].is_monotonic_decreasing
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.booleans(), st.integers(1, 5)), max_size=30),
+    st.floats(0.01, 0.99),
+)
+def test_weights_stand_for_as_many_calls(rows: list[tuple[int, int, bool, int]], share: float) -> None:
+    codes, times, ended, weights = (
+        (np.array(column, dtype="int64") for column in zip(*rows, strict=True))
+        if rows
+        else [np.empty(0, dtype="int64")] * 4
+    )
+    groups = [Groups(one, pd.RangeIndex(4)) for one in (codes, np.repeat(codes, weights))]
+    short = curves(times, ended.astype(bool), groups[0], weights)
+    full = curves(np.repeat(times, weights), np.repeat(ended, weights).astype(bool), groups[1])
+    for name in ("sizes", "ends", "longest"):
+        assert getattr(short, name).tolist() == getattr(full, name).tolist()
+    assert short.quantile(share).tolist() == full.quantile(share).tolist()
+    assert [one.tolist() for one in short.interval(0.5)] == [one.tolist() for one in full.interval(0.5)]
+    for one, other in zip(short.steps(), full.steps(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
 def test_no_calls_are_no_curves() -> None:
     assert cf.survival(frame.empty()).shape == (0, 7)
 

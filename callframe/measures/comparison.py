@@ -12,7 +12,8 @@ import pandas as pd
 from callframe import frame, window
 from callframe.coverage import KEY
 from callframe.errors import ArgumentError
-from callframe.measures.estimates import STUCK_AFTER, Curve, curve, design_effect, wilson
+from callframe.measures.estimates import Curve, curve, design_effect, wilson
+from callframe.measures.survival import LONGEST_LIMIT_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -181,7 +182,7 @@ def _numbers(calls: pd.DataFrame, names: list[str]) -> _Numbers:
     took = calls["duration"].to_numpy().astype("timedelta64[ms]").astype("int64")
     age = np.maximum(_fetched_ms(calls) - start, 0)
     known = took != _NOT_A_TIME
-    stuck = running & (age > STUCK_AFTER / pd.Timedelta(milliseconds=1))
+    stuck = running & (age > LONGEST_LIMIT_MS)
     return {
         "function": np.append(places, -1)[function.codes.to_numpy()],
         "function_id": calls["function_id"].to_numpy(),

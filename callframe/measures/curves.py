@@ -40,16 +40,24 @@ class Curves:
         The times that `packed` counts.
     bounds
         Where each group begins in `packed`, and where the last one stops.
+    weights
+        How many calls each of `packed` stands for; None where it is one.
     """
 
     packed: np.ndarray
     values: _Times
     bounds: np.ndarray
+    weights: np.ndarray | None = None
+
+    @cached_property
+    def before(self) -> np.ndarray | None:
+        """How many calls come before each of `packed`, and how many there are; None where its place says so."""
+        return None if self.weights is None else np.append(0, np.cumsum(self.weights))
 
     @cached_property
     def sizes(self) -> np.ndarray:
         """How many calls each group's curve rests on."""
-        return np.diff(self.bounds)
+        return np.diff(self.bounds if self.before is None else self.before[self.bounds])
 
     @cached_property
     def places(self) -> np.ndarray:
@@ -62,9 +70,19 @@ class Curves:
         return np.searchsorted(self.places, self.bounds)
 
     @cached_property
-    def ends(self) -> np.ndarray:
-        """How many ends each group has."""
+    def rows(self) -> np.ndarray:
+        """How many of `places` each group has."""
         return np.diff(self.first)
+
+    @cached_property
+    def ended(self) -> np.ndarray | int:
+        """How many calls ended at each of `places`."""
+        return 1 if self.weights is None else self.weights[self.places]
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """How many calls of each group ended."""
+        return self.rows if self.weights is None else np.diff(np.append(0, np.cumsum(self.ended))[self.first])
 
     @cached_property
     def longest(self) -> np.ndarray:
@@ -75,14 +93,18 @@ class Curves:
     @cached_property
     def at_risk(self) -> np.ndarray:
         """How many had not ended and were not censored before each end; of ends at a time each finds one fewer."""
-        at_risk: np.ndarray = np.repeat(self.bounds[1:], self.ends) - self.places
-        return at_risk
+        if self.before is None:
+            at_risk: np.ndarray = np.repeat(self.bounds[1:], self.rows) - self.places
+            return at_risk
+        weighted: np.ndarray = np.repeat(self.before[self.bounds[1:]], self.rows) - self.before[self.places]
+        return weighted
 
     @cached_property
     def closing(self) -> np.ndarray:
         """The ends that leave nobody: survival is 0, and its logarithm no number to add up."""
-        last: np.ndarray = self.first[1:][self.ends > 0] - 1
-        closing: np.ndarray = last[self.at_risk[last] == 1]
+        last: np.ndarray = self.first[1:][self.rows > 0] - 1
+        ended = self.ended if isinstance(self.ended, int) else self.ended[last]
+        closing: np.ndarray = last[self.at_risk[last] == ended]
         return closing
 
     @cached_property
@@ -95,7 +117,7 @@ class Curves:
     def depth(self) -> np.ndarray:
         """The negative logarithm of survival after each end, added up over all groups and without closing ends."""
         depth = self._left()
-        np.divide(-1, depth, out=depth)
+        np.divide(np.negative(self.ended), depth, out=depth)
         np.log1p(depth, out=depth)
         np.cumsum(depth, out=depth)
         np.negative(depth, out=depth)
@@ -105,8 +127,8 @@ class Curves:
     def variance(self) -> np.ndarray:
         """The variance of that logarithm (Greenwood, 1926), added up likewise."""
         left = self._left()
-        left *= self._left() - 1
-        np.divide(1, left, out=left)
+        left *= self._left() - self.ended
+        np.divide(self.ended, left, out=left)
         return np.cumsum(left, out=left)
 
     def quantile(self, share: float) -> np.ndarray:
@@ -125,10 +147,10 @@ class Curves:
         """
         if len(self.places) == len(self.packed):  # nothing is censored
             known, rank = self.sizes > 0, np.ceil(share * self.sizes - _TOLERANCE).astype("int64")
-            return self._times_at((self.bounds[:-1] + np.maximum(rank - 1, 0))[known], known)
+            return self._times_at(self._at_rank(np.maximum(rank, 1))[known], known)
         goal = self._before(self.depth) + (-math.log1p(-share) if share < 1 else math.inf) - _TOLERANCE
         place = np.maximum(np.searchsorted(self.depth, goal), self.first[:-1])
-        closed = np.isin(self.first[1:] - 1, self.closing) & (self.ends > 0)
+        closed = np.isin(self.first[1:] - 1, self.closing) & (self.rows > 0)
         return self._ends_at(np.where(closed, np.minimum(place, self.first[1:] - 1), place))
 
     def interval(self, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -155,6 +177,13 @@ class Curves:
         few = self.ends < math.ceil(math.log(0.05) / math.log(share))
         return np.where(few, MISSING, low), np.where(few, MISSING, high)
 
+    def done(self) -> tuple[np.ndarray, np.ndarray]:
+        """Give the times at which groups have ends, and the share of each group's calls that has ended by then."""
+        last = self.last_of_tie
+        done = -np.expm1(np.repeat(self._before(self.depth), self.rows)[last] - self.depth[last])
+        done[np.isin(last, self.closing)] = 1
+        return self.values.of(self.packed[self.places[last]]), done
+
     def above(self, times: np.ndarray) -> np.ndarray:
         """Tell what is known to be exceeded where a quantile is missing: the largest time the curve is known at."""
         return np.where(times == MISSING, self.longest, MISSING)
@@ -179,9 +208,9 @@ class Curves:
     @cached_property
     def _band(self) -> tuple[np.ndarray, np.ndarray]:
         """The logarithm of the own depth at the last of each tie, and half the width of its 95 % band."""
-        last, ends = self.last_of_tie, self.ends
-        depth = (self.depth - np.repeat(self._before(self.depth), ends))[last]
-        half = (self.variance - np.repeat(self._before(self.variance), ends))[last]
+        last, rows = self.last_of_tie, self.rows
+        depth = (self.depth - np.repeat(self._before(self.depth), rows))[last]
+        half = (self.variance - np.repeat(self._before(self.variance), rows))[last]
         np.sqrt(np.maximum(half, 0, out=half), out=half)
         with np.errstate(divide="ignore", invalid="ignore"):
             half /= depth
@@ -200,8 +229,16 @@ class Curves:
     def _before(self, total: np.ndarray) -> np.ndarray:
         """Take what has been added up before the ends of each group."""
         if not len(total):
-            return np.zeros(len(self.ends))
+            return np.zeros(len(self.rows))
         return np.where(self.first[:-1] > 0, total[self.first[:-1] - 1], 0.0)
+
+    def _at_rank(self, rank: np.ndarray) -> np.ndarray:
+        """Find the place in `packed` of the call of each group that has a rank, the first of which is 1."""
+        if self.before is None:
+            place: np.ndarray = self.bounds[:-1] + rank - 1
+            return place
+        weighted: np.ndarray = np.searchsorted(self.before[1:], self.before[self.bounds[:-1]] + rank)
+        return weighted
 
     def _first_where(self, holds: np.ndarray) -> np.ndarray:
         """Find the earliest time of each group at which something holds."""
@@ -235,7 +272,7 @@ class _Times:
         return times
 
 
-def curves(times: np.ndarray, ended: np.ndarray | None, groups: Groups) -> Curves:
+def curves(times: np.ndarray, ended: np.ndarray | None, groups: Groups, weights: np.ndarray | None = None) -> Curves:
     """
     Estimate Kaplan-Meier curves by group.
 
@@ -247,6 +284,8 @@ def curves(times: np.ndarray, ended: np.ndarray | None, groups: Groups) -> Curve
         Whether it ended then, and was not censored; None where all did.
     groups
         The group of each.
+    weights
+        How many calls each stands for; one by default.
 
     Returns
     -------
@@ -257,14 +296,19 @@ def curves(times: np.ndarray, ended: np.ndarray | None, groups: Groups) -> Curve
     codes = groups.codes
     if not known.all():
         times, codes, ended = times[known], codes[known], None if ended is None else ended[known]
+        weights = None if weights is None else weights[known]
     packed, values = _numbered(times, len(groups))
     packed <<= 1
     if ended is not None:
         packed |= ~ended
     packed |= codes << (values.bits + 1)
-    packed.sort()  # ten times as fast as to sort by three keys
+    if weights is None:
+        packed.sort()  # ten times as fast as to sort by three keys
+    else:
+        order = np.argsort(packed)
+        packed, weights = packed[order], weights[order]
     bounds = np.searchsorted(packed, np.arange(len(groups) + 1) << (values.bits + 1))
-    return Curves(packed, values, bounds)
+    return Curves(packed, values, bounds, weights)
 
 
 def _numbered(times: np.ndarray, groups: int) -> tuple[np.ndarray, _Times]:

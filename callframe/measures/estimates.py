@@ -8,11 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-STUCK_AFTER = pd.Timedelta(minutes=15)
-"""A call Running for longer is stuck: that is the longest run limit documented, so its end was never recorded."""
-
-Z = 1.959963984540054
-"""The 97.5 % point of the normal distribution."""
+from callframe.measures.curves import Z95, curves
+from callframe.measures.groups import Groups
 
 _ROUNDING = 1e-9  # a share that differs by less from a step of a curve stands on it
 _BLOCKS = (16, 32, 64)
@@ -37,8 +34,8 @@ def wilson(failures: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     failures, n = np.asarray(failures, dtype="float64"), np.asarray(n, dtype="float64")
     n = np.where(n == 0, np.nan, n)
     rate = failures / n
-    centre = (rate + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * np.sqrt(np.maximum(rate * (1 - rate), 0) / n + Z**2 / (4 * n**2))
+    centre = (rate + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 / (1 + Z95**2 / n) * np.sqrt(np.maximum(rate * (1 - rate), 0) / n + Z95**2 / (4 * n**2))
     low = np.where(failures == 0, 0, np.clip(centre - half, 0, 1))
     high = np.where(failures == n, 1, np.clip(centre + half, 0, 1))
     return rate, np.where(np.isnan(n), np.nan, low), np.where(np.isnan(n), np.nan, high)
@@ -66,39 +63,28 @@ class Curve:
         return np.append(self.times, np.inf)[place]
 
 
-def curve(times: np.ndarray, ended: np.ndarray, weights: np.ndarray | None = None) -> Curve:
+def curve(times: np.ndarray, ended: np.ndarray) -> Curve:
     """
     Estimate the curve of durations of which some are known in part.
 
     Parameters
     ----------
     times
-        How long each ran; what was cut off at the run limit counts as infinite and not ended.
+        How long each ran, in whole milliseconds; what was cut off at the run limit counts as infinite and not ended.
     ended
         Whether it ended then; else it was still running.
-    weights
-        How many calls each stands for; 1 by default.
 
     Returns
     -------
     curve
         Without censored times, the empirical distribution.
     """
-    weights = np.ones(len(times), dtype="int64") if weights is None else weights
-    order = np.argsort(times, kind="stable")
-    times, weights, ended = times[order], weights[order], ended[order]
-    if not len(times):
-        return Curve(np.empty(0), np.empty(0))
-    starts = np.flatnonzero(np.append(True, times[1:] != times[:-1]))
-    ends = np.add.reduceat(weights * ended, starts)
-    left = np.add.reduceat(weights * ~ended, starts)
-    at_risk = weights.sum() - np.cumsum(ends + left) + ends + left
-    rises = (ends > 0) & np.isfinite(times[starts])
-    if left[: np.flatnonzero(rises)[-1]].any() if rises.any() else False:  # some left before the curve ended
-        done = 1 - np.cumprod(1 - ends[rises] / at_risk[rises])
-    else:  # the same, without rounding
-        done = np.cumsum(ends[rises]) / weights.sum()
-    return Curve(times[starts][rises], done)
+    finite = np.isfinite(times)
+    beyond = float(times[finite].max(initial=0)) + 1
+    whole = np.where(finite, times, beyond).astype("int64")
+    found = curves(whole, ended & finite, Groups(np.zeros(len(times), dtype="int64"), pd.RangeIndex(1)))
+    rises, done = found.done()
+    return Curve(rises.astype("float64"), done)
 
 
 def design_effect(values: np.ndarray, later: np.ndarray, days: np.ndarray, statistic: float | None = None) -> float:
@@ -169,7 +155,7 @@ def _widening(square: float, freedom: int, statistic: float | None) -> float:
     from scipy.special import ndtri, stdtr, stdtrit  # noqa: PLC0415 - slow to import, and not needed to fetch
 
     if statistic is None or square <= _ROUNDING:
-        return float(stdtrit(freedom, 0.975) / Z) ** 2
+        return float(stdtrit(freedom, 0.975) / Z95) ** 2
     student = statistic / math.sqrt(square)
     normal = -float(ndtri(stdtr(freedom, -student)))
     return (student / normal) ** 2 if 0 < normal < math.inf else 1.0

@@ -11,7 +11,10 @@ import pandas as pd
 from callframe import frame, window
 from callframe.coverage import KEY
 from callframe.errors import ArgumentError, FrameError
-from callframe.measures.estimates import STUCK_AFTER, curve, wilson
+from callframe.measures.curves import MISSING, curves
+from callframe.measures.estimates import wilson
+from callframe.measures.groups import Groups
+from callframe.measures.survival import LONGEST_LIMIT_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,8 +32,6 @@ SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 _ERROR_PERCENT = 1
 _LONGEST_MS = 2**53
-_MISSING = np.iinfo("int64").min
-_WHOLE = 1e-9  # a rank that is whole but for rounding
 
 
 def rollup(calls: pd.DataFrame, freq: str = "1h", *, fetched_at: TimeLike | None = None) -> pd.DataFrame:
@@ -83,7 +84,7 @@ def rollup(calls: pd.DataFrame, freq: str = "1h", *, fetched_at: TimeLike | None
     rows = calls[["function", "start_time", "status"]].assign(
         start_time=calls["start_time"].dt.floor(width), measure="duration", bucket=_spans(_buckets(took)), count=1
     )
-    delayed = rows.assign(measure="schedule_delay", bucket=_spans(_buckets(delays)))[delays != _MISSING]
+    delayed = rows.assign(measure="schedule_delay", bucket=_spans(_buckets(delays)))[delays != MISSING]
     return _keep_account(_add_up([rows, delayed]), [calls])
 
 
@@ -229,16 +230,16 @@ def _edges() -> tuple[np.ndarray, np.ndarray]:
 def _buckets(spans: np.ndarray) -> np.ndarray:
     """Replace spans by what stands for their bucket; what is missing stays."""
     least, stands = _edges()
-    known = np.where(spans == _MISSING, 0, spans)
+    known = np.where(spans == MISSING, 0, spans)
     found = np.sign(known) * stands[np.searchsorted(least, np.abs(known), side="right") - 1]
-    return np.where(spans == _MISSING, _MISSING, found)
+    return np.where(spans == MISSING, MISSING, found)
 
 
 def _ages(calls: pd.DataFrame, fetched_at: TimeLike | None) -> np.ndarray:
     """Tell how long each call had been going when it was fetched."""
     moment = fetched_at if fetched_at is not None else calls.attrs.get(KEY, {}).get("fetched_at")
     if moment is None:
-        return np.full(len(calls), _MISSING)
+        return np.full(len(calls), MISSING)
     if isinstance(moment, str) and not moment[:4].isdigit():
         raise ArgumentError(f"fetched_at={moment!r}; expected a timestamp or an ISO 8601 string.")
     fetched_ms = window.parse_time(moment, name="fetched_at", now_ms=0)
@@ -304,65 +305,46 @@ _IN_ORDER = ("Completed", "Failed", "Timeout", "Running")
 
 
 def _stuck_from() -> int:
-    return int(_buckets(np.array([STUCK_AFTER // pd.Timedelta(milliseconds=1)]))[0])
+    return int(_buckets(np.array([LONGEST_LIMIT_MS]))[0])
 
 
 def _durations(work: pd.DataFrame, size: int) -> dict[str, np.ndarray]:
-    known, status = work["span"] != _MISSING, work["status"]
+    known, status = work["span"] != MISSING, work["status"]
     longest = _longest(work[known & (status != "Running")], size)
     running = (status == "Running") & known & (work["span"] <= _stuck_from())
     work = work[(status == "Timeout") | ((status == "Completed") & known) | running]
     seen = _longest(work, size)
-    times = np.where(work["status"] == "Timeout", np.inf, work["span"].astype("float64"))
-    found = _quantiles(work.assign(time=times, ended=work["status"] == "Completed"), size)
+    beyond = work["span"].max() + 1 if len(work) else 0
+    found = _quantiles(work.assign(span=work["span"].where(work["status"] != "Timeout", beyond)), size)
     columns: dict[str, np.ndarray] = {}
     for name, values in found.items():
-        columns[f"duration_{name}"] = _spans_or_none(values)
-        columns[f"duration_{name}_above"] = np.where(np.isposinf(values), seen, np.timedelta64("NaT", "ms"))
+        columns[f"duration_{name}"] = _spans(values)
+        columns[f"duration_{name}_above"] = np.where(values == MISSING, seen, np.timedelta64("NaT", "ms"))
     return {**columns, "duration_max": longest}
 
 
 def _delays(work: pd.DataFrame, size: int) -> dict[str, np.ndarray]:
-    found = _quantiles(work.assign(time=work["span"].astype("float64"), ended=True), size)
-    columns = {f"schedule_delay_{name}": _spans_or_none(values) for name, values in found.items()}
+    found = _quantiles(work.assign(status="Completed"), size)
+    columns = {f"schedule_delay_{name}": _spans(values) for name, values in found.items()}
     return {**columns, "schedule_delay_max": _longest(work, size)}
 
 
 def _quantiles(work: pd.DataFrame, size: int) -> dict[str, np.ndarray]:
-    """Take quantiles by group: by ranks, and by the curve where some were running; missing where there is none."""
-    work = work.sort_values(["group", "time"], kind="stable")
-    group, count = work["group"].to_numpy(), work["count"].to_numpy()
-    totals = np.bincount(group, count, minlength=size).astype("int64")
-    before = np.cumsum(totals) - totals
-    reached = np.cumsum(count)
-    times = np.append(work["time"].to_numpy(), np.nan)
-    found = {}
-    for name, share in SHARES.items():
-        rank = np.maximum(np.ceil(share * totals - _WHOLE).astype("int64"), 1)
-        found[name] = np.where(totals > 0, times[np.searchsorted(reached, before + rank)], np.nan)
-    censored = work["group"][~work["ended"] & np.isfinite(work["time"])].unique()
-    for place in censored.tolist():
-        one = work[group == place]
-        line = curve(one["time"].to_numpy(), one["ended"].to_numpy(), one["count"].to_numpy())
-        for name, share in SHARES.items():
-            found[name][place] = line.quantile(share)
-    return found
+    """Take quantiles by group; missing where the curve does not fall as far."""
+    ended = (work["status"] == "Completed").to_numpy()
+    groups = Groups(work["group"].to_numpy(), pd.RangeIndex(size))
+    found = curves(work["span"].to_numpy(), None if ended.all() else ended, groups, work["count"].to_numpy())
+    return {name: found.quantile(share) for name, share in SHARES.items()}
 
 
 def _longest(work: pd.DataFrame, size: int) -> np.ndarray:
-    longest = np.full(size, _MISSING)
+    longest = np.full(size, MISSING)
     np.maximum.at(longest, work["group"].to_numpy(), work["span"].to_numpy())
     return _spans(longest)
 
 
 def _spans(values: np.ndarray) -> np.ndarray:
     return values.astype("int64").view("timedelta64[ms]")
-
-
-def _spans_or_none(values: np.ndarray) -> np.ndarray:
-    """Turn milliseconds into spans, what is not finite into none."""
-    known = np.isfinite(values)
-    return _spans(np.where(known, np.where(known, values, 0).astype("int64"), _MISSING))
 
 
 def _integers(spans: pd.Series[Any]) -> np.ndarray:

@@ -11,7 +11,8 @@ import pandas as pd
 from callframe import display, frame
 from callframe.coverage import KEY
 from callframe.errors import ArgumentError
-from callframe.measures.curves import MISSING, Z95, Curves, curves
+from callframe.measures.curves import MISSING, Curves, curves
+from callframe.measures.estimates import wilson
 from callframe.measures.groups import TIME, Groups, group, milliseconds
 from callframe.measures.survival import COMPLETED, OTHER, TIMEOUT, awaited, work
 from callframe.window import parse_span
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from callframe.measures.survival import Work
     from callframe.window import SpanLike
+
+__all__ = ["over_time", "round_width", "spread", "summarize", "wilson"]
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
@@ -211,30 +214,6 @@ def round_width(width: pd.Timedelta) -> pd.Timedelta:
     """Round the width of a bin up to one that people count in: minutes, hours, days."""
     widths = [pd.Timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)]
     return next((one for one in widths if one >= width), pd.Timedelta(days=int(width / pd.Timedelta(days=1)) + 1))
-
-
-def wilson(events: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """
-    Estimate shares with their 95 % intervals by Wilson (1927, JASA 22:209), all at once.
-
-    Parameters
-    ----------
-    events
-        How many it happened to.
-    n
-        Of how many.
-
-    Returns
-    -------
-    share, low, high
-        Each missing where `n` is 0.
-    """
-    n = np.where(n == 0, np.nan, n)
-    share = events / n
-    centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    half = Z95 / (1 + Z95**2 / n) * np.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
-    low, high = np.where(events == 0, 0 * n, centre - half), np.where(events == n, share, centre + half)
-    return share, np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 
 def _counts(groups: Groups, worked: Work) -> dict[str, np.ndarray]:
