@@ -81,10 +81,11 @@ def rollup(calls: pd.DataFrame, freq: str = "1h", *, fetched_at: TimeLike | None
     width = _width(freq, "freq")
     took, delays = _integers(calls["duration"]), _integers(calls["schedule_delay"])
     took = np.where(calls["status"] == "Running", _ages(calls, fetched_at), took)
-    rows = calls[["function", "start_time", "status"]].assign(
-        start_time=calls["start_time"].dt.floor(width), measure="duration", bucket=_spans(_buckets(took)), count=1
-    )
-    delayed = rows.assign(measure="schedule_delay", bucket=_spans(_buckets(delays)))[delays != MISSING]
+    rows = calls[["function", "start_time", "status"]].assign(start_time=calls["start_time"].dt.floor(width), count=1)
+    delayed = rows[delays != MISSING]
+    rows = rows.assign(measure=_measure("duration", len(rows)), bucket=_spans(_buckets(took)))
+    buckets = _spans(_buckets(delays[delays != MISSING]))
+    delayed = delayed.assign(measure=_measure("schedule_delay", len(delayed)), bucket=buckets)
     return _keep_account(_add_up([rows, delayed]), [calls])
 
 
@@ -178,6 +179,11 @@ def summarize_rollup(rollup: pd.DataFrame, by: str | Sequence[str] = "function")
         return summary
     order = (summary["failed"] + summary["timeout"]).to_numpy(), summary["calls"].to_numpy()
     return summary.iloc[np.lexsort((-order[1], -order[0]))]
+
+
+def _measure(name: str, count: int) -> pd.Categorical[Any]:
+    """Repeat the name of a measure, as a category from the start, which is quicker."""
+    return pd.Categorical.from_codes(np.full(count, MEASURES.index(name), dtype="int8"), categories=list(MEASURES))
 
 
 def _add_up(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
