@@ -183,7 +183,8 @@ def summarize_rollup(rollup: pd.DataFrame, by: str | Sequence[str] = "function")
 
 def _measure(name: str, count: int) -> pd.Categorical[Any]:
     """Repeat the name of a measure, as a category from the start, which is quicker."""
-    return pd.Categorical.from_codes(np.full(count, MEASURES.index(name), dtype="int8"), categories=list(MEASURES))
+    kind: pd.CategoricalDtype[Any] = pd.CategoricalDtype(pd.Series(list(MEASURES), dtype=frame.TEXT))
+    return pd.Categorical.from_codes(np.full(count, MEASURES.index(name), dtype="int8"), dtype=kind)
 
 
 def _add_up(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
