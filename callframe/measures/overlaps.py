@@ -10,7 +10,6 @@ import pandas as pd
 from callframe import frame
 from callframe.errors import ArgumentError
 from callframe.measures import basis
-from callframe.measures.estimates import STUCK_AFTER
 from callframe.window import parse_span
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ _BY = {"schedule": "schedule_id", "function": "function"}
 _COLUMNS = ["schedule_id", "function", "call_id", "start_time", "earlier_call_id", "overlap"]
 
 
-def overlapping_runs(calls: pd.DataFrame, by: str = "schedule", *, run_limit: SpanLike = STUCK_AFTER) -> pd.DataFrame:
+def overlapping_runs(calls: pd.DataFrame, by: str = "schedule", *, run_limit: SpanLike = "15min") -> pd.DataFrame:
     """
     Find the calls that started before an earlier call of the same schedule had ended.
 
