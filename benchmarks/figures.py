@@ -38,6 +38,8 @@ class Sizes:
         How often each is measured; the median counts.
     imports
         How often imports are measured: they are short, and the machine is noisy.
+    changes
+        Changes of controls of the dashboard.
     """
 
     calls: int = 200_000
@@ -50,6 +52,7 @@ class Sizes:
     days: int = 14
     turns: int = 3
     imports: int = 9
+    changes: int = 100
 
 
 FULL = Sizes()
@@ -64,6 +67,7 @@ QUICK = Sizes(
     days=1,
     turns=1,
     imports=1,
+    changes=10,
 )
 
 
@@ -273,6 +277,22 @@ def drawing(sizes: Sizes) -> list[Figure]:
     return [Figure("pictures", what, found[slowest], 2, " s", basis)]
 
 
+def exploring(sizes: Sizes) -> list[Figure]:
+    """The dashboard: until it shows, from a change of a control to the new picture, and what it keeps of each."""
+    with serve(calls=sizes.rows, functions=20) as service:
+        found = run("explore", service, str(sizes.changes))
+    what = f"{sizes.rows:,} calls of 20 functions"
+    changes = (
+        f"median of {found['changes']} changes, slowest {found['slowest_s']:.2f} s; all numbers after"
+        f" {found['whole_s']:.2f} s"
+    )
+    return [
+        Figure("explore", f"{what}, first display", found["first_s"], 3, " s", "fetched before, imports too"),
+        Figure("explore", f"{what}, change of a control to the new picture", found["picture_s"], 0.4, " s", changes),
+        Figure("explore", f"memory that {sizes.changes} changes leave", found["growth_mb"], 20, " MB", what),
+    ]
+
+
 BENCHMARKS: dict[str, Callable[[Sizes], list[Figure]]] = {
     "fetch": fetching,
     "decode": decoding,
@@ -285,6 +305,7 @@ BENCHMARKS: dict[str, Callable[[Sizes], list[Figure]]] = {
     "measures": measuring,
     "pictures": drawing,
     "compare": comparing,
+    "explore": exploring,
 }
 
 

@@ -338,6 +338,50 @@ def draw(rows: int, turns: int) -> dict[str, Any]:
     return found
 
 
+def explore(changes: int) -> dict[str, Any]:
+    """Show many calls in a dashboard, and change each of its controls in turn."""
+    import psutil
+
+    import callframe as cf
+
+    with cf.connect() as project:
+        calls, schedules = project.calls(start="90d", progress=False), project.schedules()
+    began = time.perf_counter()
+    explorer = cf.explore(calls, schedules=schedules)
+    first_s = time.perf_counter() - began
+    names, drawn = calls["function"].cat.categories.tolist(), []
+    controls = explorer._controls
+    explorer._panels["Overview"]._picture.observe(lambda _: drawn.append(time.perf_counter()), names="value")
+    turns = [
+        lambda turn: setattr(controls.functions, "value", tuple(names[: 1 + turn % len(names)])),
+        lambda turn: setattr(controls.statuses["Completed"], "value", turn % 2 == 0),
+        lambda turn: setattr(controls.last, "value", ("7d", "24h", "all")[turn % 3]),
+        lambda turn: setattr(controls.tz, "value", ("Europe/Oslo", "UTC")[turn % 2]),
+        lambda turn: setattr(explorer._panels["Overview"].views, "value", list(VIEWS)[turn % 2]),
+    ]
+    taken, whole, process = [], [], psutil.Process()
+    for turn in range(changes):
+        if turn == changes // 10:  # caches are full by then
+            before = process.memory_info().rss
+        began = time.perf_counter()
+        drawn.clear()
+        turns[turn % len(turns)](turn // len(turns))
+        whole.append(time.perf_counter() - began)
+        taken += [drawn[0] - began] if drawn else []
+    return {
+        "first_s": first_s,
+        "picture_s": statistics.median(taken),
+        "whole_s": statistics.median(whole),
+        "slowest_s": max(taken),
+        "changes": len(taken),
+        "growth_mb": (process.memory_info().rss - before) / 1e6,
+    }
+
+
+VIEWS = ("The last day", "By hour of the week")
+"""The pictures of the first tab of the dashboard."""
+
+
 def _made_up(rows: int) -> Any:
     """Make a call frame whose failures are of all causes in turn."""
     from callframe import frame
@@ -374,6 +418,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "missed": lambda count, days, turns: missed(int(count), int(days), int(turns)),
     "concurrency": lambda count, turns: concurrency(int(count), int(turns)),
     "mergeable": lambda turns: mergeable(int(turns)),
+    "explore": lambda changes: explore(int(changes)),
     "draw": lambda rows, turns: draw(int(rows), int(turns)),
     "measure": lambda rows, turns: measure(int(rows), int(turns)),
 }

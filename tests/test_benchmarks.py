@@ -41,6 +41,9 @@ def printed() -> list[str]:
         "compare 5,000 calls summarized from the rollup <= 2 s",
         "measures failures of 5,000 calls of 20 functions <= 2 s",
         "measures quality of 5,000 calls of 20 functions <= 2 s",
+        "explore 5,000 calls of 20 functions, first display <= 3 s",
+        "explore 5,000 calls of 20 functions, change of a control to the new picture <= 0.4 s",
+        "explore memory that 10 changes leave <= 20 MB",
     ],
 )
 def test_every_figure_is_printed_with_its_target_and_verdict(printed: list[str], figure: str) -> None:
@@ -54,5 +57,5 @@ def test_every_figure_is_printed_with_its_target_and_verdict(printed: list[str],
 def test_unknown_benchmark_is_refused_with_the_names_there_are() -> None:
     done = measure("speed")
     assert done.returncode == 2
-    names = "fetch, decode, csv, summarize, import, memory, missed, concurrency, measures, pictures, compare"
+    names = "fetch, decode, csv, summarize, import, memory, missed, concurrency, measures, pictures, compare, explore"
     assert names in " ".join(done.stderr.split())
