@@ -133,10 +133,15 @@ class Controls:
         title = widgets.HTML("<span>Status</span>")
         title.add_class("callframe-label")
         status = widgets.HBox([title, self._status_box])
+        rest = widgets.Box([status, self.last, self.start, self.end, self.by, self.tz])
+        for one in rest.children:
+            one.layout.flex = "1 1 300px"
+        rest.layout.flex_flow = "row wrap"
+        rest.layout.align_content = "flex-start"
         columns = [
-            (widgets.VBox([self.search, self.functions, self.all_functions]), "2 1 220px"),
-            (widgets.VBox([self.schedules, self.all_schedules]), "1 1 150px"),
-            (widgets.VBox([status, self.last, self.start, self.end, self.by, self.tz]), "1 1 310px"),
+            (widgets.VBox([self.search, self.functions, self.all_functions]), "2 1 300px"),
+            (widgets.VBox([self.schedules, self.all_schedules]), "1 1 260px"),
+            (rest, "1 1 320px"),
         ]
         for column, flex in columns:
             column.layout.flex = flex

@@ -140,7 +140,7 @@ def table_html(rows: pd.DataFrame) -> str:
         columnDefs=[{"targets": numbers, "type": "num", "className": "dt-right"}],
     )  # fmt: skip
     page = (
-        "<!DOCTYPE html><html lang=en><head><meta charset=utf-8><title>Calls</title>"
+        "<!DOCTYPE html><html lang=en data-theme=light><head><meta charset=utf-8><title>Calls</title>"
         f'<meta http-equiv=Content-Security-Policy content="{_POLICY}">'
         f"<style>{_STYLE}</style></head><body>{generate_init_offline_itables_html(Path(options.dt_bundle))}{table}"
         "</body></html>"
