@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import json
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +26,10 @@ from callframe.archive.tables import Tables
 from callframe.catalogue import Catalogue
 from callframe.demo.history import ABSENT, RUNNING, STATUSES, History
 from callframe.demo.world import World
-from callframe.records import Function, Schedule
+from callframe.records import Function, Schedule, decode_page
 from callframe.window import Window
+
+Record = TypeVar("Record", Function, Schedule)
 
 END = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 """When the made-up history ends, so that it is the same on any day."""
@@ -71,8 +74,8 @@ def make(*, calls: int, days: float, functions: int = 20, hold_back: int = 0, se
 def write(made: Made, folder: str, *, project: str = "demo") -> int:
     """Write what came before the cut as an archive; gives the number of calls."""
     tables = Tables(folder, {})
-    listed = Catalogue([_function(record) for record in made.world.functions])
-    schedules = [_schedule(record) for record in made.world.schedules]
+    listed = Catalogue(_decoded(made.world.functions, Function))
+    schedules = _decoded(made.world.schedules, Schedule)
     common: dict[str, Any] = {"project": project, "now_ms": made.cut_ms, "whole": True}
     tables.calls.open_or_make()
     rows = tables.see(tables.functions, project, lambda held: seen.functions_seen(held, listed, **common))
@@ -100,7 +103,7 @@ def later(made: Made) -> World:
         history = made.world.history(function_id)
         kept = history.columns["start"] >= made.cut_ms - _OVERLAP_MS
         columns = {name: column[kept] for name, column in history.columns.items()}
-        histories[function_id] = History(function_id, columns, error=history._error)
+        histories[function_id] = History(function_id, columns, error=history.error)
     return World(
         functions=made.world.functions,
         schedules=made.world.schedules,
@@ -128,8 +131,9 @@ def _wire(made: Made, function_id: int, low: int, high: int) -> pa.Table:
     end, cause = (np.where(running, ABSENT, held[name]) for name in ("end", "cause"))
     messages: list[str | None] = [None] * len(rows)
     traces = messages.copy()
+    tell = history.error or (lambda *_: None)
     for place in np.flatnonzero(cause != ABSENT).tolist():
-        told = history._error(int(held["id"][place]), int(held["start"][place]), int(cause[place]))  # type: ignore[misc]
+        told = tell(int(held["id"][place]), int(held["start"][place]), int(cause[place]))
         if isinstance(told, dict):
             messages[place], traces[place] = told["message"], told.get("trace")
         else:
@@ -154,16 +158,9 @@ def _maybe(values: Any) -> pa.Array:
     return pa.array(values, pa.int64(), mask=values == ABSENT)
 
 
-def _function(record: dict[str, Any]) -> Function:
-    names = {"id": "id", "name": "name", "external_id": "externalId", "created_time": "createdTime"}
-    names |= {"owner": "owner", "description": "description", "status": "status", "runtime": "runtime"}
-    return Function(**{ours: record.get(theirs) for ours, theirs in names.items()})
-
-
-def _schedule(record: dict[str, Any]) -> Schedule:
-    names = {"id": "id", "name": "name", "function_id": "functionId", "function_external_id": "functionExternalId"}
-    names |= {"cron_expression": "cronExpression", "when": "when", "created_time": "createdTime"}
-    return Schedule(**{ours: record.get(theirs) for ours, theirs in names.items()})
+def _decoded(records: list[dict[str, Any]], kind: type[Record]) -> list[Record]:
+    """Decode records as the client does."""
+    return decode_page(json.dumps({"items": records}).encode(), kind).items
 
 
 def main() -> None:

@@ -302,6 +302,7 @@ def _json(value: Any) -> str | None:
 
 
 def did_you_mean(wanted: str, names: set[str]) -> str:
+    """Ask whether one of the nearest names was meant; nothing where none is near."""
     folded = {name.casefold(): name for name in sorted(names)}
     near = [folded[key] for key in difflib.get_close_matches(wanted.casefold(), folded, n=3, cutoff=0.5)]
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import pyarrow.compute as pc
 
-from callframe import frame, window
+from callframe import window
 from callframe.archive import coverage as account
-from callframe.archive import layout, reading
-from callframe.archive.reading import Wanted
-from callframe.coverage import KEY, FunctionCoverage
+from callframe.archive import reading
+from callframe.archive.information import CompactReport, Information
+from callframe.archive.view import View, projects_of
+from callframe.coverage import KEY
 from callframe.errors import ArgumentError, CallframeError, FileError, IncompleteWarning, RecordWarning
 from callframe.progress import bar
-from callframe.records import TIME_MAX_MS
-from callframe.window import Window
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
-    from callframe.archive.known import Known
     from callframe.archive.report import SyncReport
-    from callframe.archive.store import Snapshot, Store
+    from callframe.archive.store import Snapshot
     from callframe.archive.tables import Tables
     from callframe.project import Project
     from callframe.window import SpanLike, TimeLike
+
+_SHORTEST_KEEP_MS = 3_600_000
 
 
 class Archive:
@@ -78,7 +76,7 @@ class Archive:
             if error.name != "deltalake":
                 raise
             raise CallframeError("An archive needs the extra: pip install 'callframe[archive]'") from error
-        if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 0):
+        if version is not None and version < 0:
             raise ArgumentError(f"version={version!r}; expected a whole number from 0, such as info() lists.")
         self._tables: Tables = Tables(path, storage_options or {})
         self._version = version
@@ -135,7 +133,9 @@ class Archive:
         view = self._view(project)
         wanted = view.wanted(start, end, functions, status, columns)
         calls = reading.read(self._tables.calls, wanted.files(view.calls)["path"].to_pylist(), wanted)
-        counts = calls["function_id"].value_counts().to_dict() if "function_id" in calls else None
+        counts: dict[Any, int] | None = None
+        if "function_id" in calls:
+            counts = calls["function_id"].value_counts().to_dict()
         calls.attrs[KEY] = view.account(wanted, counts)
         return calls
 
@@ -236,8 +236,7 @@ class Archive:
             `lacking` (labels of those whose calls are lacking), `reason` (why they could not be read, where it was
             tried).
         """
-        view = self._view(project)
-        return account.of_time(view.known, view.lives, view.stretch(start, end))
+        return self._view(project).coverage(start, end)
 
     def sync(self, project: Project, *, start: TimeLike | None = None, progress: bool | None = None) -> SyncReport:
         """
@@ -276,8 +275,7 @@ class Archive:
         RecordWarning
             Records broke the API's contract and were set aside.
         """
-        if self._version is not None:
-            raise ArgumentError(f"{self!r} is a look at an earlier version; sync Archive({self.path!r}) instead.")
+        self._refuse_earlier("sync")
         from callframe.archive.sync import Sync  # noqa: PLC0415 - reading does without
 
         back_ms = None
@@ -292,103 +290,105 @@ class Archive:
             warnings.warn(str(report), RecordWarning, stacklevel=2)
         return report
 
-    def _view(self, project: str | None) -> _View:
+    def info(self) -> Information:
+        """
+        Tell what the archive is: its size, its span, its versions, and what it lacks.
+
+        Returns
+        -------
+        info
+            Printed, a few lines for people.
+
+        Raises
+        ------
+        FileError
+            The archive is not there, or cannot be read.
+        """
+        calls = self._open()
+        views = [View(self._tables, calls, project) for project in projects_of(self._tables)]
+        spans = [seen for view in views if (seen := account.span(view.known)) is not None]
+        coverage = [view.coverage(None, None).assign(project=view.project) for view in views]
+        whole = pd.concat(coverage) if coverage else account.nothing().assign(project="")
+        return Information(
+            path=self.path,
+            version=calls.version,
+            projects=[view.project for view in views],
+            calls=sum(calls.files["rows"].to_pylist()),
+            files=calls.files.num_rows,
+            size_bytes=sum(calls.files["size_bytes"].to_pylist()),
+            start=min((one.start for one in spans), default=None),
+            end=max((one.end for one in spans), default=None),
+            versions=calls.history(),
+            gaps=whole[whole["state"] != "complete"].reset_index(drop=True),
+        )
+
+    def compact(self, *, keep: SpanLike | None = None) -> CompactReport:
+        """
+        Merge small files, and remove what only versions older than a span need, if one is given.
+
+        A sync leaves one file a day, so there is only something to merge where others have written to the table too.
+
+        Parameters
+        ----------
+        keep
+            How long versions can still be opened, such as `"7d"`; files that no version since then needs are removed.
+            At least an hour, as a sync under way may need them. By default nothing is removed.
+
+        Returns
+        -------
+        report
+            How many files were merged and removed.
+
+        Raises
+        ------
+        ArgumentError
+            `keep` is too short or cannot be read, or an earlier version was opened.
+        FileError
+            The archive is not there, or cannot be written.
+        """
+        self._refuse_earlier("compact")
+        keep_ms = None if keep is None else window.parse_span(keep, name="keep")
+        if keep_ms is not None and keep_ms < _SHORTEST_KEEP_MS:
+            raise ArgumentError(f"keep={keep!r} is too short: a sync under way may need those files; give 1h or more.")
+        self._open()
+        merged = self._tables.compact()
+        removed = 0 if keep_ms is None else self._tables.clean(keep_ms)
+        return CompactReport(merged, removed, self._open().version)
+
+    def restore(self, version: int) -> int:
+        """
+        Make an earlier version the newest; the next sync reads anew what that one did not know.
+
+        What the service has forgotten since then is lost with the versions that are left behind, so look at the
+        version first: `Archive(path, version=...)`.
+
+        Parameters
+        ----------
+        version
+            Number of the version.
+
+        Returns
+        -------
+        version
+            Number of the version that is the newest now.
+
+        Raises
+        ------
+        FileError
+            There is no such version any more, or the archive cannot be written.
+        """
+        self._refuse_earlier("restore")
+        return self._tables.restore(version)
+
+    def _refuse_earlier(self, what: str) -> None:
+        if self._version is not None:
+            raise ArgumentError(f"{self!r} is a look at an earlier version; {what} Archive({self.path!r}) instead.")
+
+    def _open(self) -> Snapshot:
         calls = self._tables.calls.open(self._version)
         if calls is None:
             raise FileError(f"There is no archive at {self.path} yet. Make one: Archive({self.path!r}).sync(project).")
-        return _View(self._tables, calls, project)
+        return calls
 
-
-class _View:
-    """An archive as it is at one moment, of one project."""
-
-    def __init__(self, tables: Tables, calls: Snapshot, project: str | None) -> None:
-        self.calls = calls
-        self._tables = tables
-        rows = _rows_of(tables.functions)
-        projects = sorted(rows["project"].unique().to_pylist())
-        if project is None and len(projects) > 1:
-            raise ArgumentError(
-                f"The archive {tables.uri} holds the projects {', '.join(projects)}; name one with project=."
-            )
-        if project is not None and project not in projects:
-            raise ArgumentError(
-                f"The archive {tables.uri} holds no project {project!r}; it has {', '.join(projects) or 'none yet'}."
-            )
-        self.project: str = project or (projects[0] if projects else "")
-        self.functions = self._seen(tables.functions, ["function", "created_time"])
-        self.lives = account.lives(self.functions)
-        self.known: Known = tables.known(self.project, calls)
-
-    def schedules(self) -> pd.DataFrame:
-        return self._seen(self._tables.schedules, ["function", "created_time", "schedule_id"])
-
-    def _seen(self, store: Store, order: list[str]) -> pd.DataFrame:
-        from callframe.archive import seen  # noqa: PLC0415 - neighbours of the tables
-
-        rows = _rows_of(store)
-        return seen.to_frame(rows.filter(pc.equal(rows["project"], self.project)), store.schema, order)
-
-    def stretch(self, start: TimeLike | None, end: TimeLike | None) -> Window:
-        """Take a window; without ends it is what is known."""
-        seen = account.span(self.known) or Window(0, 1)
-        now_ms = int(time.time() * 1000)
-        low = seen.start_ms if start is None else window.parse_time(start, name="start", now_ms=now_ms)
-        high = max(seen.end_ms, low + 1) if end is None else window.parse_time(end, name="end", now_ms=now_ms)
-        if low >= high:
-            raise ArgumentError(
-                f"start={start!r} is {window.iso(low)}, which is not before the end, {window.iso(high)}. The end is"
-                " excluded; give a start before it."
-            )
-        return Window(low, high)
-
-    def wanted(
-        self,
-        start: TimeLike | None,
-        end: TimeLike | None,
-        functions: str | int | Sequence[str | int] | None,
-        status: str | Sequence[str] | None,
-        columns: Sequence[str] | None,
-    ) -> Wanted:
-        """Read what a user asked for."""
-        asked = self.stretch(start, end)
-        whole = Window(0 if start is None else asked.start_ms, TIME_MAX_MS + 1 if end is None else asked.end_ms)
-        return Wanted(
-            self.project,
-            whole,
-            reading.function_ids(self.functions, functions),
-            reading.statuses(status, self.statuses() if status is not None else ()),
-            reading.columns(columns),
-        )
-
-    def statuses(self) -> list[str]:
-        """List the statuses there are: those the API documents, and others from the few files that may hold some."""
-        files = self.calls.files
-        odd = files.filter(pc.fill_null(pc.less(files["least_final"], layout.FINISHED), fill_value=True))
-        found = self.calls.read(odd["path"].to_pylist(), ["status"], where=pc.field("finality") == 1)
-        return frame.status_categories(found["status"].cast("string").unique().to_pylist())
-
-    def account(self, wanted: Wanted, counts: Mapping[int, int] | None) -> dict[str, Any]:
-        """Tell what a frame rests on, as the coverage of a fetch does."""
-        seen = account.span(self.known) or Window(0, 1)
-        fetched_ms = account.fetched_ms(self.known)
-        asked = wanted.stretch
-        low = seen.start_ms if asked.start_ms == 0 else asked.start_ms
-        stretch = Window(low, max(low + 1, min(asked.end_ms, fetched_ms)))
-        lives = [one for one in self.lives if wanted.function_ids is None or one.function_id in wanted.function_ids]
-        rows: list[FunctionCoverage] = account.of_functions(self.known, lives, stretch, counts or {})
-        return {
-            "version": 1,
-            "project": self.project,
-            "fetched_at": window.iso(fetched_ms),
-            "window": {"start": window.iso(low), "end": window.iso(stretch.end_ms)},
-            "status": list(wanted.statuses),
-            "schedule_ids": [],
-            "archive": {"path": self._tables.uri, "version": self.calls.version, "counted": counts is not None},
-            "functions": [row.row() for row in rows],
-        }
-
-
-def _rows_of(store: Store) -> Any:
-    found = store.open()
-    return store.schema.empty_table() if found is None else found.read().cast(store.schema)
+    def _view(self, project: str | None) -> View:
+        return View(self._tables, self._open(), project)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +10,13 @@ import pandas as pd
 
 from callframe import frame
 from callframe.archive import known
+from callframe.archive.known import Known
 from callframe.coverage import FunctionCoverage
 from callframe.records import TIME_MAX_MS
 from callframe.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from callframe.archive.known import Known
 
 STATES = ("complete", "partly", "not")
 """How a stretch of time may be known: of all functions there were, of some, of none."""
@@ -60,8 +60,9 @@ def lives(functions: pd.DataFrame) -> list[Life]:
 
 
 def span(held: Known) -> Window | None:
-    """Tell from when until when anything is known."""
+    """Tell from when until when anything is known, or was tried to be."""
     stretches = [one for found in held.complete.values() for one in found]
+    stretches += [(one.start_ms, one.end_ms) for found in held.failures.values() for one in found]
     return Window(min(low for low, _ in stretches), max(high for _, high in stretches)) if stretches else None
 
 
@@ -127,21 +128,30 @@ def of_time(held: Known, functions: Sequence[Life], stretch: Window) -> pd.DataF
     alive = [(one, there) for one in functions if (there := one.within(stretch)) is not None]
     lacking = {one.function_id: held.lacking(one.function_id, there) for one, there in alive}
     edges = {stretch.start_ms, stretch.end_ms}
-    for one, there in alive:
-        edges |= {there.start_ms, there.end_ms}
-        edges |= {edge for part in lacking[one.function_id] for edge in (part.start_ms, part.end_ms)}
+    for one, life in alive:
+        parts = [life, *lacking[one.function_id]]
+        edges |= {edge for part in parts for edge in (part.start_ms, part.end_ms)}
     seen = span(held)
     rows: list[dict[str, Any]] = []
-    ordered = sorted(edges)
-    for low, high in zip(ordered, ordered[1:], strict=False):
-        there = [one for one, life in alive if life.start_ms <= low < life.end_ms]
-        without = [one for one in there if any(part.start_ms <= low < part.end_ms for part in lacking[one.function_id])]
-        row = _row(Window(low, high), there, without, is_seen=seen is not None and seen.start_ms <= low < seen.end_ms)
+    for low, high in itertools.pairwise(sorted(edges)):
+        there_now = [one for one, life in alive if life.start_ms <= low < life.end_ms]
+        without = [one for one in there_now if _holds(lacking[one.function_id], low)]
+        is_seen = seen is not None and seen.start_ms <= low < seen.end_ms
+        row = _row(Window(low, high), there_now, without, is_seen=is_seen)
         if rows and all(rows[-1][name] == row[name] for name in ("state", "functions", "lacking")):
-            rows[-1]["end_ms"] = high
+            rows[-1] |= {"end_ms": high, "ids": [*rows[-1]["ids"], *row["ids"]]}
         else:
             rows.append(row)
     return _frame(rows, held)
+
+
+def _holds(parts: Sequence[Window], moment_ms: int) -> bool:
+    return any(part.start_ms <= moment_ms < part.end_ms for part in parts)
+
+
+def nothing() -> pd.DataFrame:
+    """Make the frame of no stretches."""
+    return _frame([], Known())
 
 
 def _row(stretch: Window, there: Sequence[Life], without: Sequence[Life], *, is_seen: bool) -> dict[str, Any]:
@@ -191,5 +201,6 @@ def _problem(held: Known, function_id: int, lacking: Sequence[Window]) -> str:
 
 
 def fetched_ms(held: Known) -> int:
-    """Tell when anything was last read, which is how far the archive can know."""
-    return max(held.read_ms.values(), default=0)
+    """Tell when anything was last read, or tried to be, which is how far the archive can know."""
+    tried = [one.at_ms for found in held.failures.values() for one in found]
+    return max([*held.read_ms.values(), *tried], default=0)

@@ -105,7 +105,7 @@ class Known:
 
     def rows(self, project: str) -> pa.Table:
         """Write as rows of the table of stretches."""
-        rows = [
+        rows: list[tuple[Any, ...]] = [
             (function_id, low, high, True, None, self.read_ms[function_id])
             for function_id, stretches in self.complete.items()
             for low, high in stretches

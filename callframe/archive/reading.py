@@ -139,7 +139,7 @@ def function_ids(functions: pd.DataFrame, wanted: str | int | Sequence[str | int
 
 
 def _ids_of(functions: pd.DataFrame, wanted: Any) -> list[int]:
-    if isinstance(wanted, int | np.integer) and not isinstance(wanted, bool):
+    if isinstance(wanted, int | np.integer):
         return [int(wanted)]
     if not isinstance(wanted, str):
         raise ArgumentError(

@@ -56,16 +56,24 @@ class SyncReport:
         return not self.problems and not self.interrupted
 
     def note(self, of: str, problem: str) -> None:
-        """Note what could not be read, once."""
+        """
+        Note what could not be read, once.
+
+        Parameters
+        ----------
+        of
+            Label of the function, or what else it is of.
+        problem
+            In a sentence.
+        """
         told = self.problems.setdefault(of, [])
         if problem not in told:
             told.append(problem)
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.new:,} new and {self.changed:,} changed calls of project {self.project!r} in {self.archive}"
-            f" ({self.read:,} read in {self.steps} steps, version {self.version})"
-        ]
+        """Write a few lines for people."""
+        what = f"{self.new:,} new and {self.changed:,} changed calls of project {self.project!r} in {self.archive}"
+        lines = [f"{what} ({self.read:,} read in {self.steps} steps, version {self.version})"]
         if self.interrupted:
             lines.append("Interrupted; the next sync goes on from here.")
         if self.set_aside:

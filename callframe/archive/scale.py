@@ -55,11 +55,13 @@ def frame(
     except ImportError as error:
         raise CallframeError("Dask is not installed: pip install 'callframe[archive,scale]'") from error
     empty = layout.to_frame(store.read([], None), wanted.columns, words=words)
-    empty.attrs = account
+    empty.attrs.update(account)
     parts = partitions(files)
     read = _Read(store, wanted, words, account)
     with dask.config.set({"dataframe.convert-string": False}):  # the frame's own text is Arrow's already
-        calls = dd.from_map(read, parts or [()], meta=empty, label="callframe-archive", enforce_metadata=False)
+        calls: Any = dd.from_map(  # type: ignore[no-untyped-call] # Dask has no types
+            read, parts or [()], meta=empty, label="callframe-archive", enforce_metadata=False
+        )
     calls.attrs = account
     return calls
 
@@ -91,5 +93,5 @@ class _Read:
 
     def __call__(self, paths: Sequence[str]) -> pd.DataFrame:
         calls = reading.read(self._store, paths, self._wanted, words=self._words)
-        calls.attrs = self._account
+        calls.attrs.update(self._account)
         return calls

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
@@ -17,6 +18,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
+from callframe import frame
 from callframe.archive.layout import DAY
 from callframe.errors import CallframeError, FileError, FileFormatError
 
@@ -31,6 +33,7 @@ _DESCRIPTION = "callframe archive, layout {}: {}"
 _DESCRIBED = re.compile(r"callframe archive, layout (\d+): (\w+)")
 _ROWS_A_GROUP = 131_072
 _SHOWN = 300
+_HOUR_MS = 3_600_000
 
 
 class ConflictError(CallframeError):
@@ -257,7 +260,7 @@ class Snapshot:
     @property
     def version(self) -> int:
         """Number of the version."""
-        return self.table.version()
+        return int(self.table.version())
 
     @property
     def id(self) -> str:
@@ -334,6 +337,34 @@ class Snapshot:
         self._files = None
         return self.version
 
+    def history(self) -> pd.DataFrame:
+        """List the versions in the log, the newest first: `version` int64, `time`, `operation` str."""
+        with self.store.told("opened"):
+            found = self.table.history()
+        return pd.DataFrame(
+            {
+                "version": pd.Series([one["version"] for one in found], dtype="int64"),
+                "time": frame.times([one.get("timestamp") for one in found]),
+                "operation": frame.text([one.get("operation") for one in found]),
+            }
+        )
+
+    def clean(self, keep_ms: int) -> int:
+        """Remove the files that no version since some milliseconds ago needs; gives their number."""
+        hours = -(-keep_ms // _HOUR_MS)
+        with self.store.told("cleaned"):
+            self.table.create_checkpoint()
+            removed = self.table.vacuum(hours, dry_run=False, enforce_retention_duration=False)
+            self.table.cleanup_metadata()
+        return len(removed)
+
+    def restore(self, version: int) -> int:
+        """Make an earlier version the newest."""
+        with self.store.told("restored"):
+            self.table.restore(version)
+        self._files = None
+        return self.version
+
     def marked(self, name: str) -> int | None:
         """Tell the number that the newest commit with this name left; None where none did."""
         return self.table.transaction_version(name)
@@ -354,7 +385,7 @@ def _refuse_others(folder: Path) -> None:
             return
         if not folder.is_dir():
             raise FileFormatError(f"{folder} is a file; expected the folder of an archive, or a new one.")
-        names = sorted(name for name in os.listdir(folder) if name != "_callframe")
+        names = sorted(one.name for one in folder.iterdir() if one.name != "_callframe")
     except FileError:
         raise
     except OSError as error:

@@ -20,7 +20,7 @@ from callframe.archive.known import Known, union
 from callframe.archive.report import SyncReport
 from callframe.catalogue import Catalogue
 from callframe.client import LISTING_LIMIT
-from callframe.errors import CallframeError, ServiceError, TransportError
+from callframe.errors import ServiceError, TransportError
 from callframe.window import Window
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ ROWS_A_STEP = 200_000
 _SHORTEST_MS, _FIRST_MS, _LONGEST_MS = 60_000, DAY_MS, 30 * DAY_MS
 _USUAL_LIMIT_MS = 15 * 60_000
 _GIVE_UP_AFTER = 3
+_PIECES = 8
 
 
 class Sync:
@@ -75,6 +76,7 @@ class Sync:
         self._back_ms = back_ms
         self._show = show
         self._labels: dict[int, str] = {}
+        self._failures: dict[int, list[str]] = {}
         self._touched: set[dt.date] = set()
         self._days: dict[tuple[int, int], dt.date] = {}
         self._listed: list[int] = []
@@ -82,7 +84,7 @@ class Sync:
 
     def run(self) -> SyncReport:
         """Do all of it."""
-        self._tables.calls.open_or_make()
+        self._tables.settle()
         try:
             self._see()
             self._finish()
@@ -144,20 +146,22 @@ class Sync:
         wanted = self._wanted()
         edges = union((one.start_ms, one.end_ms) for parts in wanted.values() for one in parts)
         total = sum(high - low for low, high in edges)
-        done, length, failures = 0, _FIRST_MS, dict.fromkeys(wanted, 0)
+        done, length = 0, _FIRST_MS
         for low, high in edges:
             at = low
             while at < high and not self.report.interrupted:
                 step = Window(at, min(at + length, high))
                 parts = {key: _within(found, step) for key, found in wanted.items()}
-                skipped = {key for key, count in failures.items() if count >= _GIVE_UP_AFTER}
-                rows = self._step({key: found for key, found in parts.items() if found}, skipped, failures, step)
+                rows = self._step({key: found for key, found in parts.items() if found}, step)
                 if rows is None:
                     length = max(_SHORTEST_MS, step.length_ms // 4)
                     continue
                 at, done = step.end_ms, done + step.length_ms
                 self._show(done / total, f"{self.report.read:,} calls")
-                length = min(_LONGEST_MS, length * 2) if rows < ROWS_A_STEP // 2 else length
+                if any(self._failures.values()):
+                    length = _FIRST_MS  # so that what can be read beside it is
+                elif rows < ROWS_A_STEP // 2:
+                    length = min(_LONGEST_MS, length * 2)
 
     def _wanted(self) -> dict[int, list[Window]]:
         """List by function what is to be read: what is not known, and the end of what is, where calls may come late."""
@@ -181,13 +185,31 @@ class Sync:
             minutes = None
         return _USUAL_LIMIT_MS if minutes is None else max(_USUAL_LIMIT_MS, int(minutes * 60_000))
 
-    def _step(
-        self, parts: Mapping[int, Sequence[Window]], skipped: set[int], failures: dict[int, int], step: Window
-    ) -> int | None:
-        """Read and commit one stretch of time; None where it holds too much and was given up."""
+    def _step(self, parts: Mapping[int, Sequence[Window]], step: Window) -> int | None:
+        """
+        Read and commit one stretch of time; None where it holds too much and was given up.
+
+        Functions of which a long stretch could not be read are read anew in pieces: some of it may well be readable.
+        """
+        readings = self._fetched(parts, step)
+        if readings is None:
+            return None
+        tried = {key for key, reading in readings.items() if reading.problems and not self._given_up(key)}
+        again = tried if step.length_ms > _FIRST_MS and not _interrupted(readings) else set()
+        rows = self._take({key: reading for key, reading in readings.items() if key not in again}, parts)
+        self._failures |= {key: [] for key in again}
+        for piece in step.split(_PIECES) if again else []:
+            shorter = {key: _within(parts[key], piece) for key in again}
+            found = self._fetched({key: windows for key, windows in shorter.items() if windows}, piece)
+            if found is not None and not self.report.interrupted:
+                rows += self._take(found, shorter)
+        return rows
+
+    def _fetched(self, parts: Mapping[int, Sequence[Window]], step: Window) -> dict[int, Reading] | None:
+        """Read one stretch of time; None where it holds too much."""
+        skipped = [key for key in parts if self._given_up(key)]
         listings = [fetch.Listing(key, one) for key, found in parts.items() if key not in skipped for one in found]
-        stop = threading.Event()
-        too_much = False
+        stop, too_much = threading.Event(), False
 
         def watch(progress: fetch.Progress) -> None:
             nonlocal too_much
@@ -198,11 +220,17 @@ class Sync:
         readings = fetch.read(self._client, _shared(listings, self._client.workers), report=watch, stop=stop)
         if too_much:
             return None
-        for key in skipped & set(parts):
-            readings[key] = fetch.Reading(0, problems=[f"left for the next sync after {_GIVE_UP_AFTER} failures"])
         for key, reading in readings.items():
-            failures[key] = failures.get(key, 0) + 1 if reading.problems else 0
-        return self._take(readings, parts)
+            problem = "; ".join(reading.problems)
+            self._failures[key] = [*self._failures.get(key, []), problem] if problem else []
+        for key in skipped:
+            last = self._failures[key][-1]
+            problem = f"left for the next sync after {_GIVE_UP_AFTER} failures in a row, the last: {last}"
+            readings[key] = fetch.Reading(0, problems=[problem])
+        return readings
+
+    def _given_up(self, function_id: int) -> bool:
+        return len(self._failures.get(function_id, [])) >= _GIVE_UP_AFTER
 
     def _take(self, readings: Mapping[int, Reading], parts: Mapping[int, Sequence[Window]]) -> int:
         """Commit what was read: the calls, then which stretches are known."""
@@ -250,6 +278,10 @@ class Sync:
 def _is_whole(page: Page[Any]) -> bool:
     """Tell whether a listing lists all there is."""
     return not page.set_aside and page.next_cursor is None and len(page.items) < LISTING_LIMIT
+
+
+def _interrupted(readings: Mapping[int, Reading]) -> bool:
+    return any(fetch.INTERRUPTED in reading.problems for reading in readings.values())
 
 
 def _within(windows: Sequence[Window], step: Window) -> list[Window]:

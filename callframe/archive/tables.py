@@ -23,7 +23,7 @@ from callframe.errors import FileError
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
 Answer = TypeVar("Answer")
 
@@ -107,6 +107,51 @@ class Tables:
         rows = merged.filter(pc.is_in(merged[DAY], pa.array(sorted(different), pa.date32())))
         snapshot.replace(rows, different)
         return new, changed
+
+    def compact(self) -> int:
+        """Merge the files of days that have several; gives the number of files that were merged."""
+        return retried(self._compact)
+
+    def _compact(self) -> int:
+        snapshot = self.calls.open_or_make()
+        days = Counter(snapshot.files["day"].to_pylist())
+        several = sorted(day for day, count in days.items() if count > 1)
+        for day in several:  # each in a commit of its own, so that no more than a day is in memory
+            paths = snapshot.files.filter(pc.equal(snapshot.files["day"], pa.scalar(day, pa.date32())))["path"]
+            snapshot.replace(in_order(_with_days(snapshot.read(paths.to_pylist()))), {day})
+        return sum(days[day] for day in several)
+
+    def clean(self, keep_ms: int) -> int:
+        """Remove what only versions from before some milliseconds ago need; gives the number of files."""
+        stores = (self.calls, self.functions, self.schedules, self.stretches, self.rollup)
+        return sum(found.clean(keep_ms) for store in stores if (found := store.open()) is not None)
+
+    def restore(self, version: int) -> int:
+        """Make an earlier version of the calls the newest: first give up what was known since, then go back."""
+        earlier, newest = self.calls.open(version), self.calls.open()
+        if earlier is None or newest is None:
+            raise FileError(f"There is no archive at {self.uri} yet.")
+
+        def give_up() -> None:
+            stretches = self.stretches.open_or_make()
+            trusted = self._trusted(stretches, earlier)
+            rows = known.STORED.empty_table() if trusted is None else trusted.read().cast(known.STORED)
+            stretches.replace(rows, mark=(earlier.id, earlier.version))
+
+        retried(give_up)
+        return newest.restore(version)
+
+    def settle(self) -> None:
+        """Give up what was noted after a later version of the calls, where somebody has gone back to an earlier one."""
+
+        def work() -> None:
+            calls, newest = self.calls.open_or_make(), self.stretches.open_or_make()
+            trusted = self._trusted(newest, calls)
+            if newest.version and (trusted is None or trusted.version != newest.version):
+                rows = known.STORED.empty_table() if trusted is None else trusted.read().cast(known.STORED)
+                newest.replace(rows, mark=(calls.id, calls.version))
+
+        retried(work)
 
     def note(self, project: str, delta: Known) -> None:
         """Note what was read, once the calls of it are in the table of calls."""
@@ -222,7 +267,7 @@ def _with_days(rows: pa.Table) -> pa.Table:
 
 
 def _batches(fresh: pa.Table, moved: Mapping[tuple[int, int], dt.date], snapshot: Snapshot) -> Iterator[set[dt.date]]:
-    """Group the days to rewrite, so that no commit holds too many rows; days that a call moves between stay together."""
+    """Group days so that no commit holds too many rows; days that a call moves between stay together."""
     rows: Counter[dt.date] = Counter(dict(zip(*_counts(fresh[DAY]), strict=True)))
     for day, count in zip(snapshot.files["day"].to_pylist(), snapshot.files["rows"].to_pylist(), strict=True):
         if day in rows:
