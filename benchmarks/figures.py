@@ -38,6 +38,10 @@ class Sizes:
         How often each is measured; the median counts.
     imports
         How often imports are measured: they are short, and the machine is noisy.
+    archived, archived_days
+        Calls of an archive, and over how many days.
+    fresh
+        New calls to sync into it.
     """
 
     calls: int = 200_000
@@ -50,6 +54,9 @@ class Sizes:
     days: int = 14
     turns: int = 3
     imports: int = 9
+    archived: int = 10_000_000
+    archived_days: int = 365
+    fresh: int = 60_000
 
 
 FULL = Sizes()
@@ -64,6 +71,9 @@ QUICK = Sizes(
     days=1,
     turns=1,
     imports=1,
+    archived=20_000,
+    archived_days=5,
+    fresh=300,
 )
 
 
@@ -273,6 +283,30 @@ def drawing(sizes: Sizes) -> list[Figure]:
     return [Figure("pictures", what, found[slowest], 2, " s", basis)]
 
 
+def archiving(sizes: Sizes) -> list[Figure]:
+    """An archive of a year, and one of a tenth of it: a day read, new calls synced, all of it rolled up."""
+    figures = []
+    for share in (10, 1):
+        calls, days = sizes.archived // share, sizes.archived_days
+        found = run("archive", str(calls), str(days), str(sizes.fresh), str(sizes.turns))
+        of = f"of {calls:,} archived calls"
+        size = f"{found['size_mb']:.0f} MB, written in {found['write_s']:.0f} s"
+        rollup = f"{found['rollup_rows']:,} rows; {found['count_s']:.0f} s the first time"
+        figures += [
+            Figure("archive", f"a day {of}", found["day_s"], 0.5, " s", f"{found['day_rows']:,} calls; {size}"),
+            Figure(
+                "archive",
+                f"{sizes.fresh:,} new calls synced into {calls:,}",
+                found["sync_s"],
+                3,
+                " s",
+                f"after the fetch of {found['fetch_s']:.1f} s",
+            ),
+            Figure("archive", f"rollup by day {of}", found["rollup_s"], 2, " s", rollup),
+        ]
+    return figures
+
+
 BENCHMARKS: dict[str, Callable[[Sizes], list[Figure]]] = {
     "fetch": fetching,
     "decode": decoding,
@@ -285,6 +319,7 @@ BENCHMARKS: dict[str, Callable[[Sizes], list[Figure]]] = {
     "measures": measuring,
     "pictures": drawing,
     "compare": comparing,
+    "archive": archiving,
 }
 
 

@@ -41,9 +41,9 @@ class Story(World):
 
     def page(self, function_id: int, wanted: Filter, **more: Any) -> Page:
         low, high = wanted.start
-        asked = low is not None and high is not None
-        if asked and any(one == function_id and low < end and high >= start for one, start, end in self.broken):
-            raise Problem(400, "This stretch cannot be listed")
+        for one, start, end in self.broken:
+            if one == function_id and low is not None and high is not None and low < end and high >= start:
+                raise Problem(400, "This stretch cannot be listed")
         return super().page(function_id, wanted, **more)
 
 

@@ -181,6 +181,50 @@ class Archive:
         account = view.account(wanted, None)
         return scale.frame(self._tables.calls, wanted.files(view.calls), wanted, words=words, account={KEY: account})
 
+    def rollup(
+        self,
+        freq: str = "1D",
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+        functions: str | int | Sequence[str | int] | None = None,
+        *,
+        project: str | None = None,
+    ) -> pd.DataFrame:
+        """
+        Count calls by function, time, status and how long they took, as `callframe.rollup` does.
+
+        Whole days are counted once and kept beside the calls, so a year is quick. A `freq` shorter than a day is
+        counted from the calls, a few days at a time.
+
+        Parameters
+        ----------
+        freq
+            Length of the bins of start time, such as `"1D"`, `"7D"` or `"1h"`.
+        start, end, functions, project
+            As `calls` takes them.
+
+        Returns
+        -------
+        rollup
+            As `callframe.rollup` gives it of the same calls; for `callframe.summarize_rollup` and
+            `callframe.merge_rollups`.
+
+        Raises
+        ------
+        ArgumentError
+            An argument cannot be right, or the archive knows no such function.
+        FileError
+            The archive is not there, cannot be read, or is damaged.
+        """
+        from callframe.archive import rollups  # noqa: PLC0415 - the measures are slow to import
+
+        view = self._view(project)
+        wanted = view.wanted(start, end, functions, None, None)
+        told = view.account(wanted, None)
+        table = rollups.read(self._tables, view.calls, wanted, freq, fetched_at=told["fetched_at"])
+        table.attrs[KEY] = told
+        return table
+
     def functions(self, *, project: str | None = None) -> pd.DataFrame:
         """
         List the functions that were ever seen.
@@ -232,7 +276,7 @@ class Archive:
         -------
         coverage
             One row a stretch, in order: `start_time`, `end_time` (excluded), `state` ("complete": the calls of all
-            functions that were there; "partly"; "not"), `functions` (how many were there, those that were ever seen),
+            functions that were there; "partly"; "not"), `functions` (how many were there at most, of those ever seen),
             `lacking` (labels of those whose calls are lacking), `reason` (why they could not be read, where it was
             tried).
         """

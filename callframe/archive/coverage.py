@@ -138,8 +138,9 @@ def of_time(held: Known, functions: Sequence[Life], stretch: Window) -> pd.DataF
         without = [one for one in there_now if _holds(lacking[one.function_id], low)]
         is_seen = seen is not None and seen.start_ms <= low < seen.end_ms
         row = _row(Window(low, high), there_now, without, is_seen=is_seen)
-        if rows and all(rows[-1][name] == row[name] for name in ("state", "functions", "lacking")):
-            rows[-1] |= {"end_ms": high, "ids": [*rows[-1]["ids"], *row["ids"]]}
+        if rows and all(rows[-1][name] == row[name] for name in ("state", "lacking")):
+            most = max(rows[-1]["functions"], row["functions"])
+            rows[-1] |= {"end_ms": high, "functions": most, "ids": [*rows[-1]["ids"], *row["ids"]]}
         else:
             rows.append(row)
     return _frame(rows, held)

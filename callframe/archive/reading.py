@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,8 @@ class Wanted:
         In which statuses; none means all.
     columns
         Which columns of a call frame, in order.
+    labels
+        Labels of those functions; None where they are not all deployments of their labels, and for all.
     """
 
     project: str
@@ -50,6 +53,7 @@ class Wanted:
     function_ids: tuple[int, ...] | None = None
     statuses: tuple[str, ...] = ()
     columns: tuple[str, ...] = frame.COLUMNS
+    labels: tuple[str, ...] | None = None
 
     def files(self, snapshot: Snapshot) -> pa.Table:
         """Choose the files of the days that are wanted, in the order of time."""
@@ -73,7 +77,12 @@ class Wanted:
 
 
 def read(
-    store: Store, paths: Sequence[str], wanted: Wanted, *, words: dict[str, list[str]] | None = None
+    store: Store,
+    paths: Sequence[str],
+    wanted: Wanted,
+    *,
+    words: dict[str, list[str]] | None = None,
+    where: Any = True,
 ) -> pd.DataFrame:
     """
     Read what is wanted of some files as a call frame.
@@ -88,13 +97,15 @@ def read(
         What of them.
     words
         Categories of `function` and `status`; by default those that occur.
+    where
+        What else rows must meet.
 
     Returns
     -------
     calls
         The columns that are wanted, sorted by `start_time`, `call_id`.
     """
-    rows = store.read(paths, _stored_columns(wanted), where=wanted.where())
+    rows = store.read(paths, _stored_columns(wanted), where=wanted.where() & where)
     if wanted.statuses:
         rows = rows.filter(pc.is_in(rows["status"].cast(pa.string()), pa.array(wanted.statuses)))
     return layout.to_frame(in_order(rows), wanted.columns, words=words)
@@ -133,7 +144,8 @@ def function_ids(functions: pd.DataFrame, wanted: str | int | Sequence[str | int
     if wanted is None:
         return None
     found: dict[int, None] = {}
-    for one in [wanted] if isinstance(wanted, str | int | np.integer) else wanted:
+    given: Iterable[Any] = wanted if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted]
+    for one in given:
         found |= dict.fromkeys(_ids_of(functions, one))
     return tuple(found)
 
@@ -179,8 +191,9 @@ def statuses(wanted: str | Sequence[str] | None, known: Sequence[str]) -> tuple[
         One of them is not known.
     """
     names = {status.casefold(): status for status in known}
+    given: Iterable[Any] = [wanted] if isinstance(wanted, str) else wanted or []
     found = []
-    for one in [] if wanted is None else [wanted] if isinstance(wanted, str) else list(wanted):
+    for one in given:
         if not isinstance(one, str) or one.casefold() not in names:
             raise ArgumentError(f"status={one!r} is unknown; expected {', '.join(known)}, or several of them.")
         found.append(names[one.casefold()])

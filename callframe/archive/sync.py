@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from callframe import fetch, frame, window
 from callframe.account import RETENTION_MS
-from callframe.archive import layout, seen
+from callframe.archive import layout, rollups, seen
 from callframe.archive.known import Known, union
 from callframe.archive.report import SyncReport
 from callframe.catalogue import Catalogue
@@ -91,7 +91,10 @@ class Sync:
             self._read_on()
         except KeyboardInterrupt:
             self.report.interrupted = True
-        self.report.version = self._tables.calls.open_or_make().version
+        calls = self._tables.calls.open_or_make()
+        if self._touched and not self.report.interrupted:
+            rollups.refresh(self._tables, calls, self.report.project, rollups.sources_of(calls, self._touched))
+        self.report.version = calls.version
         return self.report
 
     def _see(self) -> None:

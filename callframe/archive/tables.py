@@ -37,9 +37,11 @@ ROLLUP = pa.schema(
         ("measure", pa.string()),
         ("bucket_ms", pa.int64()),
         ("count", pa.int64()),
+        (DAY, pa.date32()),
     ]
 )
-"""A row of the rollup kept beside the calls; `source` names the files that the day was counted from."""
+"""A row of the rollup kept beside the calls: `source` names the files that the day was counted from, and `start_date`
+is the first day of its month, so that a month is one file."""
 
 _SIDE = "_callframe"
 _TRIES = 30
@@ -67,7 +69,7 @@ class Tables:
         self.functions = Store(f"{self.uri}/{_SIDE}/functions", "functions", seen.FUNCTIONS, options=options)
         self.schedules = Store(f"{self.uri}/{_SIDE}/schedules", "schedules", seen.SCHEDULES, options=options)
         self.stretches = Store(f"{self.uri}/{_SIDE}/stretches", "stretches", known.STORED, options=options)
-        self.rollup = Store(f"{self.uri}/{_SIDE}/rollup", "rollup", ROLLUP, options=options)
+        self.rollup = Store(f"{self.uri}/{_SIDE}/rollup", "rollup", ROLLUP, options=options, daily=True)
 
     def upsert(self, fresh: pa.Table, moved: Mapping[tuple[int, int], dt.date]) -> tuple[int, int]:
         """
@@ -254,7 +256,7 @@ def _differing(one: pa.Table, other: pa.Table) -> int:
         equal = pc.fill_null(pc.equal(one[name], other[name]), fill_value=False)
         missing = pc.and_(pc.is_null(one[name]), pc.is_null(other[name]))
         same = pc.and_(same, pc.or_(equal, missing))
-    return one.num_rows - int(pc.sum(same).as_py() or 0)
+    return int(one.num_rows - (pc.sum(same).as_py() or 0))
 
 
 def _of_day(rows: pa.Table, day: dt.date) -> pa.Table:

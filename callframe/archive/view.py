@@ -94,13 +94,24 @@ class View:
         """Read what a user asked for."""
         asked = self.stretch(start, end)
         whole = Window(0 if start is None else asked.start_ms, TIME_MAX_MS + 1 if end is None else asked.end_ms)
+        ids = reading.function_ids(self.functions, functions)
         return Wanted(
             self.project,
             whole,
-            reading.function_ids(self.functions, functions),
+            ids,
             reading.statuses(status, self.statuses() if status is not None else ()),
             reading.columns(columns),
+            self._labels_of(ids),
         )
+
+    def _labels_of(self, function_ids: tuple[int, ...] | None) -> tuple[str, ...] | None:
+        """Label functions, where those are all deployments of their labels."""
+        if function_ids is None:
+            return None
+        labels = self.functions["function"]
+        found = labels[self.functions["function_id"].isin(function_ids)].unique()
+        of_these = self.functions["function_id"][labels.isin(found)]
+        return tuple(found) if set(of_these) == set(function_ids) else None
 
     def statuses(self) -> list[str]:
         """List the statuses there are: those the API documents, and others from the few files that may hold some."""
