@@ -40,6 +40,10 @@ class Sizes:
         How often imports are measured: they are short, and the machine is noisy.
     changes
         Changes of controls of the dashboard.
+    archived, archived_days
+        Calls of an archive, and over how many days.
+    fresh
+        New calls to sync into it.
     """
 
     calls: int = 200_000
@@ -53,6 +57,9 @@ class Sizes:
     turns: int = 3
     imports: int = 9
     changes: int = 100
+    archived: int = 10_000_000
+    archived_days: int = 365
+    fresh: int = 60_000
 
 
 FULL = Sizes()
@@ -68,6 +75,9 @@ QUICK = Sizes(
     turns=1,
     imports=1,
     changes=10,
+    archived=20_000,
+    archived_days=5,
+    fresh=300,
 )
 
 
@@ -293,6 +303,30 @@ def exploring(sizes: Sizes) -> list[Figure]:
     ]
 
 
+def archiving(sizes: Sizes) -> list[Figure]:
+    """An archive of a year, and one of a tenth of it: a day read, new calls synced, all of it rolled up."""
+    figures = []
+    for share in (10, 1):
+        calls, days = sizes.archived // share, sizes.archived_days
+        found = run("archive", str(calls), str(days), str(sizes.fresh), str(sizes.turns))
+        of = f"of {calls:,} archived calls"
+        size = f"{found['size_mb']:.0f} MB, written in {found['write_s']:.0f} s"
+        rollup = f"{found['rollup_rows']:,} rows; {found['count_s']:.0f} s the first time"
+        figures += [
+            Figure("archive", f"a day {of}", found["day_s"], 0.5, " s", f"{found['day_rows']:,} calls; {size}"),
+            Figure(
+                "archive",
+                f"{sizes.fresh:,} new calls synced into {calls:,}",
+                found["sync_s"],
+                3,
+                " s",
+                f"after the fetch of {found['fetch_s']:.1f} s",
+            ),
+            Figure("archive", f"rollup by day {of}", found["rollup_s"], 2, " s", rollup),
+        ]
+    return figures
+
+
 BENCHMARKS: dict[str, Callable[[Sizes], list[Figure]]] = {
     "fetch": fetching,
     "decode": decoding,
@@ -306,6 +340,7 @@ BENCHMARKS: dict[str, Callable[[Sizes], list[Figure]]] = {
     "pictures": drawing,
     "compare": comparing,
     "explore": exploring,
+    "archive": archiving,
 }
 
 

@@ -408,6 +408,73 @@ def _made_up(rows: int) -> Any:
     return frame.assemble([frame.columns(records)], {number: f"function-{number}" for number in range(1, 21)})
 
 
+def archive(calls: int, days: int, fresh: int, turns: int) -> dict[str, Any]:
+    """Write an archive of years, then read a day of it, sync new calls into it and read the rollup of all."""
+    import shutil
+
+    import pandas as pd
+
+    import callframe as cf
+    from benchmarks import history
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "calls.delta")
+        made = history.make(calls=calls, days=days, hold_back=fresh)
+        began = time.perf_counter()
+        history.write(made, str(path))
+        write_s = time.perf_counter() - began
+        middle = pd.Timestamp((made.begin_ms + made.end_ms) // 2, unit="ms", tz="UTC").floor("1D")
+        kept = cf.Archive(path)
+        day_s = [_timed(lambda: kept.calls(middle, middle + pd.Timedelta("1D"))) for _ in range(turns)]
+        count_s = _timed(kept.rollup)
+        rollup_s = [_timed(kept.rollup) for _ in range(turns)]
+        copies = [Path(folder, f"copy-{turn}") for turn in range(turns)]
+        for copy in copies:
+            shutil.copytree(path, copy, copy_function=os.link)  # its files are never changed
+        syncs = [_sync_into(copy, made, fresh) for copy in copies]
+        return {
+            "write_s": write_s,
+            "day_s": statistics.median(day_s),
+            "day_rows": len(kept.calls(middle, middle + pd.Timedelta("1D"))),
+            "count_s": count_s,
+            "rollup_s": statistics.median(rollup_s),
+            "rollup_rows": len(kept.rollup()),
+            "sync_s": statistics.median(sync_s for sync_s, _ in syncs),
+            "fetch_s": statistics.median(fetch_s for _, fetch_s in syncs),
+            "size_mb": kept.info().size_bytes / 1e6,
+        }
+
+
+def _sync_into(path: Path, made: Any, fresh: int) -> tuple[float, float]:
+    """Sync what came since; gives the seconds it took without the fetch, and those of the fetch."""
+    from callframe import Archive, connect, fetch
+    from callframe.demo.service import Service
+
+    fetched: list[float] = []
+    read = fetch.read
+
+    def timed(*words: Any, **options: Any) -> Any:
+        began = time.perf_counter()
+        found = read(*words, **options)
+        fetched.append(time.perf_counter() - began)
+        return found
+
+    from benchmarks.history import later
+
+    with Service(later(made)) as service:
+        project = connect(base_url=service.url, project=service.project, token=service.token)
+        project._clock = lambda: (made.end_ms + 1) / 1000
+        fetch.read = timed
+        began = time.perf_counter()
+        report = Archive(path).sync(project)
+        took_s = time.perf_counter() - began
+        fetch.read = read
+        project.close()
+    if report.new != fresh:
+        raise AssertionError(f"{fresh:,} calls are new, {report.new:,} were written: {report}")
+    return took_s - sum(fetched), sum(fetched)
+
+
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "callframe": with_callframe,
     "cognite-sdk": with_the_sdk,
@@ -420,6 +487,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "mergeable": lambda turns: mergeable(int(turns)),
     "explore": lambda changes: explore(int(changes)),
     "draw": lambda rows, turns: draw(int(rows), int(turns)),
+    "archive": lambda calls, days, fresh, turns: archive(int(calls), int(days), int(fresh), int(turns)),
     "measure": lambda rows, turns: measure(int(rows), int(turns)),
 }
 

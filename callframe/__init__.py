@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from callframe.archive import Archive, SyncReport
 from callframe.client import Retry
 from callframe.coverage import coverage, is_complete
 from callframe.demo import demo
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from callframe import plot
 
 __all__ = [
+    "Archive",
     "ArgumentError",
     "BadRequestError",
     "CallframeError",
@@ -64,6 +66,7 @@ __all__ = [
     "Retry",
     "ServiceError",
     "SignInError",
+    "SyncReport",
     "TransportError",
     "UnauthorizedError",
     "UnavailableError",

@@ -109,7 +109,7 @@ class Catalogue:
         for one in wanted:
             ids = [schedule.id for schedule in listed if schedule.name == one]
             if not ids and isinstance(one, str) and not (one.isascii() and one.isdigit()):
-                near = _did_you_mean(one, {schedule.name for schedule in listed if schedule.name})
+                near = did_you_mean(one, {schedule.name for schedule in listed if schedule.name})
                 raise ArgumentError(f"No schedule is called {one!r}.{near} project.schedules() shows them.")
             for schedule_id in ids or [check_id(int(one), "schedule id")]:
                 found[schedule_id] = owners.get(schedule_id)
@@ -128,7 +128,7 @@ class Catalogue:
         names = {*self.labels.values(), *(function.name for function in self.functions if function.name)}
         known = f"The project has {len(self.functions)} functions" if names else "The project lists no functions"
         return (
-            f"No function is called {wanted!r}.{_did_you_mean(wanted, names)} {known}; project.functions() shows them."
+            f"No function is called {wanted!r}.{did_you_mean(wanted, names)} {known}; project.functions() shows them."
         )
 
 
@@ -301,7 +301,8 @@ def _json(value: Any) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-def _did_you_mean(wanted: str, names: set[str]) -> str:
+def did_you_mean(wanted: str, names: set[str]) -> str:
+    """Ask whether one of the nearest names was meant; nothing where none is near."""
     folded = {name.casefold(): name for name in sorted(names)}
     near = [folded[key] for key in difflib.get_close_matches(wanted.casefold(), folded, n=3, cutoff=0.5)]
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

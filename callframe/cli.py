@@ -169,6 +169,27 @@ def report(source: tuple[str, ...], out: str, *, title: str | None, tz: str, no_
 
 
 @main.command()
+@click.argument("path")
+@click.option("--start", help='How far back to read what is not known: "30d", a date. Default: all the service keeps.')
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Of the object store; repeatable.")
+def sync(path: str, start: str | None, options: tuple[str, ...]) -> None:
+    """
+    Bring the archive at PATH up to date: a folder, or an address such as s3://bucket/calls.delta.
+
+    The first time all the service keeps is read, later what is new or has gone on. Made for cron: it may be stopped at
+    any moment and goes on the next time. Secrets of an object store belong in the environment, not in --option.
+    """
+    archive = cf.Archive(path, storage_options=_pairs(options))
+    with cf.connect() as project, warnings.catch_warnings():
+        for told in (cf.IncompleteWarning, cf.RecordWarning):  # the report says the same
+            warnings.simplefilter("ignore", told)
+        done = archive.sync(project, start=start)
+    click.echo(printable(str(done)))
+    if not done.complete:
+        click.get_current_context().exit(INCOMPLETE)
+
+
+@main.command()
 @click.option("--out", type=click.Path(file_okay=False), default="callframe-demo", show_default=True, help="Folder.")
 @click.option("--calls", "count", type=click.IntRange(0), default=150_000, show_default=True)
 @click.option("--functions", type=click.IntRange(1, 100), default=20, show_default=True)
@@ -263,6 +284,17 @@ def _fetch(project: cf.Project, functions: Sequence[str], asked: dict[str, Any])
 def _exit(given: pd.DataFrame) -> None:
     if cf.is_complete(given) is False:
         click.get_current_context().exit(INCOMPLETE)
+
+
+def _pairs(options: Sequence[str]) -> dict[str, str]:
+    """Split NAME=VALUE; the value is not shown, it may be a secret all the same."""
+    found = {}
+    for one in options:
+        name, equals, value = one.partition("=")
+        if not name or not equals:
+            raise ArgumentError("--option: expected NAME=VALUE, such as AWS_REGION=eu-north-1.")
+        found[name] = value
+    return found
 
 
 def _words(value: Any) -> str:

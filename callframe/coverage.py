@@ -40,6 +40,8 @@ class FunctionCoverage:
         A few of those records: their id, where it could be trusted, and the reason.
     created_ms
         When the function was deployed.
+    lacking
+        Stretches of the window that an archive does not know, in milliseconds; none are told of a fetch.
     """
 
     function_id: int
@@ -49,6 +51,7 @@ class FunctionCoverage:
     set_aside: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
     created_ms: int | None = None
+    lacking: list[tuple[int, int]] = field(default_factory=list)
 
     def row(self) -> dict[str, Any]:
         """Write as a JSON-able dict."""
@@ -62,6 +65,7 @@ class FunctionCoverage:
             "set_aside_reasons": self.set_aside,
             "set_aside_examples": self.examples,
             "created_ms": self.created_ms,
+            **({"lacking_ms": [list(one) for one in self.lacking]} if self.lacking else {}),
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable  # noqa: TC003 - a table below is annotated with it
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from callframe.errors import FrameError
 from callframe.records import CallError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from callframe.records import Call
 
@@ -235,29 +236,14 @@ def from_arrow(table: pa.Table) -> pd.DataFrame:
     Parameters
     ----------
     table
-        A table of the schema `ARROW`, no nulls in the columns that have none in a call frame.
+        A table of the schema `ARROW`, or some of its columns; no nulls in those that have none in a call frame.
 
     Returns
     -------
     calls
-        The same rows in the same order.
+        The same rows and columns in the same order.
     """
-    times = {name: _times(table[name].cast(pa.int64())) for name in ("scheduled_time", "start_time", "end_time")}
-    return pd.DataFrame(
-        {
-            "call_id": _integers(table["call_id"]),
-            "function_id": _integers(table["function_id"]),
-            "function": _from_dictionary(table["function"]),
-            "schedule_id": _maybe_integers(table["schedule_id"]),
-            "status": _from_dictionary(table["status"], status_categories),
-            **times,
-            "schedule_delay": _spans(table["schedule_delay"].cast(pa.int64())),
-            "duration": _spans(table["duration"].cast(pa.int64())),
-            "error_message": _text(table["error_message"]),
-            "error_trace": _text(table["error_trace"]),
-        },
-        copy=False,
-    )
+    return pd.DataFrame({name: _FROM_ARROW[name](table[name]) for name in table.column_names}, copy=False)
 
 
 def status_categories(found: Sequence[str]) -> list[str]:
@@ -329,21 +315,50 @@ def _rows(table: pa.Table) -> np.ndarray:
     start, call_id, function_id = (table[name].to_numpy() for name in ("start_time", "call_id", "function_id"))
     ordered = np.sort(call_id)
     if not (ordered[1:] == ordered[:-1]).any():
-        return _order(start, call_id, function_id)
-    kept = _most_final(table)
-    order: np.ndarray = kept[_order(start[kept], call_id[kept], function_id[kept])]
-    return order
+        return order(start, call_id, function_id)
+    kept = most_final(table)
+    rows: np.ndarray = kept[order(start[kept], call_id[kept], function_id[kept])]
+    return rows
 
 
-def _most_final(table: pa.Table) -> np.ndarray:
-    """Choose each call once: finished beats unknown beats Running, then the later end, then the later reading."""
-    status = table["status"].cast(pa.string()).to_numpy()
+def finality(statuses: pa.ChunkedArray) -> np.ndarray:
+    """
+    Tell how final records are by their status.
+
+    Parameters
+    ----------
+    statuses
+        Text, or a dictionary of it.
+
+    Returns
+    -------
+    finality
+        0 for Running, 1 for a status that is not known, 2 for a finished call.
+    """
+    status = statuses.cast(pa.string()).to_numpy()
+    return np.select([status == "Running", np.isin(status, STATUSES)], [0, 2], default=1)
+
+
+def most_final(table: pa.Table) -> np.ndarray:
+    """
+    Choose each call once: finished beats unknown beats Running, then the later end, then the later reading.
+
+    Parameters
+    ----------
+    table
+        Columns `function_id`, `call_id`, `status` and `end_time`, in the order they were read.
+
+    Returns
+    -------
+    rows
+        Places of the rows to keep, ascending.
+    """
     keys = pd.DataFrame(
         {
             "function_id": table["function_id"].to_numpy(),
             "call_id": table["call_id"].to_numpy(),
-            "final": np.select([status == "Running", np.isin(status, STATUSES)], [0, 2], default=1),
-            "end_time": table["end_time"].fill_null(-1).to_numpy(),
+            "final": finality(table["status"]),
+            "end_time": table["end_time"].cast(pa.int64()).fill_null(-1).to_numpy(),
         }
     )
     kept = keys.sort_values(["final", "end_time"], kind="stable").drop_duplicates(
@@ -352,18 +367,18 @@ def _most_final(table: pa.Table) -> np.ndarray:
     return np.sort(kept.index.to_numpy())
 
 
-def _order(start: np.ndarray, call_id: np.ndarray, function_id: np.ndarray) -> np.ndarray:
+def order(start: np.ndarray, call_id: np.ndarray, function_id: np.ndarray) -> np.ndarray:
     """Order by start, then id. Pages are runs in order, which a stable sort likes; only ties compare their ids."""
-    order = np.argsort(start, kind="stable")
-    ordered = start[order]
+    rows = np.argsort(start, kind="stable")
+    ordered = start[rows]
     tied = ordered[1:] == ordered[:-1]
     if tied.any():
-        in_tie = np.zeros(len(order), dtype=bool)
+        in_tie = np.zeros(len(rows), dtype=bool)
         in_tie[1:] |= tied
         in_tie[:-1] |= tied
-        rows = order[in_tie]
-        order[in_tie] = rows[np.lexsort((function_id[rows], call_id[rows], start[rows]))]
-    return order
+        among = rows[in_tie]
+        rows[in_tie] = among[np.lexsort((function_id[among], call_id[among], start[among]))]
+    return rows
 
 
 def _frame(table: pa.Table, rows: pa.Array, labels: Mapping[int, str]) -> pd.DataFrame:
@@ -453,13 +468,29 @@ def _text(column: pa.ChunkedArray) -> pd.api.extensions.ExtensionArray:
 
 
 def _from_dictionary(
-    column: pa.ChunkedArray, order: Callable[[Sequence[str]], Sequence[str]] = tuple
+    column: pa.ChunkedArray, in_order: Callable[[Sequence[str]], Sequence[str]] = tuple
 ) -> pd.Categorical[Any]:
     column = column.unify_dictionaries().combine_chunks()
     found = column.dictionary.to_pylist()
-    categories = order(found)
+    categories = in_order(found)
     place = np.array([categories.index(one) for one in found], dtype="int32")
     return _categorical(place[column.indices.to_numpy()], categories)
+
+
+_FROM_ARROW: dict[str, Callable[[pa.ChunkedArray], Any]] = {
+    "call_id": _integers,
+    "function_id": _integers,
+    "function": _from_dictionary,
+    "schedule_id": _maybe_integers,
+    "status": lambda column: _from_dictionary(column, status_categories),
+    "scheduled_time": lambda column: _times(column.cast(pa.int64())),
+    "start_time": lambda column: _times(column.cast(pa.int64())),
+    "end_time": lambda column: _times(column.cast(pa.int64())),
+    "schedule_delay": lambda column: _spans(column.cast(pa.int64())),
+    "duration": lambda column: _spans(column.cast(pa.int64())),
+    "error_message": _text,
+    "error_trace": _text,
+}
 
 
 def _to_arrow(column: pd.Series, kind: pa.DataType) -> pa.Array:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -20,22 +19,22 @@ from callframe.errors import (
     ArgumentError,
     NotFoundError,
 )
+from callframe.progress import bar
 from callframe.transport import TIMEOUT_S, Transport
 from callframe.version import __version__
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from callframe.fetch import Listing, Progress
+    from callframe.fetch import Listing
     from callframe.records import Schedule
     from callframe.window import TimeLike
 
 Answer = TypeVar("Answer")
 
 _RECENT_S = 60
-_BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
 
 
 def connect(
@@ -186,6 +185,17 @@ class Project:
         """
         self._closing.append(callback)
 
+    def now_ms(self) -> int:
+        """
+        Tell the time.
+
+        Returns
+        -------
+        now_ms
+            Milliseconds since 1970-01-01 UTC.
+        """
+        return int(self._clock() * 1000)
+
     def functions(self) -> pd.DataFrame:
         """
         List the functions.
@@ -235,7 +245,7 @@ class Project:
         """
         call_id = catalogue.check_id(call_id, "call id")
         known = self._catalogue_for([function])
-        now_ms = self._now_ms()
+        now_ms = self.now_ms()
         record = self._first_found(known, function, lambda one: self.client.retrieve_call(one, call_id))
         calls = frame.assemble([frame.columns([record])], {record.function_id: known.label(record.function_id)})
         row = account.row(known, record.function_id, fetch.Reading(0), 1)
@@ -311,7 +321,7 @@ class Project:
         ['Failed', 'Timeout']
         """
         wanted = _call_ids(call_ids, start=start, end=end, status=status, schedule=schedule)
-        now_ms = self._now_ms()
+        now_ms = self.now_ms()
         stretch = window.window("7d" if start is None else start, end, now_ms=now_ms)
         statuses = _statuses(status)
         known = self._catalogue_for(functions)
@@ -400,9 +410,6 @@ class Project:
         limits = self.client.limits()
         return {name: getattr(limits, name) for name in limits.__struct_fields__}
 
-    def _now_ms(self) -> int:
-        return int(self._clock() * 1000)
-
     def _catalogue(self) -> Catalogue:
         page = self.client.list_functions()
         account.warn_of_listing(page, "functions")
@@ -443,8 +450,10 @@ class Project:
         stop: threading.Event | None,
     ) -> pd.DataFrame:
         """Read, assemble, and say what is lacking."""
-        with _bar(progress) as report:
-            readings = fetch.read(self.client, listings, report=report, stop=stop)
+        with bar(progress, "calls") as show:
+            readings = fetch.read(
+                self.client, listings, report=lambda so_far: show(so_far.share, f"{so_far.rows:,} calls"), stop=stop
+            )
         labels = {function_id: known.label(function_id) for function_id in readings}
         tables = [table for reading in readings.values() for table in reading.tables]
         readings_left = {function_id: replace(reading, tables=[]) for function_id, reading in readings.items()}
@@ -495,21 +504,3 @@ def _call_ids(wanted: Iterable[int] | None, **others: object) -> list[int] | Non
             f"call_ids asks for exactly these calls; leave out {', '.join(given)}, or filter the frame."
         )
     return list(dict.fromkeys(catalogue.check_id(one, "call id") for one in _as_list(wanted)))
-
-
-@contextlib.contextmanager
-def _bar(progress: bool | None) -> Iterator[Callable[[Progress], None]]:
-    """Show how far a fetch is, once it takes longer than a second, where somebody looks."""
-    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
-    if not (watched if progress is None else progress):
-        yield lambda _: None
-        return
-    from tqdm.auto import tqdm  # noqa: PLC0415 - slow to import, and most imports of callframe never fetch
-
-    with tqdm(total=100, desc="calls", delay=1, miniters=0, bar_format=_BAR_FORMAT) as bar:
-
-        def report(so_far: Progress) -> None:
-            bar.set_postfix_str(f"{so_far.rows:,} calls", refresh=False)  # which would not wait for the delay
-            bar.update(round(100 * so_far.share) - bar.n)
-
-        yield report

@@ -44,6 +44,9 @@ def printed() -> list[str]:
         "explore 5,000 calls of 20 functions, first display <= 3 s",
         "explore 5,000 calls of 20 functions, change of a control to the new picture <= 0.4 s",
         "explore memory that 10 changes leave <= 20 MB",
+        "archive a day of 20,000 archived calls <= 0.5 s",
+        "archive 300 new calls synced into 20,000 <= 3 s",
+        "archive rollup by day of 20,000 archived calls <= 2 s",
     ],
 )
 def test_every_figure_is_printed_with_its_target_and_verdict(printed: list[str], figure: str) -> None:
@@ -57,5 +60,5 @@ def test_every_figure_is_printed_with_its_target_and_verdict(printed: list[str],
 def test_unknown_benchmark_is_refused_with_the_names_there_are() -> None:
     done = measure("speed")
     assert done.returncode == 2
-    names = "fetch, decode, csv, summarize, import, memory, missed, concurrency, measures, pictures, compare, explore"
+    names = "fetch, decode, csv, summarize, import, memory, missed, concurrency, measures, pictures, compare, explore, archive"
     assert names in " ".join(done.stderr.split())

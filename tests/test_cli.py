@@ -147,6 +147,32 @@ def test_a_forbidden_function_is_exit_status_3_and_the_others_arrive(monkeypatch
     assert "functionsAcl:READ" in done.stderr
 
 
+def test_sync_writes_an_archive_and_says_what_it_did(run: Run, tmp_path: Path) -> None:
+    done = run("sync", tmp_path / "calls.delta")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "8 new and 0 changed calls of project 'demo'" in done.stdout
+    assert len(cf.Archive(tmp_path / "calls.delta").calls()) == 8
+
+
+def test_sync_that_lacks_a_function_is_exit_status_3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with Service(World.of(functions=FUNCTIONS, calls=CALLS), faults=Faults(forbidden=frozenset({OTHER}))) as service:
+        for name, value in service.environment().items():
+            monkeypatch.setenv(name, value)
+        done = CliRunner().invoke(cli.main, ["sync", str(tmp_path / "calls.delta")])
+    assert (done.exit_code, "functionsAcl:READ" in done.stdout) == (3, True)
+
+
+def test_sync_into_a_folder_of_something_else_is_a_failure(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("", encoding="utf-8")
+    done = run("sync", tmp_path)
+    assert (done.exit_code, "it holds thesis.txt" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("words", [["--start", "noon"], ["--option", "AWS_REGION"]])
+def test_sync_with_words_that_mean_nothing_is_wrong_usage(run: Run, tmp_path: Path, words: list[str]) -> None:
+    assert run("sync", tmp_path / "calls.delta", *words).exit_code == 2
+
+
 def test_strict_is_a_failure_where_something_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
     with Service(World.of(functions=FUNCTIONS, calls=CALLS), faults=Faults(forbidden=frozenset({OTHER}))) as service:
         for name, value in service.environment().items():

@@ -84,7 +84,7 @@ class History:
     ) -> None:
         self.function_id = function_id
         self._statuses = list(STATUSES)
-        self._error = error
+        self.error = error
         self._nameless = 0
         order = np.lexsort((columns["tie"], columns["start"]))[::-1]
         self.columns = {name: np.ascontiguousarray(columns[name][order], dtype=np.int64) for name in COLUMNS}
@@ -163,13 +163,16 @@ class History:
 
     def replace(self, record: Mapping[str, Any] | bytes) -> None:
         """Put a record in the place of the one with its id, which must be there."""
-        call_id = whole(text_and_fields(record)[1].get("id"))
+        self.remove(whole(text_and_fields(record)[1].get("id")))
+        self.add(record)
+
+    def remove(self, call_id: int) -> None:
+        """Take a call out, which must be there."""
         rows = np.flatnonzero(self.columns["id"] == call_id).tolist() if call_id != ABSENT else []
         if not rows:
-            raise ArgumentError(f"Function {self.function_id} has no call {call_id} to replace: add it instead.")
+            raise ArgumentError(f"Function {self.function_id} has no call {call_id}.")
         self.columns = {name: np.delete(column, rows[0]) for name, column in self.columns.items()}
         del self._records[rows[0]]
-        self.add(record)
 
     def _following(self, position: Position) -> int:
         ascending = self.columns["start"][::-1]
@@ -225,8 +228,8 @@ class History:
                 text += f',"endTime":{end}'
             if schedule != ABSENT:
                 text += f',"scheduledTime":{slot},"scheduleId":{schedule}'
-            if cause != ABSENT and self._error is not None:
-                text += f',"error":{json.dumps(self._error(call_id, start, cause))}'
+            if cause != ABSENT and self.error is not None:
+                text += f',"error":{json.dumps(self.error(call_id, start, cause))}'
             yield (text + "}").encode()
 
 

@@ -209,6 +209,20 @@ class World:
         with self._lock:
             self.history(_function_id(record)).replace(record)
 
+    def remove_call(self, function_id: int, call_id: int) -> None:
+        """Forget a call, as the service does after its retention."""
+        with self._lock:
+            self.history(function_id).remove(call_id)
+
+    def add_function(self, record: Record) -> None:
+        """Add a function without calls, as a deploy does."""
+        with self._lock:
+            number = whole(record.get("id"))
+            if number < 0 or number in self._histories:
+                raise ArgumentError(f"A new function has an id of its own, not {record.get('id')!r}.")
+            self._functions.append(dict(record))
+            self._histories[number] = History.of(number, [])
+
     def remove_function(self, function_id: int) -> None:
         """Delete a function with its calls and the schedules that name its id, as a redeploy does."""
         with self._lock:

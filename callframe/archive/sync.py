@@ -1,0 +1,299 @@
+"""
+Bringing an archive up to date.
+
+The order of commits makes any moment a good one to be stopped at: first the functions as they are listed, so that
+labels are settled; then calls; and only when the calls of a stretch are in the table, that the stretch was read.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from callframe import fetch, frame, window
+from callframe.account import RETENTION_MS
+from callframe.archive import layout, rollups, seen
+from callframe.archive.known import Known, union
+from callframe.archive.report import SyncReport
+from callframe.catalogue import Catalogue
+from callframe.client import LISTING_LIMIT
+from callframe.errors import ServiceError, TransportError
+from callframe.window import Window
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Mapping, Sequence
+
+    from callframe.archive.tables import Tables
+    from callframe.fetch import Listing, Reading
+    from callframe.project import Project
+    from callframe.records import Page, Schedule
+
+DAY_MS = 86_400_000
+SLACK_MS = DAY_MS
+"""How much further back than it promises to keep calls the service is asked for some."""
+
+ROWS_A_STEP = 200_000
+"""How many calls a step should bring; one that brings over twice as many is read anew in parts."""
+
+_SHORTEST_MS, _FIRST_MS, _LONGEST_MS = 60_000, DAY_MS, 30 * DAY_MS
+_USUAL_LIMIT_MS = 15 * 60_000
+_GIVE_UP_AFTER = 3
+_PIECES = 8
+
+
+class Sync:
+    """
+    One sync.
+
+    Parameters
+    ----------
+    tables
+        The archive.
+    project
+        The project.
+    back_ms
+        How far back to read what the archive does not know, in milliseconds; by default what the service keeps.
+    show
+        Told the share of the stretches that is done, and words.
+    """
+
+    def __init__(
+        self,
+        tables: Tables,
+        project: Project,
+        *,
+        back_ms: int | None,
+        show: Callable[[float, str], None],
+    ) -> None:
+        self._tables = tables
+        self._project = project
+        self._client = project.client
+        self._now_ms = project.now_ms()
+        self._back_ms = back_ms
+        self._show = show
+        self._labels: dict[int, str] = {}
+        self._failures: dict[int, list[str]] = {}
+        self._touched: set[dt.date] = set()
+        self._days: dict[tuple[int, int], dt.date] = {}
+        self._listed: list[int] = []
+        self.report = SyncReport(project.name, tables.uri, window.timestamp(self._now_ms))
+
+    def run(self) -> SyncReport:
+        """Do all of it."""
+        self._tables.settle()
+        try:
+            self._see()
+            self._finish()
+            self._read_on()
+        except KeyboardInterrupt:
+            self.report.interrupted = True
+        calls = self._tables.calls.open_or_make()
+        if self._touched and not self.report.interrupted:
+            rollups.refresh(self._tables, calls, self.report.project, rollups.sources_of(calls, self._touched))
+        self.report.version = calls.version
+        return self.report
+
+    def _see(self) -> None:
+        """Take in which functions and schedules there are."""
+        page = self._client.list_functions()
+        listed = Catalogue(page.items)
+        name, now_ms = self._project.name, self._now_ms
+        rows = self._tables.see(
+            self._tables.functions,
+            name,
+            lambda held: seen.functions_seen(held, listed, project=name, now_ms=now_ms, whole=_is_whole(page)),
+        )
+        self._labels = {row["function_id"]: row["function"] for row in rows}
+        self._listed = [function.id for function in listed.functions]
+        if not _is_whole(page):
+            self.report.note("the functions", "not all of them could be listed")
+        try:
+            schedules: Page[Schedule] = self._client.list_schedules()
+        except (ServiceError, TransportError) as error:
+            self.report.note("the schedules", str(error))
+            return
+        self._tables.see(
+            self._tables.schedules,
+            name,
+            lambda held: seen.schedules_seen(
+                held, listed, schedules.items, rows, project=name, now_ms=now_ms, whole=_is_whole(schedules)
+            ),
+        )
+
+    def _finish(self) -> None:
+        """Ask by their ids for the calls that were not finished when last seen."""
+        snapshot = self._tables.calls.open_or_make()
+        files = snapshot.files
+        left = files.filter(pc.fill_null(pc.less(files["least_final"], layout.FINISHED), fill_value=True))
+        columns = ["function_id", "call_id", "start_time"]
+        where = (pc.field("finality") < layout.FINISHED) & (pc.field("project") == self._project.name)
+        rows = snapshot.read(left["path"].to_pylist(), columns, where=where)
+        keys = list(zip(*(rows[name].to_pylist() for name in columns[:2]), strict=True))
+        self._days = dict(zip(keys, rows["start_time"].cast(pa.date32()).to_pylist(), strict=True))
+        starts = rows["start_time"].cast(pa.int64()).to_pylist()
+        wanted: dict[int, list[int]] = {}
+        for (function_id, call_id), start_us in zip(keys, starts, strict=True):
+            if function_id in self._listed and start_us // 1000 >= self._now_ms - RETENTION_MS - SLACK_MS:
+                wanted.setdefault(function_id, []).append(call_id)
+        listings = [one for key, ids in wanted.items() for one in fetch.listings_by_ids([key], ids)]
+        if listings:
+            readings = fetch.read(self._client, listings)
+            self._take(readings, {})
+
+    def _read_on(self) -> None:
+        """Read what the archive does not know, the oldest first: it is the next to be gone."""
+        wanted = self._wanted()
+        edges = union((one.start_ms, one.end_ms) for parts in wanted.values() for one in parts)
+        total = sum(high - low for low, high in edges)
+        done, length = 0, _FIRST_MS
+        for low, high in edges:
+            at = low
+            while at < high and not self.report.interrupted:
+                step = Window(at, min(at + length, high))
+                parts = {key: _within(found, step) for key, found in wanted.items()}
+                rows = self._step({key: found for key, found in parts.items() if found}, step)
+                if rows is None:
+                    length = max(_SHORTEST_MS, step.length_ms // 4)
+                    continue
+                at, done = step.end_ms, done + step.length_ms
+                self._show(done / total, f"{self.report.read:,} calls")
+                if any(self._failures.values()):
+                    length = _FIRST_MS  # so that what can be read beside it is
+                elif rows < ROWS_A_STEP // 2:
+                    length = min(_LONGEST_MS, length * 2)
+
+    def _wanted(self) -> dict[int, list[Window]]:
+        """List by function what is to be read: what is not known, and the end of what is, where calls may come late."""
+        overlap_ms = self._overlap_ms()
+        known = self._tables.known(self._project.name)
+        wanted = {}
+        for function_id in self._listed:
+            back_ms = self._back_ms or RETENTION_MS + (0 if function_id in known.complete else SLACK_MS)
+            whole = Window(max(0, self._now_ms - back_ms), self._now_ms)
+            lacking = [(one.start_ms, one.end_ms) for one in known.lacking(function_id, whole)]
+            end = known.complete.get(function_id, [(0, 0)])[-1][1]
+            late = max(whole.start_ms, min(end, self._now_ms) - overlap_ms)
+            found = union([*lacking, (late, self._now_ms)] if end else lacking)
+            wanted[function_id] = [Window(*one) for one in found]
+        return wanted
+
+    def _overlap_ms(self) -> int:
+        try:
+            minutes = self._client.limits().timeout_minutes
+        except (ServiceError, TransportError):
+            minutes = None
+        return _USUAL_LIMIT_MS if minutes is None else max(_USUAL_LIMIT_MS, int(minutes * 60_000))
+
+    def _step(self, parts: Mapping[int, Sequence[Window]], step: Window) -> int | None:
+        """
+        Read and commit one stretch of time; None where it holds too much and was given up.
+
+        Functions of which a long stretch could not be read are read anew in pieces: some of it may well be readable.
+        """
+        readings = self._fetched(parts, step)
+        if readings is None:
+            return None
+        tried = {key for key, reading in readings.items() if reading.problems and not self._given_up(key)}
+        again = tried if step.length_ms > _FIRST_MS and not _interrupted(readings) else set()
+        rows = self._take({key: reading for key, reading in readings.items() if key not in again}, parts)
+        self._failures |= {key: [] for key in again}
+        for piece in step.split(_PIECES) if again else []:
+            shorter = {key: _within(parts[key], piece) for key in again}
+            found = self._fetched({key: windows for key, windows in shorter.items() if windows}, piece)
+            if found is not None and not self.report.interrupted:
+                rows += self._take(found, shorter)
+        return rows
+
+    def _fetched(self, parts: Mapping[int, Sequence[Window]], step: Window) -> dict[int, Reading] | None:
+        """Read one stretch of time; None where it holds too much."""
+        skipped = [key for key in parts if self._given_up(key)]
+        listings = [fetch.Listing(key, one) for key, found in parts.items() if key not in skipped for one in found]
+        stop, too_much = threading.Event(), False
+
+        def watch(progress: fetch.Progress) -> None:
+            nonlocal too_much
+            if progress.rows > 2 * ROWS_A_STEP and step.length_ms > _SHORTEST_MS:
+                too_much = True
+                stop.set()
+
+        readings = fetch.read(self._client, _shared(listings, self._client.workers), report=watch, stop=stop)
+        if too_much:
+            return None
+        for key, reading in readings.items():
+            problem = "; ".join(reading.problems)
+            self._failures[key] = [*self._failures.get(key, []), problem] if problem else []
+        for key in skipped:
+            last = self._failures[key][-1]
+            problem = f"left for the next sync after {_GIVE_UP_AFTER} failures in a row, the last: {last}"
+            readings[key] = fetch.Reading(0, problems=[problem])
+        return readings
+
+    def _given_up(self, function_id: int) -> bool:
+        return len(self._failures.get(function_id, [])) >= _GIVE_UP_AFTER
+
+    def _take(self, readings: Mapping[int, Reading], parts: Mapping[int, Sequence[Window]]) -> int:
+        """Commit what was read: the calls, then which stretches are known."""
+        report = self.report
+        tables = [table for reading in readings.values() for table in reading.tables]
+        calls = frame.assemble(tables, self._labels)
+        if len(calls):
+            rows = layout.to_stored(calls, report.project)
+            new, changed = self._tables.upsert(rows, self._moved_by(rows))
+            report.new, report.changed = report.new + new, report.changed + changed
+            self._touched |= set(rows[layout.DAY].unique().to_pylist())
+        report.read += len(calls)
+        delta = Known()
+        kept_since = self._project.now_ms() - RETENTION_MS
+        for key, reading in readings.items():
+            for one in parts.get(key, []):
+                if reading.problems:
+                    delta.failed(key, one, "; ".join(reading.problems), self._now_ms)
+                elif one.end_ms > kept_since:
+                    delta.read(key, Window(max(one.start_ms, kept_since), one.end_ms), self._now_ms)
+            self._tell(key, reading)
+        if delta.complete or delta.failures:
+            self._tables.note(report.project, delta)
+        report.steps += 1
+        return len(calls)
+
+    def _tell(self, function_id: int, reading: Reading) -> None:
+        for problem in reading.problems:
+            if problem == fetch.INTERRUPTED:
+                self.report.interrupted = True
+            else:
+                self.report.note(self._labels[function_id], problem)
+        for reason, count in fetch.count_reasons(reading.set_aside).items():
+            self.report.set_aside[reason] = self.report.set_aside.get(reason, 0) + count
+
+    def _moved_by(self, rows: pa.Table) -> dict[tuple[int, int], dt.date]:
+        """Find the calls whose unfinished record stands on another day."""
+        if not self._days:
+            return {}
+        keys = zip(rows["function_id"].to_pylist(), rows["call_id"].to_pylist(), strict=True)
+        days = zip(keys, rows[layout.DAY].to_pylist(), strict=True)
+        return {key: self._days[key] for key, day in days if self._days.get(key, day) != day}
+
+
+def _is_whole(page: Page[Any]) -> bool:
+    """Tell whether a listing lists all there is."""
+    return not page.set_aside and page.next_cursor is None and len(page.items) < LISTING_LIMIT
+
+
+def _interrupted(readings: Mapping[int, Reading]) -> bool:
+    return any(fetch.INTERRUPTED in reading.problems for reading in readings.values())
+
+
+def _within(windows: Sequence[Window], step: Window) -> list[Window]:
+    """Cut windows to those parts that lie in a step."""
+    parts = ((max(one.start_ms, step.start_ms), min(one.end_ms, step.end_ms)) for one in windows)
+    return [Window(low, high) for low, high in parts if low < high]
+
+
+def _shared(listings: Sequence[Listing], workers: int) -> list[Listing]:
+    """Cut listings where there are fewer than workers."""
+    pieces = max(1, workers // max(1, len(listings)))
+    return [piece for one in listings for piece in one.pieces(pieces)]
