@@ -13,6 +13,7 @@ import click
 import pandas as pd
 
 import callframe as cf
+from callframe import lab
 from callframe.display import printable, table
 from callframe.errors import ArgumentError, CallframeError
 
@@ -198,6 +199,31 @@ def demo(out: str, *, serve: bool, port: int, count: int, functions: int, latenc
         f"\nOpen {folder / 'failures.png'} next, then {folder / 'calls.csv'}. With your own project: cf.connect()."
     )
     _exit(fetched)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--dir", "folder", type=click.Path(file_okay=False), default="callframe-notebooks", show_default=True,
+    help="Where the copies are, yours to change.",
+)  # fmt: skip
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Exactly this port. Default: the first free from 8888 on.")
+@click.argument("jupyter_options", nargs=-1, type=click.UNPROCESSED)
+def notebook(folder: str, *, no_browser: bool, port: int | None, jupyter_options: tuple[str, ...]) -> None:
+    """
+    Open JupyterLab on copies of the notebooks that teach callframe; they run without an account.
+
+    Copies that you have changed are kept. Further options, such as --ip or --allow-root, go to JupyterLab.
+    """
+    lab.check_installed()
+    kept = lab.copy(Path(folder))
+    click.echo(f"The notebooks are in {folder}. Ctrl-C here ends JupyterLab.", err=True)
+    if kept:
+        click.echo(f"Yours are kept as they are: {', '.join(kept)}. To get one new, rename or delete it.", err=True)
+    options = ["--no-browser"] if no_browser else []
+    if port is not None:
+        options += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
+    lab.run(Path(folder), [*options, *jupyter_options])
 
 
 def _export(fetched: pd.DataFrame, folder: Path) -> list[Path]:
