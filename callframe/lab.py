@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.resources
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +29,11 @@ def check_installed() -> None:
         JupyterLab, or what the embedded service needs, is not installed.
     """
     for module, what in _NEEDED.items():
-        if find_spec(module) is None:
-            raise CallframeError(f"The notebooks need {what}; install it: pip install 'callframe[notebook,demo]'")
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError:
+            message = f"The notebooks need {what}; install it: pip install 'callframe[notebook,demo]'"
+            raise CallframeError(message) from None
 
 
 def copy(folder: Path) -> list[str]:
