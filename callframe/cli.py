@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 import warnings
@@ -74,7 +75,7 @@ def _windowed(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@main.command()
+@main.command(short_help="Fetch calls as CSV or Parquet.")
 @click.argument("functions", nargs=-1)
 @_windowed
 @click.option("--call-id", "call_ids", type=int, multiple=True, help="Exactly this call; may be given more than once.")
@@ -101,7 +102,7 @@ def calls(functions: tuple[str, ...], out: str | None, *, traces: bool, ids: Any
     _exit(fetched)
 
 
-@main.command()
+@main.command(short_help="Show one call.")
 @click.argument("function")
 @click.argument("call_id", type=int)
 def call(function: str, call_id: int) -> None:
@@ -114,7 +115,7 @@ def call(function: str, call_id: int) -> None:
         click.echo(f"{name:<{width}}  {words}".rstrip())
 
 
-@main.command()
+@main.command(short_help="Print what one call printed.")
 @click.argument("function")
 @click.argument("call_id", type=int)
 def logs(function: str, call_id: int) -> None:
@@ -126,7 +127,7 @@ def logs(function: str, call_id: int) -> None:
         click.echo(stamp + ("" if pd.isna(message) else printable(message)))
 
 
-@main.command()
+@main.command(short_help="Summarize the calls of a project or a file.")
 @click.argument("source", nargs=-1)
 @_windowed
 @click.option("--by", type=click.Choice(["function", "schedule", "status"]), default="function", help="Groups.")
@@ -137,11 +138,11 @@ def summary(source: tuple[str, ...], by: str, **asked: Any) -> None:
     if given is None:
         with cf.connect() as project:
             given = _fetch(project, source, asked)
-    click.echo(table(cf.summarize(given, by=by)))
+    click.echo(table(cf.summarize(given, by=by), width=_width()))
     _exit(given)
 
 
-@main.command()
+@main.command(short_help="Write a report as one HTML page.")
 @click.argument("source", nargs=-1)
 @_windowed
 @click.option("--out", type=click.Path(dir_okay=False), default="report.html", show_default=True, help="HTML file.")
@@ -169,7 +170,7 @@ def report(source: tuple[str, ...], out: str, *, title: str | None, tz: str, no_
         click.get_current_context().exit(INCOMPLETE)
 
 
-@main.command()
+@main.command(short_help="Try it all on a made-up project.")
 @click.option("--out", type=click.Path(file_okay=False), default="callframe-demo", show_default=True, help="Folder.")
 @click.option("--calls", "count", type=click.IntRange(0), default=150_000, show_default=True)
 @click.option("--functions", type=click.IntRange(1, 100), default=20, show_default=True)
@@ -191,7 +192,7 @@ def demo(out: str, *, serve: bool, port: int, count: int, functions: int, latenc
         fetched = project.calls(start="15d")
     took_s = time.perf_counter() - began
     click.echo(f"{len(fetched):,} calls of {fetched['function'].nunique()} functions in {took_s:.1f} s\n")
-    click.echo(table(cf.summarize(fetched)))
+    click.echo(table(cf.summarize(fetched), width=_width()))
     click.echo("\nWritten:")
     for path in _export(fetched, folder):
         click.echo(f"  {path}")
@@ -201,7 +202,7 @@ def demo(out: str, *, serve: bool, port: int, count: int, functions: int, latenc
     _exit(fetched)
 
 
-@main.command(context_settings={"ignore_unknown_options": True})
+@main.command(short_help="Open the notebooks in JupyterLab.", context_settings={"ignore_unknown_options": True})
 @click.option(
     "--dir", "folder", type=click.Path(file_okay=False), default="callframe-notebooks", show_default=True,
     help="Where the copies are, yours to change.",
@@ -284,6 +285,11 @@ def _schedules(project: cf.Project, given: pd.DataFrame) -> pd.DataFrame | None:
 def _fetch(project: cf.Project, functions: Sequence[str], asked: dict[str, Any]) -> pd.DataFrame:
     """Fetch what the options ask for; those not given are left to the library."""
     return project.calls(*functions, **{name: value for name, value in asked.items() if value not in (None, ())})
+
+
+def _width() -> int | None:
+    """Tell how wide the terminal is; None where the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _exit(given: pd.DataFrame) -> None:
