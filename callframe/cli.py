@@ -102,6 +102,18 @@ def calls(functions: tuple[str, ...], out: str | None, *, traces: bool, ids: Any
     _exit(fetched)
 
 
+@main.command(short_help="List the functions.")
+def functions() -> None:
+    """List the functions: by what to call them, their id, status, owner and when they were deployed."""
+    with cf.connect() as project:
+        listed = project.functions()[["function", "function_id", "status", "created_time", "owner"]]
+    rows = [[" ".join(printable(_words(cell)).split()) for cell in row] for row in listed.astype("object").to_numpy()]
+    columns = list(zip(listed.columns, *rows, strict=True))
+    padded = [[cell.ljust(max(map(len, column))) for cell in column] for column in columns]
+    for line in zip(*padded, strict=True):
+        click.echo("  ".join(line).rstrip())
+
+
 @main.command(short_help="Show one call.")
 @click.argument("function")
 @click.argument("call_id", type=int)
@@ -111,7 +123,7 @@ def call(function: str, call_id: int) -> None:
         found = project.call(function, call_id).iloc[0]
     width = max(map(len, found.index))
     for name, value in found.items():
-        words = "" if pd.isna(value) else _indented(printable(_words(value)), width + 2)
+        words = _indented(printable(_words(value)), width + 2)
         click.echo(f"{name:<{width}}  {words}".rstrip())
 
 
@@ -298,6 +310,8 @@ def _exit(given: pd.DataFrame) -> None:
 
 
 def _words(value: Any) -> str:
+    if pd.isna(value):
+        return ""
     if isinstance(value, pd.Timestamp):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return f"{value.total_seconds():g} s" if isinstance(value, pd.Timedelta) else str(value)

@@ -233,3 +233,14 @@ def test_an_unknown_over_is_refused() -> None:
 def test_an_unknown_time_zone_is_refused() -> None:
     with pytest.raises(ArgumentError, match="no time zone"):
         plot.timeline(many(1), tz="Mars/Olympus")
+
+
+def test_survival_starts_where_work_begins_to_end() -> None:
+    calls = many(3_000, functions=1, end_time=START + 4_000 * MINUTE)
+    assert plot.survival(calls).get_xlim()[0] > 30 * 60
+
+
+@pytest.mark.parametrize(("count", "says"), [(20, False), (3_000, True)])
+def test_concurrency_says_when_a_pixel_holds_many_changes(count: int, says: bool) -> None:
+    texts = [text.get_text() for text in plot.concurrency(many(count)).texts]
+    assert any("within a pixel" in " ".join(text.split()) for text in texts) is says

@@ -20,7 +20,7 @@ PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 HERE = [number for number, block in enumerate(PYTHON) if "cf.connect(c" not in block and "://" not in block]
 """Blocks of code that need no account and no other machine."""
 
-SHELL = re.findall(r"^(?:uv run )?callframe ([a-z]+)(.*?)(?:  +#.*)?$", README, re.MULTILINE)
+SHELL = re.findall(r"^(?:uv run )?callframe ([a-z]+)(.*?)(?: +#.*)?$", README, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")

@@ -143,7 +143,7 @@ def survival(calls: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.fill_between(x, table["low"][here], table["high"][here], step="post", color=colour, alpha=0.15, linewidth=0)
         ax.plot(x[-1], table["survival"][here].iloc[-1], marker="|", color=colour, markersize=9)
     ended = seconds[(seconds > FLOOR_S) & (table["survival"] < _NEARLY_ALL).to_numpy()]
-    canvas.span_axis(ax, "x", ended.min(initial=60.0) / 1.3, seconds.max(initial=60.0) * 1.3)
+    canvas.span_axis(ax, "x", (ended.min() if len(ended) else 1.0) / 1.3, seconds.max(initial=60.0) * 1.3)
     ax.set_ylim(0, 1.02)
     _finish_series(ax, len(order))
     if not order:
