@@ -192,9 +192,9 @@ def _distribution(calls: pd.DataFrame, grace: pd.Timedelta, ax: Axes | None) -> 
     scheduled = calls[calls["schedule_delay"].notna()]
     seconds = scheduled["schedule_delay"].dt.total_seconds().clip(lower=FLOOR_S)
     ax = canvas.axes(ax, height=4.2)
-    late = (seconds > grace.total_seconds()).groupby(scheduled["function"], observed=True).mean()
-    late = late.sort_values(ascending=False, kind="stable")
-    coloured = [name for name in late.index[:3] if late[name] > 0]
+    beyond = (seconds > grace.total_seconds()).groupby(scheduled["function"], observed=True)
+    late, counts = beyond.mean(), beyond.sum().sort_values(ascending=False, kind="stable")
+    coloured = [name for name in counts.index[:3] if counts[name] > 0]
     for name, values in seconds.groupby(scheduled["function"], observed=True):
         if name not in coloured:
             _steps(ax, values, color="#c2c2c2", linewidth=0.9)
