@@ -461,4 +461,5 @@ Looked for, the first one found counts:
 The two shortest ways to sign in:
   callframe.connect(client=CogniteClient()), with a client that works already
   callframe.connect(cluster="westeurope-1", project="my-project", token="..."), or the same three in the variables
-  CDF_CLUSTER, CDF_PROJECT and CDF_TOKEN"""
+  CDF_CLUSTER, CDF_PROJECT and CDF_TOKEN
+Without an account, on a made-up project: callframe.demo(), or in a shell: callframe demo"""

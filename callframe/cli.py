@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 import warnings
@@ -13,6 +14,7 @@ import click
 import pandas as pd
 
 import callframe as cf
+from callframe import lab
 from callframe.display import printable, table
 from callframe.errors import ArgumentError, CallframeError
 
@@ -73,7 +75,7 @@ def _windowed(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@main.command()
+@main.command(short_help="Fetch calls as CSV or Parquet.")
 @click.argument("functions", nargs=-1)
 @_windowed
 @click.option("--call-id", "call_ids", type=int, multiple=True, help="Exactly this call; may be given more than once.")
@@ -100,7 +102,19 @@ def calls(functions: tuple[str, ...], out: str | None, *, traces: bool, ids: Any
     _exit(fetched)
 
 
-@main.command()
+@main.command(short_help="List the functions.")
+def functions() -> None:
+    """List the functions: by what to call them, their id, status, owner and when they were deployed."""
+    with cf.connect() as project:
+        listed = project.functions()[["function", "function_id", "status", "created_time", "owner"]]
+    rows = [[" ".join(printable(_words(cell)).split()) for cell in row] for row in listed.astype("object").to_numpy()]
+    columns = list(zip(listed.columns, *rows, strict=True))
+    padded = [[cell.ljust(max(map(len, column))) for cell in column] for column in columns]
+    for line in zip(*padded, strict=True):
+        click.echo("  ".join(line).rstrip())
+
+
+@main.command(short_help="Show one call.")
 @click.argument("function")
 @click.argument("call_id", type=int)
 def call(function: str, call_id: int) -> None:
@@ -109,11 +123,11 @@ def call(function: str, call_id: int) -> None:
         found = project.call(function, call_id).iloc[0]
     width = max(map(len, found.index))
     for name, value in found.items():
-        words = "" if pd.isna(value) else _indented(printable(_words(value)), width + 2)
+        words = _indented(printable(_words(value)), width + 2)
         click.echo(f"{name:<{width}}  {words}".rstrip())
 
 
-@main.command()
+@main.command(short_help="Print what one call printed.")
 @click.argument("function")
 @click.argument("call_id", type=int)
 def logs(function: str, call_id: int) -> None:
@@ -125,7 +139,7 @@ def logs(function: str, call_id: int) -> None:
         click.echo(stamp + ("" if pd.isna(message) else printable(message)))
 
 
-@main.command()
+@main.command(short_help="Summarize the calls of a project or a file.")
 @click.argument("source", nargs=-1)
 @_windowed
 @click.option("--by", type=click.Choice(["function", "schedule", "status"]), default="function", help="Groups.")
@@ -136,11 +150,11 @@ def summary(source: tuple[str, ...], by: str, **asked: Any) -> None:
     if given is None:
         with cf.connect() as project:
             given = _fetch(project, source, asked)
-    click.echo(table(cf.summarize(given, by=by)))
+    click.echo(table(cf.summarize(given, by=by), width=_width()))
     _exit(given)
 
 
-@main.command()
+@main.command(short_help="Write a report as one HTML page.")
 @click.argument("source", nargs=-1)
 @_windowed
 @click.option("--out", type=click.Path(dir_okay=False), default="report.html", show_default=True, help="HTML file.")
@@ -168,7 +182,7 @@ def report(source: tuple[str, ...], out: str, *, title: str | None, tz: str, no_
         click.get_current_context().exit(INCOMPLETE)
 
 
-@main.command()
+@main.command(short_help="Bring an archive up to date.")
 @click.argument("path")
 @click.option("--start", help='How far back to read what is not known: "30d", a date. Default: all the service keeps.')
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Of the object store; repeatable.")
@@ -189,7 +203,7 @@ def sync(path: str, start: str | None, options: tuple[str, ...]) -> None:
         click.get_current_context().exit(INCOMPLETE)
 
 
-@main.command()
+@main.command(short_help="Try it all on a made-up project.")
 @click.option("--out", type=click.Path(file_okay=False), default="callframe-demo", show_default=True, help="Folder.")
 @click.option("--calls", "count", type=click.IntRange(0), default=150_000, show_default=True)
 @click.option("--functions", type=click.IntRange(1, 100), default=20, show_default=True)
@@ -211,7 +225,7 @@ def demo(out: str, *, serve: bool, port: int, count: int, functions: int, latenc
         fetched = project.calls(start="15d")
     took_s = time.perf_counter() - began
     click.echo(f"{len(fetched):,} calls of {fetched['function'].nunique()} functions in {took_s:.1f} s\n")
-    click.echo(table(cf.summarize(fetched)))
+    click.echo(table(cf.summarize(fetched), width=_width()))
     click.echo("\nWritten:")
     for path in _export(fetched, folder):
         click.echo(f"  {path}")
@@ -219,6 +233,31 @@ def demo(out: str, *, serve: bool, port: int, count: int, functions: int, latenc
         f"\nOpen {folder / 'failures.png'} next, then {folder / 'calls.csv'}. With your own project: cf.connect()."
     )
     _exit(fetched)
+
+
+@main.command(short_help="Open the notebooks in JupyterLab.", context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--dir", "folder", type=click.Path(file_okay=False), default="callframe-notebooks", show_default=True,
+    help="Where the copies are, yours to change.",
+)  # fmt: skip
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Exactly this port. Default: the first free from 8888 on.")
+@click.argument("jupyter_options", nargs=-1, type=click.UNPROCESSED)
+def notebook(folder: str, *, no_browser: bool, port: int | None, jupyter_options: tuple[str, ...]) -> None:
+    """
+    Open JupyterLab on copies of the notebooks that teach callframe; they run without an account.
+
+    Copies that you have changed are kept. Further options, such as --ip or --allow-root, go to JupyterLab.
+    """
+    lab.check_installed()
+    kept = lab.copy(Path(folder))
+    click.echo(f"The notebooks are in {folder}. Ctrl-C here ends JupyterLab.", err=True)
+    if kept:
+        click.echo(f"Yours are kept as they are: {', '.join(kept)}. To get one new, rename or delete it.", err=True)
+    options = ["--no-browser"] if no_browser else []
+    if port is not None:
+        options += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
+    lab.run(Path(folder), [*options, *jupyter_options])
 
 
 def _export(fetched: pd.DataFrame, folder: Path) -> list[Path]:
@@ -281,6 +320,11 @@ def _fetch(project: cf.Project, functions: Sequence[str], asked: dict[str, Any])
     return project.calls(*functions, **{name: value for name, value in asked.items() if value not in (None, ())})
 
 
+def _width() -> int | None:
+    """Tell how wide the terminal is; None where the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def _exit(given: pd.DataFrame) -> None:
     if cf.is_complete(given) is False:
         click.get_current_context().exit(INCOMPLETE)
@@ -298,6 +342,8 @@ def _pairs(options: Sequence[str]) -> dict[str, str]:
 
 
 def _words(value: Any) -> str:
+    if pd.isna(value):
+        return ""
     if isinstance(value, pd.Timestamp):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return f"{value.total_seconds():g} s" if isinstance(value, pd.Timedelta) else str(value)

@@ -22,6 +22,9 @@ _NEEDED = (
     "schedule_delay_p95", "schedule_delay_max", "late_rate", "last_success_time", "longest_failure_streak",
 )  # fmt: skip
 
+_DISPENSABLE = ("delay p50", "delay p95", "late", "running", "timeout", "failed")
+"""Columns that a narrow terminal does without, first those."""
+
 _LABEL = 60
 _FAILED, _TIMEOUT, _LATE = "213,94,0", "240,228,66", "86,180,233"  # of a palette safe for colour-blind eyes
 
@@ -112,7 +115,7 @@ def dress(summary: pd.DataFrame) -> pd.DataFrame:
     return summary
 
 
-def table(summary: pd.DataFrame) -> str:
+def table(summary: pd.DataFrame, *, width: int | None = None) -> str:
     """
     Write a summary as text for a terminal.
 
@@ -120,11 +123,13 @@ def table(summary: pd.DataFrame) -> str:
     ----------
     summary
         What `summarize` gave.
+    width
+        Characters a line may have, if columns can be left out for that; None for all columns.
 
     Returns
     -------
     text
-        One line a group under a header.
+        One line a group under a header, and a line that names the columns for which there is no room.
     """
     left = {"completed", "duration p99", "duration max", "delay max", "last success [UTC]", "failures in a row"}
     laid = [_laid(_labels(summary, place), str.ljust) for place in range(summary.index.nlevels)]
@@ -136,7 +141,13 @@ def table(summary: pd.DataFrame) -> str:
         if asides:
             words = [f"{cell} {aside}".strip() for cell, aside in zip(words, asides, strict=True)]
         laid.append(_laid([column.heading.removeprefix("duration "), *words], str.rjust))
-    return "\n".join("  ".join(row).rstrip() for row in zip(*laid, strict=True))
+    lacking = []
+    for name in _DISPENSABLE:
+        place = next((at for at, column in enumerate(laid) if column[0].split(" (")[0].strip() == name), None)
+        if place is not None and width is not None and sum(len(column[0]) + 2 for column in laid) - 2 > width:
+            lacking.append(laid.pop(place)[0].strip())
+    note = [f"No room here for: {', '.join(lacking)}."] if lacking else []
+    return "\n".join([*("  ".join(row).rstrip() for row in zip(*laid, strict=True)), *note])
 
 
 def span(value: pd.Timedelta) -> str:

@@ -349,3 +349,12 @@ def test_wrong_options_of_a_report_are_wrong_usage(run: Run, tmp_path: Path, wor
 def test_report_on_a_file_that_is_not_there_is_a_failure(run: Run, tmp_path: Path) -> None:
     done = run("report", tmp_path / "none.csv", "--out", tmp_path / "report.html")
     assert (done.exit_code, "could not be read" in done.stderr) == (1, True)
+
+
+def test_functions_are_listed_by_what_to_call_them(run: Run) -> None:
+    lines = run("functions").stdout.splitlines()
+    assert [line.split()[:3] for line in lines] == [
+        ["function", "function_id", "status"],
+        ["ingest", str(FUNCTION), "Ready"],
+        ["report", str(OTHER), "Ready"],
+    ]

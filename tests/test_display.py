@@ -307,6 +307,17 @@ def test_style_shows_what_it_was_given(summary: pd.DataFrame) -> None:
     assert rows(shown(styled))[0]["calls"] == "10"
 
 
+def test_narrow_table_fits_and_names_what_it_leaves_out(summary: pd.DataFrame) -> None:
+    *lines, note = table(summary, width=72).splitlines()
+    assert max(map(len, lines)) <= 72
+    assert {"delay p50", "late (> 1.0 min)"} <= set(re.split(": |, ", note.rstrip(".")))
+    assert "failure rate" in lines[0]
+
+
+def test_table_with_room_enough_leaves_nothing_out(summary: pd.DataFrame) -> None:
+    assert table(summary, width=200) == table(summary)
+
+
 def test_style_in_a_terminal_is_the_table(summary: pd.DataFrame) -> None:
     assert repr(cf.style(summary)) == table(summary)
 

@@ -1,21 +1,138 @@
-"""Every notebook runs from top to bottom, without an account."""
+"""Every notebook runs from top to bottom, without an account, and shows what it is for."""
 
 from __future__ import annotations
 
+import io
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import nbclient
 import nbformat
+import pandas as pd
 import pytest
+
+import callframe as cf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
+class Run:
+    """What a notebook showed, by the ids of its cells, and the folder it ran in."""
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        self.folder = folder
+        notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+        nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
+        self.outputs: dict[str, list[Any]] = {cell["id"]: cell.get("outputs", []) for cell in notebook.cells}
+
+    def text(self, cell: str) -> str:
+        """Tell what a cell printed."""
+        return "".join(output.get("text", "") for output in self.outputs[cell])
+
+    def shown(self, cell: str, kind: str) -> str:
+        """Take the last thing of a kind, such as `image/png`, that a cell showed."""
+        found = [output["data"][kind] for output in self.outputs[cell] if kind in output.get("data", {})]
+        assert found, f"cell {cell} shows no {kind}"
+        return str(found[-1])
+
+    def table(self, cell: str) -> pd.DataFrame:
+        """Read the table that a cell showed."""
+        return parse(self.shown(cell, "text/html"))
+
+    def numbers(self, cell: str, row: str) -> dict[str, float]:
+        """Read a row of the table that a cell showed."""
+        table = self.table(cell)
+        return dict(zip(table.columns, table[table.index == row].to_numpy(dtype="float64")[0].tolist(), strict=True))
+
+    @property
+    def pictures(self) -> list[str]:
+        """Name the cells that show a picture."""
+        return [cell for cell in self.outputs if any("image/png" in one.get("data", {}) for one in self.outputs[cell])]
+
+
+def parse(html: str) -> pd.DataFrame:
+    """Read an HTML table of pandas: the heads of columns and of rows, and the cells."""
+    cells = [
+        re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in re.findall(r"<tr.*?</tr>", html, re.DOTALL)
+    ]
+    heads, rows = cells[0], [row for row in cells[1:] if any(row[1:])]
+    lines = "\n".join("\t".join(" ".join(cell.split()) for cell in row) for row in [heads, *rows])
+    return pd.read_csv(io.StringIO(lines), sep="\t", index_col=0)
+
+
+def check_quickstart(run: Run) -> None:
+    assert run.pictures == ["durations", "failures"]
+    assert "failure rate" in run.shown("summary", "text/html")
+    assert "Traceback" in run.text("one-log")
+    assert set(cf.read_csv(run.folder / "failed.csv")["status"]) == {"Failed"}
+    assert cf.is_complete(cf.read_parquet(run.folder / "calls.parquet"))
+
+
+def check_failures(run: Run) -> None:
+    assert run.pictures == ["when", "groups"]
+    rates = run.numbers("rate", "train-anomaly-models")
+    assert rates["failure_rate"] > 2 * rates["share_of_failed"]
+    count = run.table("messages")["count"]
+    assert count["groups of failures"] < count["different messages"] / 10
+    assert run.table("groups-in-time")["template"].str.contains("Could not authenticate").any()
+    assert "CogniteAPIError" in run.text("example")
+
+
+def check_schedules(run: Run) -> None:
+    assert run.pictures == ["late", "missed", "concurrency"]
+    runs = run.table("gaps")
+    assert (runs["run"] + runs["missed"] == runs["expected"]).all()
+    assert runs["gaps_between_starts"].iloc[0] > 2 * runs["missed"].iloc[0]
+    at_once = run.table("exact")["calls"]
+    assert at_once["at the same time"] < at_once["within the same minute"]
+    assert run.table("peaks").index[0] == "render-pid-diagrams"
+
+
+def check_slower(run: Run) -> None:
+    assert run.pictures == ["look", "survival"]
+    verdicts = run.table("compare")["duration_verdict"]
+    assert list(verdicts.index[verdicts == "slower"]) == ["ingest-sap-orders"]
+    placebo = run.table("placebo")
+    assert set(placebo["duration_verdict"]) | set(placebo["failure_verdict"]) == {"no evidence", "too few calls"}
+    minutes = run.table("limit")["minutes"]
+    assert minutes["p95 without the timeouts"] < 10 <= minutes["p95 is above"]
+
+
+def check_your_own_project(run: Run) -> None:
+    assert run.pictures == ["picture"]
+    assert run.text("refused").startswith("401 ")
+    assert "IncompleteWarning: 1 of 20 functions could not be read completely" in run.text("fetch")
+    assert "403" in str(run.table("fetch")["reason"].iloc[0])
+    assert run.shown("keep", "text/plain").startswith("(False, ")
+    assert "INCOMPLETE" in (run.folder / "report.html").read_text(encoding="utf-8").upper()
+
+
+CHECKS: dict[str, Callable[[Run], None]] = {
+    "01_quickstart": check_quickstart,
+    "02_failures": check_failures,
+    "03_schedules": check_schedules,
+    "04_slower_since_the_deploy": check_slower,
+    "05_your_own_project": check_your_own_project,
+}
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("default")  # of Jupyter's own, which are not ours to mend
-def test_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notebook_shows_what_it_is_for(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MPLBACKEND")  # the kernel has one of its own, which shows pictures
-    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    pictures = [output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in str(output)]
-    assert pictures
+    run = Run(path, tmp_path)
+    CHECKS[path.stem](run)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_a_valid_one(path: Path) -> None:
+    nbformat.validate(nbformat.read(path, as_version=4))  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_shows_no_styled_table_for_pandas_does_not_escape_those(path: Path) -> None:
+    assert ".style." not in path.read_text(encoding="utf-8")

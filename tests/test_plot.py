@@ -159,6 +159,16 @@ def test_the_distribution_of_delays_says_what_share_was_late() -> None:
     assert "all calls (100.0% late)" in [text.get_text() for text in ax.get_legend().texts]
 
 
+def test_one_late_call_of_two_is_no_reason_to_colour_a_function_before_those_with_many() -> None:
+    calls = many(60, functions=4)
+    often, once = (calls["function_id"] < 4) & (calls.index >= 32), calls.index == 3
+    delay = calls["schedule_delay"].mask(often | once, pd.Timedelta("2min"))
+    ax = plot.schedule_delays(calls[(calls["function_id"] < 4) | (calls.index < 8)].assign(schedule_delay=delay))
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text().split()[0] for text in legend.get_texts()] == ["1", "2", "3", "all"]
+
+
 def test_failures_are_the_largest_group_first() -> None:
     calls = frame_of(*(record(id=1 + k, status="Failed", error=f"{'a' if k < 5 else 'b'} broke") for k in range(7)))
     assert [bar.get_width() for bar in plot.failures(calls).patches][::-1] == [5, 2]
@@ -233,3 +243,14 @@ def test_an_unknown_over_is_refused() -> None:
 def test_an_unknown_time_zone_is_refused() -> None:
     with pytest.raises(ArgumentError, match="no time zone"):
         plot.timeline(many(1), tz="Mars/Olympus")
+
+
+def test_survival_starts_where_work_begins_to_end() -> None:
+    calls = many(3_000, functions=1, end_time=START + 4_000 * MINUTE)
+    assert plot.survival(calls).get_xlim()[0] > 30 * 60
+
+
+@pytest.mark.parametrize(("count", "says"), [(20, False), (3_000, True)])
+def test_concurrency_says_when_a_pixel_holds_many_changes(count: int, says: bool) -> None:
+    texts = [text.get_text() for text in plot.concurrency(many(count)).texts]
+    assert any("within a pixel" in " ".join(text.split()) for text in texts) is says

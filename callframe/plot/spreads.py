@@ -24,6 +24,7 @@ SERIES_MOST = 6
 """Functions that can be told apart as lines."""
 
 _BINS = 56
+_NEARLY_ALL = 0.995
 _MARKS = "dot: median, bars: middle 50 % and 90 %"
 
 
@@ -141,8 +142,8 @@ def survival(calls: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         )
         ax.fill_between(x, table["low"][here], table["high"][here], step="post", color=colour, alpha=0.15, linewidth=0)
         ax.plot(x[-1], table["survival"][here].iloc[-1], marker="|", color=colour, markersize=9)
-    positive = seconds[seconds > FLOOR_S]
-    canvas.span_axis(ax, "x", positive.min(initial=1.0) / 1.3, positive.max(initial=60.0) * 1.3)
+    ended = seconds[(seconds > FLOOR_S) & (table["survival"] < _NEARLY_ALL).to_numpy()]
+    canvas.span_axis(ax, "x", (ended.min() if len(ended) else 1.0) / 1.3, seconds.max(initial=60.0) * 1.3)
     ax.set_ylim(0, 1.02)
     _finish_series(ax, len(order))
     if not order:
@@ -191,9 +192,9 @@ def _distribution(calls: pd.DataFrame, grace: pd.Timedelta, ax: Axes | None) -> 
     scheduled = calls[calls["schedule_delay"].notna()]
     seconds = scheduled["schedule_delay"].dt.total_seconds().clip(lower=FLOOR_S)
     ax = canvas.axes(ax, height=4.2)
-    late = (seconds > grace.total_seconds()).groupby(scheduled["function"], observed=True).mean()
-    late = late.sort_values(ascending=False, kind="stable")
-    coloured = [name for name in late.index[:3] if late[name] > 0]
+    beyond = (seconds > grace.total_seconds()).groupby(scheduled["function"], observed=True)
+    late, counts = beyond.mean(), beyond.sum().sort_values(ascending=False, kind="stable")
+    coloured = [name for name in counts.index[:3] if counts[name] > 0]
     for name, values in seconds.groupby(scheduled["function"], observed=True):
         if name not in coloured:
             _steps(ax, values, color="#c2c2c2", linewidth=0.9)

@@ -24,6 +24,7 @@ STATES = {"missed": ("#D55E00", "X"), "unconfirmed": ("#E8B400", "^"), "unknown"
 
 _SCHEDULES_MOST = 40
 _TEXT = 98
+_PIXELS = 1200
 
 
 def failures(
@@ -62,7 +63,15 @@ def failures(
     ax.barh(rows, shown["count"], 0.3, color=colours, align="center")
     for row, (_, group) in enumerate(shown.iterrows()):
         words = ": ".join(part for part in (group["exception"], group["template"]) if isinstance(part, str) and part)
-        ax.text(0, row + 0.22, _line(words), fontsize=8.5, color=canvas.INK, va="bottom")
+        ax.annotate(
+            _line(words),
+            (0, row + 0.22),
+            (3, 0),
+            textcoords="offset points",
+            fontsize=8.5,
+            color=canvas.INK,
+            va="bottom",
+        )
         ax.text(group["count"], row, f" {group['count']:,}", fontsize=8.5, color=canvas.INK, va="center")
     ax.set_yticks([])
     ax.set_ylim(-0.4, max(len(shown), 1) - 0.2)
@@ -125,10 +134,12 @@ def concurrency(
         canvas.nothing(ax, "no calls that ran")
     ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     whose = "a project" if by is None else "a function"
+    notes = [f"peak {peak:,} of the {quota} that {whose} may run"]
+    if any(len(part) > 2 * _PIXELS for part in parts.values()):
+        notes.append("line: the most within a pixel, shade: from the least to it")
     canvas.dress(
-        ax, canvas.foot(calls, f"peak {peak:,} of the {quota} that {whose} may run"), title="Calls running at once",
-        x=f"time [{tz}]", y="calls running", grid="y",
-    )  # fmt: skip
+        ax, canvas.foot(calls, *notes), title="Calls running at once", x=f"time [{tz}]", y="calls running", grid="y"
+    )
     return ax
 
 
@@ -233,7 +244,7 @@ def _line(words: str) -> str:
     return canvas.plain(one if len(one) <= _TEXT else f"{one[: _TEXT - 1]}…")
 
 
-def _envelope(curve: pd.DataFrame, pixels: int = 1200) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _envelope(curve: pd.DataFrame, pixels: int = _PIXELS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Take the least and the most of a step curve within each pixel, the value it enters with among them."""
     x, y = canvas.moments(curve["time"]), curve["running"].to_numpy(dtype="float64")
     if len(x) <= 2 * pixels:
