@@ -153,7 +153,7 @@ def test_log_of_many_commits_is_read_through_its_checkpoint(tmp_path: Path) -> N
 
 
 def _day(snapshot: Any) -> tuple[Any, Any]:
-    import pyarrow as pa
+    import pyarrow as pa  # noqa: PLC0415 - an extra
 
     return snapshot.store.schema.field("start_date"), pa.array([], pa.date32())
 
@@ -171,7 +171,7 @@ def test_info_tells_size_span_and_versions(archive: cf.Archive, calls: pd.DataFr
 
 
 def test_compact_merges_what_others_wrote_and_changes_no_call(tmp_path: Path) -> None:
-    from deltalake import DeltaTable, write_deltalake
+    from deltalake import DeltaTable, write_deltalake  # noqa: PLC0415 - an extra
 
     archive = cf.Archive(tmp_path / "calls.delta")
     with told(story(*many(10, step_ms=1000))) as project:
