@@ -22,6 +22,7 @@ import pyarrow as pa
 from callframe import frame
 from callframe.archive import layout, seen
 from callframe.archive.known import Known
+from callframe.archive.options import Options
 from callframe.archive.tables import Tables
 from callframe.catalogue import Catalogue
 from callframe.demo.history import ABSENT, RUNNING, STATUSES, History
@@ -73,7 +74,7 @@ def make(*, calls: int, days: float, functions: int = 20, hold_back: int = 0, se
 
 def write(made: Made, folder: str, *, project: str = "demo") -> int:
     """Write what came before the cut as an archive; gives the number of calls."""
-    tables = Tables(folder, {})
+    tables = Tables(folder, Options({}))
     listed = Catalogue(_decoded(made.world.functions, Function))
     schedules = _decoded(made.world.schedules, Schedule)
     common: dict[str, Any] = {"project": project, "now_ms": made.cut_ms, "whole": True}

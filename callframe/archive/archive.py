@@ -11,6 +11,7 @@ from callframe import window
 from callframe.archive import coverage as account
 from callframe.archive import reading
 from callframe.archive.information import CompactReport, Information
+from callframe.archive.options import Options
 from callframe.archive.view import View, projects_of
 from callframe.coverage import KEY
 from callframe.errors import ArgumentError, CallframeError, FileError, IncompleteWarning, RecordWarning
@@ -70,6 +71,7 @@ class Archive:
         storage_options: Mapping[str, str] | None = None,
         version: int | None = None,
     ) -> None:
+        options = storage_options = Options(storage_options)  # type: ignore[assignment] # before any frame
         try:
             from callframe.archive.tables import Tables  # noqa: PLC0415 - needs the extra, and is slow to import
         except ModuleNotFoundError as error:
@@ -78,7 +80,7 @@ class Archive:
             raise CallframeError("An archive needs the extra: pip install 'callframe[archive]'") from error
         if version is not None and version < 0:
             raise ArgumentError(f"version={version!r}; expected a whole number from 0, such as info() lists.")
-        self._tables: Tables = Tables(path, storage_options or {})
+        self._tables: Tables = Tables(path, options)
         self._version = version
 
     def __repr__(self) -> str:
@@ -357,7 +359,7 @@ class Archive:
             path=self.path,
             version=calls.version,
             projects=[view.project for view in views],
-            calls=sum(calls.files["rows"].to_pylist()),
+            calls=sum(rows or 0 for rows in calls.files["rows"].to_pylist()),
             files=calls.files.num_rows,
             size_bytes=sum(calls.files["size_bytes"].to_pylist()),
             start=min((one.start for one in spans), default=None),

@@ -24,7 +24,9 @@ from callframe.errors import CallframeError, FileError, FileFormatError
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from callframe.archive.options import Options
 
 LAYOUT = 1
 """The number of this arrangement of tables; it stands in the description of each."""
@@ -67,14 +69,14 @@ class Store:
         name: str,
         schema: pa.Schema,
         *,
-        options: Mapping[str, str],
+        options: Options,
         statistics: Sequence[str] = (),
         daily: bool = False,
     ) -> None:
         self.uri = uri
         self.name = name
         self.schema = schema
-        self._options = dict(options)
+        self._options = options
         self._statistics = tuple(statistics)
         self._daily = daily
 
@@ -108,11 +110,11 @@ class Store:
             _refuse_emptied(folder, version)
         try:
             with self.told("opened"):
-                table = DeltaTable(self.uri, version=version, storage_options=self._options or None)
+                table = DeltaTable(self.uri, version=version, storage_options=self._options.reveal() or None)
         except TableNotFoundError as error:
             if _is_missing(error):  # a log without a commit is left by who was stopped while making it
                 return None
-            raise FileError(f"The archive {self.uri} could not be opened: {_words(error)}.") from None
+            raise FileError(f"The archive {self.uri} could not be opened: {self._words(error)}.") from None
         self._check(table)
         return Snapshot(self, table)
 
@@ -128,14 +130,14 @@ class Store:
                     partition_by=[DAY] if self._daily else None,
                     description=_DESCRIPTION.format(LAYOUT, self.name),
                     configuration=configuration,
-                    storage_options=self._options or None,
+                    storage_options=self._options.reveal() or None,
                 )
         except (ConflictError, TableNotFoundError, FileError) as error:
             with contextlib.suppress(FileError):
                 if (found := self.open()) is not None:
                     return found
             if isinstance(error, TableNotFoundError):
-                raise FileError(f"The archive {self.uri} could not be made: {_words(error)}.") from None
+                raise FileError(f"The archive {self.uri} could not be made: {self._words(error)}.") from None
             raise
         return Snapshot(self, table)
 
@@ -179,13 +181,13 @@ class Store:
             return pads.FileSystemDataset(fragments, schema, form, filesystem).to_table(columns=names, filter=where)
         except (OSError, pa.ArrowException) as error:
             self._name_the_damaged(fragments, names, schema)
-            raise FileError(f"The archive {self.uri} could not be read: {_words(error)}.") from None
+            raise FileError(f"The archive {self.uri} could not be read: {self._words(error)}.") from None
 
     def _filesystem(self) -> pafs.FileSystem:
         folder = local_folder(self.uri)
         if folder is not None:
             return pafs.SubTreeFileSystem(str(folder), pafs.LocalFileSystem())
-        return pafs.PyFileSystem(DeltaStorageHandler(self.uri, self._options or None))
+        return pafs.PyFileSystem(DeltaStorageHandler(self.uri, self._options.reveal() or None))
 
     def _name_the_damaged(self, fragments: Sequence[Any], columns: Sequence[str], schema: pa.Schema) -> None:
         for fragment in fragments:
@@ -193,7 +195,7 @@ class Store:
                 fragment.to_table(schema=schema, columns=columns)
             except (OSError, pa.ArrowException) as error:
                 raise FileFormatError(
-                    f"The file {fragment.path} of the archive {self.uri} is damaged or gone: {_words(error)}. Earlier"
+                    f"The file {fragment.path} of the archive {self.uri} is damaged or gone: {self._words(error)}. Earlier"
                     " versions may still open, as Archive(..., version=...): info() lists them, and restore makes one"
                     " of them the newest."
                 ) from None
@@ -206,14 +208,17 @@ class Store:
         except TableNotFoundError:
             raise
         except CommitFailedError as error:
-            raise ConflictError(_words(error)) from None
+            raise ConflictError(self._words(error)) from None
         except (DeltaError, OSError, pa.ArrowException) as error:
             if isinstance(error, FileError):
                 raise
             damaged = _damaged_log(self.uri)
             if damaged is not None:
                 raise FileFormatError(damaged) from None
-            raise FileError(f"The archive {self.uri} could not be {done}: {_words(error)}.") from None
+            raise FileError(f"The archive {self.uri} could not be {done}: {self._words(error)}.") from None
+
+    def _words(self, error: BaseException) -> str:
+        return self._options.redacted(_plain(error))
 
     def _check(self, table: DeltaTable) -> None:
         """Make sure that the table is ours, and of a layout this version of callframe knows."""
@@ -445,7 +450,7 @@ def _dictionary(kind: pa.DataType) -> pa.DataType:
     return pa.dictionary(pa.int32(), pa.string()) if kind == pa.string() else kind
 
 
-def _words(error: BaseException) -> str:
+def _plain(error: BaseException) -> str:
     """Take what an error of the libraries says, without colours, stack and the queries of addresses."""
     text = re.sub(r"\x1b\[[\d;]*m", "", str(error)).split("\n   0:")[0]
     text = re.sub(r"(https?://[^\s?]+)\?\S+", r"\1", text)

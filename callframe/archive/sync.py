@@ -89,13 +89,17 @@ class Sync:
             self._see()
             self._finish()
             self._read_on()
+            self._roll_up()
         except KeyboardInterrupt:
             self.report.interrupted = True
-        calls = self._tables.calls.open_or_make()
-        if self._touched and not self.report.interrupted:
-            rollups.refresh(self._tables, calls, self.report.project, rollups.sources_of(calls, self._touched))
-        self.report.version = calls.version
+        self.report.version = self._tables.calls.open_or_make().version
         return self.report
+
+    def _roll_up(self) -> None:
+        """Count the days anew that have changed."""
+        if self._touched and not self.report.interrupted:
+            calls = self._tables.calls.open_or_make()
+            rollups.refresh(self._tables, calls, self.report.project, rollups.sources_of(calls, self._touched))
 
     def _see(self) -> None:
         """Take in which functions and schedules there are."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Iterator, Mapping
 
+    from callframe.archive.options import Options
+
 Answer = TypeVar("Answer")
 
 ROLLUP = pa.schema(
@@ -61,7 +63,7 @@ class Tables:
         Of the object store.
     """
 
-    def __init__(self, path: str | os.PathLike[str], options: Mapping[str, str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], options: Options) -> None:
         self.uri = address(path)
         self.calls = Store(
             self.uri, "calls", layout.STORED, options=options, statistics=layout.WITH_STATISTICS, daily=True
