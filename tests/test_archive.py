@@ -184,7 +184,7 @@ def test_compact_merges_what_others_wrote_and_changes_no_call(tmp_path: Path) ->
     assert archive.info().files == 1
 
 
-def test_old_versions_go_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_versions_and_what_kills_left_go_only_when_asked(tmp_path: Path) -> None:
     archive, world = cf.Archive(tmp_path / "calls.delta"), story(record(status="Running"))
     with told(world) as project:
         archive.sync(project)
@@ -193,13 +193,16 @@ def test_old_versions_go_only_when_asked(tmp_path: Path, monkeypatch: pytest.Mon
     before, files = archive.calls(), len(list(Path(archive.path).rglob("*.parquet")))
     assert archive.compact().removed_files == 0
     assert len(cf.Archive(archive.path, version=1).calls()) == 1
-    monkeypatch.setattr("callframe.archive.store._HOUR_MS", 2**62)  # as if the hour were over
     with pytest.raises(cf.ArgumentError, match="too short"):
         archive.compact(keep="5min")
+    (Path(archive.path) / "start_date=2026-01-01").mkdir()
+    (Path(archive.path) / "start_date=2026-01-01" / "part-left-by-a-kill.parquet").write_bytes(b"")
     removed = archive._tables.clean(0)
-    assert 0 < removed < files
+    assert 1 < removed <= files
     same(archive.calls(), before)
+    assert not list(Path(archive.path).rglob("part-left-by-a-kill.parquet"))
     assert len(archive.functions()) == 1
+    assert archive.coverage()["state"].tolist() == ["complete"]
     with pytest.raises(cf.FileFormatError, match="damaged or gone"):
         cf.Archive(archive.path, version=1).calls()
 

@@ -195,9 +195,9 @@ class Store:
                 fragment.to_table(schema=schema, columns=columns)
             except (OSError, pa.ArrowException) as error:
                 raise FileFormatError(
-                    f"The file {fragment.path} of the archive {self.uri} is damaged or gone: {self._words(error)}. Earlier"
-                    " versions may still open, as Archive(..., version=...): info() lists them, and restore makes one"
-                    " of them the newest."
+                    f"The file {fragment.path} of the archive {self.uri} is damaged or gone: {self._words(error)}."
+                    " Earlier versions may still open, as Archive(..., version=...): info() lists them, and restore"
+                    " makes one of them the newest."
                 ) from None
 
     @contextlib.contextmanager
@@ -357,11 +357,11 @@ class Snapshot:
         )
 
     def clean(self, keep_ms: int) -> int:
-        """Remove the files that no version since some milliseconds ago needs; gives their number."""
+        """Remove the files that no version since some milliseconds ago needs, and what kills left; gives their number."""
         hours = -(-keep_ms // _HOUR_MS)
         with self.store.told("cleaned"):
             self.table.create_checkpoint()
-            removed = self.table.vacuum(hours, dry_run=False, enforce_retention_duration=False)
+            removed = self.table.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True)
             self.table.cleanup_metadata()
         return len(removed)
 
