@@ -357,7 +357,7 @@ class Snapshot:
         )
 
     def clean(self, keep_ms: int) -> int:
-        """Remove the files that no version since some milliseconds ago needs, and what kills left; gives their number."""
+        """Remove the files that no version since some time ago needs, and what kills left; gives their number."""
         hours = -(-keep_ms // _HOUR_MS)
         with self.store.told("cleaned"):
             self.table.create_checkpoint()
