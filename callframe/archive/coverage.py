@@ -138,12 +138,27 @@ def of_time(held: Known, functions: Sequence[Life], stretch: Window) -> pd.DataF
         without = [one for one in there_now if _holds(lacking[one.function_id], low)]
         is_seen = seen is not None and seen.start_ms <= low < seen.end_ms
         row = _row(Window(low, high), there_now, without, is_seen=is_seen)
-        if rows and all(rows[-1][name] == row[name] for name in ("state", "lacking")):
-            most = max(rows[-1]["functions"], row["functions"])
-            rows[-1] |= {"end_ms": high, "functions": most, "ids": [*rows[-1]["ids"], *row["ids"]]}
+        if rows and _alike(rows[-1], row):
+            rows[-1] = _joined(rows[-1], row)
         else:
             rows.append(row)
     return _frame(rows, held)
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell whether two stretches are one to the reader; where nothing is known, who was there does not matter."""
+    same_functions = one["lacking"] == other["lacking"] or one["state"] == "not"
+    return bool(one["state"] == other["state"] and same_functions)
+
+
+def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **one,
+        "end_ms": other["end_ms"],
+        "functions": max(one["functions"], other["functions"]),
+        "lacking": sorted({*one["lacking"], *other["lacking"]}),
+        "ids": sorted({*one["ids"], *other["ids"]}),
+    }
 
 
 def _holds(parts: Sequence[Window], moment_ms: int) -> bool:
