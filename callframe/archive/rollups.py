@@ -94,22 +94,25 @@ def refresh(tables: Tables, calls: Snapshot, project: str, sources: Sources) -> 
     snapshot = None
     with contextlib.suppress(FileError):
         snapshot = tables.rollup.open_or_make()
-    months = {day.replace(day=1) for day in sources}
-    held = _empty() if snapshot is None else _of_months(snapshot, months)
-    current = _current(held, project, sources)
+    held = None if snapshot is None else _of_months(snapshot, {day.replace(day=1) for day in sources})
+    current = _empty() if held is None else _current(held, project, sources)
     counted = _days(current)
     missing = {day: source for day, source in sources.items() if day not in counted}
     if not missing:
         return current
     fresh = pa.concat_tables([_empty(), *_count(tables, calls, project, missing)])
-    if snapshot is not None:
-        stale = pc.and_(pc.equal(held["project"], project), _on(held, missing))
-        rows = pa.concat_tables([held.filter(pc.invert(stale)), fresh])
-        touched = {day.replace(day=1) for day in missing}
-        rows = rows.filter(pc.is_in(rows[DAY], pa.array(sorted(touched), pa.date32())))
+    if snapshot is not None and held is not None:
         with contextlib.suppress(ConflictError, FileError):  # it is counted anew when it is asked for
-            snapshot.replace(rows, touched)
-    return pa.concat_tables([current, fresh])
+            _keep(snapshot, _plain(held), fresh, project)
+    return pa.concat_tables([_plain(current), fresh])
+
+
+def _keep(snapshot: Snapshot, held: pa.Table, fresh: pa.Table, project: str) -> None:
+    """Put days in the place of the same as they were kept."""
+    stale = pc.and_(pc.equal(held["project"], project), _on(held, _days(fresh)))
+    rows = pa.concat_tables([held.filter(pc.invert(stale)), fresh])
+    months = set(fresh[DAY].unique().to_pylist())
+    snapshot.replace(rows.filter(pc.is_in(rows[DAY], pa.array(sorted(months), pa.date32()))), months)
 
 
 def sources_of(calls: Snapshot, days: Iterable[dt.date]) -> dict[dt.date, str]:
@@ -168,49 +171,63 @@ def _rows(project: str, sources: Sources, days: Sequence[dt.date], columns: Mapp
     return pa.table([made.get(field.name, pa.nulls(len(days), field.type)) for field in ROLLUP], schema=ROLLUP)
 
 
+def _plain(rows: pa.Table) -> pa.Table:
+    """Write rows as they are written: words as text, and the month they are kept in."""
+    if DAY in rows.column_names:
+        return rows
+    month = pc.floor_temporal(rows["start_time"], unit="month").cast(pa.date32())
+    return rows.append_column(DAY, month).cast(ROLLUP)
+
+
 def _empty() -> pa.Table:
     return ROLLUP.empty_table()
 
 
 def _of_months(snapshot: Snapshot, months: set[dt.date]) -> pa.Table:
+    """Read months; words stay dictionaries, which are quick to look through."""
     files = snapshot.files
     paths = files.filter(pc.is_in(files["day"], pa.array(sorted(months), pa.date32())))["path"].to_pylist()
-    rows = snapshot.read(paths)
-    month = pc.floor_temporal(rows["start_time"], unit="month").cast(pa.date32())
-    return rows.append_column(DAY, month).cast(ROLLUP)
+    return snapshot.read(paths)
 
 
 def _on(rows: pa.Table, days: Iterable[dt.date]) -> pa.ChunkedArray:
     return pc.is_in(rows["start_time"].cast(pa.date32()), pa.array(sorted(days), pa.date32()))
 
 
+def _encoded(words: pa.ChunkedArray) -> pa.ChunkedArray:
+    return words.unify_dictionaries() if pa.types.is_dictionary(words.type) else words.dictionary_encode()
+
+
+def _among(words: pa.ChunkedArray, wanted: Iterable[str]) -> pa.Array:
+    """Tell which words of a dictionary column are among some."""
+    encoded = pa.chunked_array([words.unify_dictionaries().combine_chunks()]).chunk(0)
+    found = pc.is_in(encoded.dictionary, pa.array(list(wanted), pa.string()))
+    return found.take(encoded.indices)
+
+
 def _current(held: pa.Table, project: str, sources: Sources) -> pa.Table:
     """Take the rows of days that were counted from the files that are there now."""
-    ours = pc.and_(
-        pc.equal(held["project"], project), pc.is_in(held["source"], pa.array(list(sources.values()), pa.string()))
-    )
-    return held.filter(ours)
+    if not held.num_rows:
+        return held
+    return held.filter(pc.and_(_among(held["project"], [project]), _among(held["source"], sources.values())))
 
 
 def _days(rows: pa.Table) -> set[dt.date]:
-    return set(rows["start_time"].cast(pa.date32()).unique().to_pylist())
+    return set(rows["start_time"].unique().cast(pa.date32()).to_pylist())
 
 
 def _chosen(kept: pa.Table, wanted: Wanted, width: pd.Timedelta) -> pd.DataFrame:
     """Make a rollup of kept rows."""
     rows = kept.filter(pc.greater(kept["count"], 0))
-    start = pd.Series(
-        frame.from_arrow(pa.table({"start_time": rows["start_time"].cast(pa.timestamp("ms", "UTC"))}))["start_time"]
-    )
-    bucket = rows["bucket_ms"].cast(pa.duration("ms")).to_numpy()
-    words: dict[str, Any] = {name: rows[name].dictionary_encode().to_pandas() for name in ("function", "status")}
+    start = frame.from_arrow(pa.table({"start_time": rows["start_time"].cast(pa.timestamp("ms", "UTC"))}))["start_time"]
+    words: dict[str, Any] = {name: _encoded(rows[name]).to_pandas() for name in ("function", "status", "measure")}
     table = pd.DataFrame(
         {
             "function": words["function"],
-            "start_time": start.dt.floor(width),
+            "start_time": start if width == DAILY else start.dt.floor(width),
             "status": words["status"],
-            "measure": pd.Categorical(rows["measure"].to_pandas(), categories=list(MEASURES)),
-            "bucket": bucket,
+            "measure": pd.Categorical(words["measure"], categories=list(MEASURES)),
+            "bucket": rows["bucket_ms"].cast(pa.duration("ms")).to_numpy(),
             "count": rows["count"].to_numpy(),
         }
     )
