@@ -291,8 +291,8 @@ def test_archive_of_another_layout_is_refused_with_the_way_out(synced: cf.Archiv
 
 def test_archive_that_lost_a_column_is_refused(synced: cf.Archive) -> None:
     rows = DeltaTable(synced.path).to_pyarrow_table().drop_columns(["status"])
-    kept: dict[str, Any] = {"partition_by": ["start_date"], "description": "callframe archive, layout 1: calls"}
-    write_deltalake(synced.path, rows, mode="overwrite", schema_mode="overwrite", **kept)
+    write_deltalake(synced.path, rows, mode="overwrite", schema_mode="overwrite", partition_by=["start_date"])
+    DeltaTable(synced.path).alter.set_table_description("callframe archive, layout 1: calls")
     with pytest.raises(cf.FileFormatError, match="lacks the column status"):
         synced.calls()
 

@@ -180,6 +180,18 @@ class Tables:
         Read what is known of a project at a version of the calls, by default the newest.
 
         What was noted after a later version is not believed: somebody may have gone back to an earlier one.
+
+        Parameters
+        ----------
+        project
+            Name of the project.
+        calls
+            The version of the calls.
+
+        Returns
+        -------
+        known
+            Nothing where there is no archive yet.
         """
         calls, newest = calls or self.calls.open(), self.stretches.open()
         trusted = None if newest is None or calls is None else self._trusted(newest, calls)
