@@ -322,19 +322,7 @@ def _rows(table: pa.Table) -> np.ndarray:
 
 
 def finality(statuses: pa.ChunkedArray) -> np.ndarray:
-    """
-    Tell how final records are by their status.
-
-    Parameters
-    ----------
-    statuses
-        Text, or a dictionary of it.
-
-    Returns
-    -------
-    finality
-        0 for Running, 1 for a status that is not known, 2 for a finished call.
-    """
+    """Tell how final records are by their status: 0 for Running, 1 for one that is not known, 2 for a finished call."""
     status = statuses.cast(pa.string()).to_numpy()
     return np.select([status == "Running", np.isin(status, STATUSES)], [0, 2], default=1)
 

@@ -17,6 +17,7 @@ from wire import DAY_MS, NOW_MS, function, many, record
 import callframe as cf
 from callframe import frame
 from callframe.archive import scale
+from callframe.archive.options import Options
 
 TOP = Path(__file__).parents[1]
 
@@ -156,6 +157,22 @@ def test_log_of_many_commits_is_read_through_its_checkpoint(tmp_path: Path) -> N
 
 def _day(snapshot: Any) -> tuple[Any, Any]:
     return snapshot.store.schema.field("start_date"), pa.array([], pa.date32())
+
+
+def test_object_store_is_read_through_its_own_file_system(
+    archive: cf.Archive, calls: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callframe.archive.store.local_folder", lambda _: None)
+    far = cf.Archive(Path(archive.path).as_uri())
+    same(far.calls(), calls)
+    same(far.dask().compute(scheduler="sync").reset_index(drop=True).astype(calls.dtypes), calls)
+
+
+def test_options_of_a_store_are_shown_nowhere_and_travel() -> None:
+    options = Options({"AWS_SECRET_ACCESS_KEY": "hush-hush", "AWS_REGION": "eu-north-1"})
+    assert repr(options) == "<2 storage options>"
+    assert options.redacted("key hush-hush in eu-north-1") == "key <secret> in eu-north-1"
+    assert pickle.loads(pickle.dumps(options)).reveal() == options.reveal()
 
 
 # What it is

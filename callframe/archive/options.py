@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SECRET = ("secret", "key", "token", "password", "sas", "signature", "credential")
+_SHORTEST = 6  # what is shorter stands in other words too
 
 
 class Options:
@@ -35,9 +36,9 @@ class Options:
 
     def redacted(self, words: str) -> str:
         """Take what may be a secret out of a text."""
-        hidden = [
-            Secret(value)
-            for name, value in self._given.items()
-            if any(part in name.lower() for part in _SECRET) and value
-        ]
+        hidden = [Secret(value) for name, value in self._given.items() if _may_be_secret(name, value)]
         return redact(words, hidden)
+
+
+def _may_be_secret(name: str, value: str) -> bool:
+    return len(value) >= _SHORTEST and any(part in name.lower() for part in _SECRET)
