@@ -17,6 +17,7 @@ import callframe as cf
 from callframe import lab
 from callframe.display import printable, table
 from callframe.errors import ArgumentError, CallframeError
+from callframe.window import parse_span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -185,8 +186,9 @@ def report(source: tuple[str, ...], out: str, *, title: str | None, tz: str, no_
 @main.command(short_help="Bring an archive up to date.")
 @click.argument("path")
 @click.option("--start", help='How far back to read what is not known: "30d", a date. Default: all the service keeps.')
+@click.option("--keep", help='Remove afterwards what only older versions need, such as "30d". Default: keep it all.')
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Of the object store; repeatable.")
-def sync(path: str, start: str | None, options: tuple[str, ...]) -> None:
+def sync(path: str, start: str | None, keep: str | None, options: tuple[str, ...]) -> None:
     """
     Bring the archive at PATH up to date: a folder, or an address such as s3://bucket/calls.delta.
 
@@ -194,11 +196,15 @@ def sync(path: str, start: str | None, options: tuple[str, ...]) -> None:
     any moment and goes on the next time. Secrets of an object store belong in the environment, not in --option.
     """
     archive = cf.Archive(path, storage_options=_pairs(options))
+    if keep is not None:
+        parse_span(keep, name="--keep")  # before a long sync rather than after it
     with cf.connect() as project, warnings.catch_warnings():
         for told in (cf.IncompleteWarning, cf.RecordWarning):  # the report says the same
             warnings.simplefilter("ignore", told)
         done = archive.sync(project, start=start)
     click.echo(printable(str(done)))
+    if keep is not None:
+        click.echo(str(archive.compact(keep=keep)))
     if not done.complete:
         click.get_current_context().exit(INCOMPLETE)
 

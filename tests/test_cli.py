@@ -154,6 +154,11 @@ def test_sync_writes_an_archive_and_says_what_it_did(run: Run, tmp_path: Path) -
     assert len(cf.Archive(tmp_path / "calls.delta").calls()) == 8
 
 
+def test_sync_removes_old_versions_when_asked(run: Run, tmp_path: Path) -> None:
+    done = run("sync", tmp_path / "calls.delta", "--keep", "30d")
+    assert (done.exit_code, "0 old files removed" in done.stdout) == (0, True)
+
+
 def test_sync_that_lacks_a_function_is_exit_status_3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with Service(World.of(functions=FUNCTIONS, calls=CALLS), faults=Faults(forbidden=frozenset({OTHER}))) as service:
         for name, value in service.environment().items():
@@ -168,7 +173,7 @@ def test_sync_into_a_folder_of_something_else_is_a_failure(run: Run, tmp_path: P
     assert (done.exit_code, "it holds thesis.txt" in done.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("words", [["--start", "noon"], ["--option", "AWS_REGION"]])
+@pytest.mark.parametrize("words", [["--start", "noon"], ["--option", "AWS_REGION"], ["--keep", "1min"]])
 def test_sync_with_words_that_mean_nothing_is_wrong_usage(run: Run, tmp_path: Path, words: list[str]) -> None:
     assert run("sync", tmp_path / "calls.delta", *words).exit_code == 2
 
