@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from archives import LATE_MS, story, told
+from deltalake import DeltaTable, write_deltalake
 from wire import DAY_MS, NOW_MS, function, many, record
 
 import callframe as cf
@@ -153,8 +155,6 @@ def test_log_of_many_commits_is_read_through_its_checkpoint(tmp_path: Path) -> N
 
 
 def _day(snapshot: Any) -> tuple[Any, Any]:
-    import pyarrow as pa
-
     return snapshot.store.schema.field("start_date"), pa.array([], pa.date32())
 
 
@@ -171,8 +171,6 @@ def test_info_tells_size_span_and_versions(archive: cf.Archive, calls: pd.DataFr
 
 
 def test_compact_merges_what_others_wrote_and_changes_no_call(tmp_path: Path) -> None:
-    from deltalake import DeltaTable, write_deltalake
-
     archive = cf.Archive(tmp_path / "calls.delta")
     with told(story(*many(10, step_ms=1000))) as project:
         archive.sync(project)
