@@ -204,6 +204,35 @@ def test_old_versions_go_only_when_asked(tmp_path: Path, monkeypatch: pytest.Mon
         cf.Archive(archive.path, version=1).calls()
 
 
+# Measures
+
+
+def test_runs_are_missed_only_as_long_as_a_schedule_was_listed(tmp_path: Path) -> None:
+    archive, hour = cf.Archive(tmp_path / "calls.delta"), 3_600_000
+    made = NOW_MS // hour * hour
+    schedule = {"id": 3, "name": "s", "functionExternalId": "seven", "cronExpression": "0 * * * *", "createdTime": made}
+    world = story(functions=[function(createdTime=0)], schedules=[schedule])
+    with told(world) as project:
+        world.now_ms = made + 5 * hour + 1
+        archive.sync(project)
+        world._schedules = []
+        world.now_ms = made + 48 * hour
+        archive.sync(project)
+    missed = cf.missed_runs(archive.calls(), archive.schedules())
+    assert missed["scheduled_time"].dt.hour.tolist() == [20, 21, 22, 23, 0, 1]
+
+
+def test_runs_of_long_ago_are_missed_too(tmp_path: Path) -> None:
+    archive = cf.Archive(tmp_path / "calls.delta")
+    schedule = {"id": 3, "name": "s", "functionId": 7, "cronExpression": "0 0 * * *", "createdTime": 0}
+    world = story(functions=[function(createdTime=0)], schedules=[schedule])
+    with told(world) as project:
+        for _ in range(3):
+            archive.sync(project)
+            world.now_ms += 80 * DAY_MS
+    assert (cf.missed_runs(archive.calls(), archive.schedules())["state"] == "missed").sum() == 250
+
+
 # Dask
 
 

@@ -78,8 +78,9 @@ def missed_runs(
     calls
         Call frame. A call that is in it twice counts once.
     schedules
-        What `Project.schedules` gave; of its columns `schedule_id`, `function_id`, `function`, `cron_expression`,
-        `created_time` are needed. A schedule without a creation time is followed from its first call.
+        What `Project.schedules` or `Archive.schedules` gave; of its columns `schedule_id`, `function_id`, `function`,
+        `cron_expression`, `created_time` are needed. A schedule without a creation time is followed from its first
+        call, one that an archive knows to be gone as long as it was listed.
     grace
         How late a call may start before its slot counts as missed.
 
@@ -255,6 +256,7 @@ class _Schedule:
     created_ms: int | None
     by_external_id: bool = False
     inferred: bool = False
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -406,6 +408,8 @@ def _stretch(schedule: _Schedule, called: Minutes, grounds: _Grounds, since_ms: 
     start = -(-start_ms // _MINUTE_MS)
     if schedule.created_ms is None:
         start = max(start, int(called[0])) if len(called) else end
+    if schedule.until_ms is not None:
+        end = min(end, -(-schedule.until_ms // _MINUTE_MS))
     if schedule.inferred:
         end = min(end, int(called[-1]) + 1)
     return min(start, end), end
@@ -559,6 +563,7 @@ def _listed(schedules: pd.DataFrame) -> list[_Schedule]:
     schedules = schedules[schedules["schedule_id"].notna()].drop_duplicates("schedule_id")
     try:
         created = basis.stamps(pd.to_datetime(schedules["created_time"], utc=True))
+        until = _until(schedules)
         ids = schedules["schedule_id"].astype("Int64").to_list()
         function_ids = schedules["function_id"].astype("Int64").to_list()
     except (ValueError, TypeError) as error:
@@ -573,9 +578,18 @@ def _listed(schedules: pd.DataFrame) -> list[_Schedule]:
             texts["cron_expression"][k],
             None if created[k] == basis.NO_TIME else int(created[k]),
             by_external_id=texts["function_external_id"][k] is not None,
+            until_ms=until[k],
         )
         for k in range(len(ids))
     ]
+
+
+def _until(schedules: pd.DataFrame) -> list[int | None]:
+    """Tell when each schedule was last listed, of those that an archive knows to be gone."""
+    if not {"gone_time", "last_seen_time"} <= set(schedules.columns):
+        return [None] * len(schedules)
+    seen = pd.to_datetime(schedules["last_seen_time"], utc=True).where(schedules["gone_time"].notna())
+    return [None if one == basis.NO_TIME else int(one) for one in basis.stamps(seen)]
 
 
 def _grounds(calls: pd.DataFrame, grace_ms: int) -> _Grounds:
