@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
+from builders import steady
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import steady
 from callframe.archive.known import STORED, Known, shown, subtract, union
 from callframe.window import Window
 
@@ -33,7 +35,7 @@ def noted(read: list[tuple[int, tuple[int, int], bool, int]]) -> Known:
 def test_union_holds_the_same_moments_in_stretches_that_are_apart(parts: list[tuple[int, int]]) -> None:
     found = union(parts)
     assert moments(found) == moments(parts)
-    assert all(one[1] < other[0] for one, other in zip(found, found[1:], strict=False))
+    assert all(one[1] < other[0] for one, other in itertools.pairwise(found))
 
 
 @steady
