@@ -447,8 +447,10 @@ def archive(calls: int, days: int, fresh: int, turns: int) -> dict[str, Any]:
 
 def _sync_into(path: Path, made: Any, fresh: int) -> tuple[float, float]:
     """Sync what came since; gives the seconds it took without the fetch, and those of the fetch."""
+    from benchmarks.history import later
     from callframe import Archive, connect, fetch
     from callframe.demo.service import Service
+    from callframe.project import Project
 
     fetched: list[float] = []
     read = fetch.read
@@ -459,11 +461,9 @@ def _sync_into(path: Path, made: Any, fresh: int) -> tuple[float, float]:
         fetched.append(time.perf_counter() - began)
         return found
 
-    from benchmarks.history import later
-
     with Service(later(made)) as service:
-        project = connect(base_url=service.url, project=service.project, token=service.token)
-        project._clock = lambda: (made.end_ms + 1) / 1000
+        client = connect(base_url=service.url, project=service.project, token=service.token).client
+        project = Project(client, clock=lambda: (made.end_ms + 1) / 1000)
         fetch.read = timed
         began = time.perf_counter()
         report = Archive(path).sync(project)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from archives import LATE_MS, story, told
+from deltalake import DeltaTable, write_deltalake
 from wire import DAY_MS, NOW_MS, function, many, record
 
 import callframe as cf
@@ -153,8 +155,6 @@ def test_log_of_many_commits_is_read_through_its_checkpoint(tmp_path: Path) -> N
 
 
 def _day(snapshot: Any) -> tuple[Any, Any]:
-    import pyarrow as pa  # noqa: PLC0415 - an extra
-
     return snapshot.store.schema.field("start_date"), pa.array([], pa.date32())
 
 
@@ -171,8 +171,6 @@ def test_info_tells_size_span_and_versions(archive: cf.Archive, calls: pd.DataFr
 
 
 def test_compact_merges_what_others_wrote_and_changes_no_call(tmp_path: Path) -> None:
-    from deltalake import DeltaTable, write_deltalake  # noqa: PLC0415 - an extra
-
     archive = cf.Archive(tmp_path / "calls.delta")
     with told(story(*many(10, step_ms=1000))) as project:
         archive.sync(project)
@@ -204,6 +202,35 @@ def test_old_versions_go_only_when_asked(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(archive.functions()) == 1
     with pytest.raises(cf.FileFormatError, match="damaged or gone"):
         cf.Archive(archive.path, version=1).calls()
+
+
+# Measures
+
+
+def test_runs_are_missed_only_as_long_as_a_schedule_was_listed(tmp_path: Path) -> None:
+    archive, hour = cf.Archive(tmp_path / "calls.delta"), 3_600_000
+    made = NOW_MS // hour * hour
+    schedule = {"id": 3, "name": "s", "functionExternalId": "seven", "cronExpression": "0 * * * *", "createdTime": made}
+    world = story(functions=[function(createdTime=0)], schedules=[schedule])
+    with told(world) as project:
+        world.now_ms = made + 5 * hour + 1
+        archive.sync(project)
+        world._schedules = []
+        world.now_ms = made + 48 * hour
+        archive.sync(project)
+    missed = cf.missed_runs(archive.calls(), archive.schedules())
+    assert missed["scheduled_time"].dt.hour.tolist() == [20, 21, 22, 23, 0, 1]
+
+
+def test_runs_of_long_ago_are_missed_too(tmp_path: Path) -> None:
+    archive = cf.Archive(tmp_path / "calls.delta")
+    schedule = {"id": 3, "name": "s", "functionId": 7, "cronExpression": "0 0 * * *", "createdTime": 0}
+    world = story(functions=[function(createdTime=0)], schedules=[schedule])
+    with told(world) as project:
+        for _ in range(3):
+            archive.sync(project)
+            world.now_ms += 80 * DAY_MS
+    assert (cf.missed_runs(archive.calls(), archive.schedules())["state"] == "missed").sum() == 250
 
 
 # Dask

@@ -261,6 +261,13 @@ def test_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_archive_whose_making_was_stopped_is_made_anew(archive: cf.Archive) -> None:
+    (Path(archive.path) / "_delta_log").mkdir(parents=True)
+    with told(story(record())) as project:
+        archive.sync(project)
+    assert len(archive.calls()) == 1
+
+
 def test_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "calls.parquet"
     path.write_bytes(b"x")

@@ -97,7 +97,8 @@ def refresh(tables: Tables, calls: Snapshot, project: str, sources: Sources) -> 
     months = {day.replace(day=1) for day in sources}
     held = _empty() if snapshot is None else _of_months(snapshot, months)
     current = _current(held, project, sources)
-    missing = {day: source for day, source in sources.items() if day not in _days(current)}
+    counted = _days(current)
+    missing = {day: source for day, source in sources.items() if day not in counted}
     if not missing:
         return current
     fresh = pa.concat_tables([_empty(), *_count(tables, calls, project, missing)])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from callframe.archive.reading import Wanted
     from callframe.archive.store import Store
 
-ROWS_A_PARTITION = 250_000
+ROWS_A_PARTITION = 100_000
 """Days are read together up to about so many rows; a day that has more stays whole."""
 
 

@@ -32,6 +32,7 @@ LAYOUT = 1
 _DESCRIPTION = "callframe archive, layout {}: {}"
 _DESCRIBED = re.compile(r"callframe archive, layout (\d+): (\w+)")
 _ROWS_A_GROUP = 131_072
+_OURS = ("_callframe", "_delta_log")
 _SHOWN = 300
 _HOUR_MS = 3_600_000
 
@@ -102,13 +103,14 @@ class Store:
         if folder is not None:
             if not (folder / "_delta_log").is_dir():
                 _refuse_others(folder)
-                return None
+                if not (folder / "_delta_log").is_dir():  # another process may just have made it
+                    return None
             _refuse_emptied(folder, version)
         try:
             with self.told("opened"):
                 table = DeltaTable(self.uri, version=version, storage_options=self._options or None)
         except TableNotFoundError as error:
-            if folder is None and _is_missing(error):
+            if _is_missing(error):  # a log without a commit is left by who was stopped while making it
                 return None
             raise FileError(f"The archive {self.uri} could not be opened: {_words(error)}.") from None
         self._check(table)
@@ -385,7 +387,7 @@ def _refuse_others(folder: Path) -> None:
             return
         if not folder.is_dir():
             raise FileFormatError(f"{folder} is a file; expected the folder of an archive, or a new one.")
-        names = sorted(one.name for one in folder.iterdir() if one.name != "_callframe")
+        names = sorted(one.name for one in folder.iterdir() if one.name not in _OURS)
     except FileError:
         raise
     except OSError as error:

@@ -36,7 +36,7 @@ DAY_MS = 86_400_000
 SLACK_MS = DAY_MS
 """How much further back than it promises to keep calls the service is asked for some."""
 
-ROWS_A_STEP = 200_000
+ROWS_A_STEP = 100_000
 """How many calls a step should bring; one that brings over twice as many is read anew in parts."""
 
 _SHORTEST_MS, _FIRST_MS, _LONGEST_MS = 60_000, DAY_MS, 30 * DAY_MS
@@ -153,13 +153,14 @@ class Sync:
         for low, high in edges:
             at = low
             while at < high and not self.report.interrupted:
-                step = Window(at, min(at + length, high))
+                step = _step_from(at, length, high)
                 parts = {key: _within(found, step) for key, found in wanted.items()}
                 rows = self._step({key: found for key, found in parts.items() if found}, step)
                 if rows is None:
                     length = max(_SHORTEST_MS, step.length_ms // 4)
                     continue
                 at, done = step.end_ms, done + step.length_ms
+                pa.default_memory_pool().release_unused()
                 self._show(done / total, f"{self.report.read:,} calls")
                 if any(self._failures.values()):
                     length = _FIRST_MS  # so that what can be read beside it is
@@ -281,6 +282,15 @@ class Sync:
 def _is_whole(page: Page[Any]) -> bool:
     """Tell whether a listing lists all there is."""
     return not page.set_aside and page.next_cursor is None and len(page.items) < LISTING_LIMIT
+
+
+def _step_from(at_ms: int, length_ms: int, high_ms: int) -> Window:
+    """Make a step that ends with a day where it can, so that no day is written twice."""
+    end_ms = at_ms + length_ms
+    if end_ms >= high_ms:
+        return Window(at_ms, high_ms)
+    midnight_ms = end_ms // DAY_MS * DAY_MS
+    return Window(at_ms, midnight_ms if midnight_ms > at_ms else end_ms)
 
 
 def _interrupted(readings: Mapping[int, Reading]) -> bool:

@@ -98,6 +98,9 @@ class Tables:
         snapshot = self.calls.open_or_make()
         files = snapshot.files
         paths = files.filter(pc.is_in(files["day"], pa.array(sorted(days), pa.date32())))["path"].to_pylist()
+        if not paths:
+            snapshot.replace(fresh, days)
+            return fresh.num_rows, 0
         held = _with_days(snapshot.read(paths))
         project = fresh["project"][0].as_py()
         ours = pc.equal(held["project"], project)

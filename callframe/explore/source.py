@@ -129,9 +129,8 @@ class ArchiveSource(Source):
     def fetch(self, stop: threading.Event | None = None) -> None:  # noqa: ARG002 - reading is quick
         """Read the rollup, and which functions and schedules there are."""
         self._rollup = self._archive.rollup()
-        seen = self._archive.schedules()
-        self.schedules = seen[seen["gone_time"].isna()]
-        self._offer = of_rollup(self._rollup, seen)
+        self.schedules = self._archive.schedules()
+        self._offer = of_rollup(self._rollup, self.schedules)
         self._held = (None, self.calls)
 
     def offer(self) -> Offer:

@@ -60,13 +60,15 @@ def stretch(calls: pd.DataFrame) -> tuple[int, int] | None:
     Returns
     -------
     stretch
-        Its ends in milliseconds since 1970: the window, as far as it had come and the service kept the calls. None
-        where the frame carries no coverage, or the calls were asked for by ids.
+        Its ends in milliseconds since 1970: the window, as far as it had come and the service, or an archive, kept the
+        calls. None where the frame carries no coverage, or the calls were asked for by ids.
     """
     now_ms = fetched_ms(calls)
     if now_ms is None or not (asked := calls.attrs[KEY].get("window")):
         return None
-    start_ms = max(parse_time(asked["start"], name="start", now_ms=0), now_ms - RETENTION_MS)
+    start_ms = parse_time(asked["start"], name="start", now_ms=0)
+    if "archive" not in calls.attrs[KEY]:
+        start_ms = max(start_ms, now_ms - RETENTION_MS)
     return start_ms, max(start_ms, min(parse_time(asked["end"], name="end", now_ms=0), now_ms))
 
 

@@ -52,6 +52,7 @@ class Schedule:
     created_ms: int | None
     by_external_id: bool = False
     inferred: bool = False
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,8 @@ def _stretch(schedule: Schedule, called: Minutes, grounds: _Grounds, since_ms: i
     start = -(-start_ms // MINUTE_MS)
     if schedule.created_ms is None:
         start = max(start, int(called[0])) if len(called) else end
+    if schedule.until_ms is not None:
+        end = min(end, -(-schedule.until_ms // MINUTE_MS))
     if schedule.inferred:
         end = min(end, int(called[-1]) + 1)
     return min(start, end), end
@@ -270,6 +273,7 @@ def _listed(schedules: pd.DataFrame) -> list[Schedule]:
     schedules = schedules[schedules["schedule_id"].notna()].drop_duplicates("schedule_id")
     try:
         created = basis.stamps(pd.to_datetime(schedules["created_time"], utc=True))
+        until = _until(schedules)
         ids = schedules["schedule_id"].astype("Int64").to_list()
         function_ids = schedules["function_id"].astype("Int64").to_list()
     except (ValueError, TypeError) as error:
@@ -284,9 +288,18 @@ def _listed(schedules: pd.DataFrame) -> list[Schedule]:
             texts["cron_expression"][k],
             None if created[k] == basis.NO_TIME else int(created[k]),
             by_external_id=texts["function_external_id"][k] is not None,
+            until_ms=until[k],
         )
         for k in range(len(ids))
     ]
+
+
+def _until(schedules: pd.DataFrame) -> list[int | None]:
+    """Tell when each schedule was last listed, of those that an archive knows to be gone."""
+    if not {"gone_time", "last_seen_time"} <= set(schedules.columns):
+        return [None] * len(schedules)
+    seen = pd.to_datetime(schedules["last_seen_time"], utc=True).where(schedules["gone_time"].notna())
+    return [None if one == basis.NO_TIME else int(one) for one in basis.stamps(seen)]
 
 
 def _grounds(calls: pd.DataFrame, grace_ms: int) -> _Grounds:

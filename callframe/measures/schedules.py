@@ -54,8 +54,9 @@ def missed_runs(
     calls
         Call frame. A call that is in it twice counts once.
     schedules
-        What `Project.schedules` gave; of its columns `schedule_id`, `function_id`, `function`, `cron_expression`,
-        `created_time` are needed. A schedule without a creation time is followed from its first call.
+        What `Project.schedules` or `Archive.schedules` gave; of its columns `schedule_id`, `function_id`, `function`,
+        `cron_expression`, `created_time` are needed. A schedule without a creation time is followed from its first
+        call, one that an archive knows to be gone as long as it was listed.
     grace
         How late a call may start before its slot counts as missed.
 

@@ -98,6 +98,41 @@ def table(summary: pd.DataFrame, tz: str) -> Table:
     return Table(f"Calls by {by}", heads, rows, note)
 
 
+def stretches(coverage: pd.DataFrame, tz: str) -> Table:
+    """
+    Lay out which stretches of time are known.
+
+    Parameters
+    ----------
+    coverage
+        What `Archive.coverage` gave.
+    tz
+        Time zone of the times.
+
+    Returns
+    -------
+    table
+        A row a stretch.
+    """
+    tones = {"complete": "", "partly": "bad", "not": "bad"}
+    rows = [
+        [
+            Cell(moment(row["start_time"], tz)),
+            Cell(moment(row["end_time"], tz)),
+            Cell(str(row["state"]), tone=tones.get(str(row["state"]), "")),
+            Cell(f"{row['functions']:,}"),
+            *(Cell("" if _lacks(row[name]) else cut(row[name], 200).text) for name in ("lacking", "reason")),
+        ]
+        for row in coverage.to_dict("records")
+    ]
+    heads = [f"from ({tz})", "until", "known", "#functions", "lacking", "why"]
+    return Table("Which stretches of time are known", heads, rows)
+
+
+def _lacks(value: Any) -> bool:
+    return not isinstance(value, str) or not value
+
+
 def _together(rollup: pd.DataFrame) -> dict[Any, Any]:
     """Summarize all calls together."""
     one = pd.CategoricalDtype(pd.Series(["all calls"], dtype=frame.TEXT))
