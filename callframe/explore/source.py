@@ -11,7 +11,7 @@ import pandas as pd
 from callframe import frame
 from callframe.archive import Archive
 from callframe.errors import ArgumentError, CallframeError, IncompleteError
-from callframe.explore.history import History, part
+from callframe.explore.history import History, estimate
 from callframe.explore.look import Look
 from callframe.explore.offer import Offer, of_calls, of_rollup
 from callframe.explore.selection import select, stretch
@@ -140,7 +140,7 @@ class ArchiveSource(Source):
     def look(self, selection: Selection) -> Look | History:
         """Look at a selection, call by call where there are not too many."""
         window = stretch(self._offer.end_ms, selection)
-        if history.count(part(self._rollup, selection, window, any_status=True)) > history.CALLS_MOST:
+        if estimate(self._rollup, selection, window) > history.CALLS_MOST:
             return History(self._rollup, selection, window)
         wanted = (selection.functions, *window)
         if self._held[0] != wanted:
