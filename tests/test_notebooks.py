@@ -65,11 +65,12 @@ def parse(html: str) -> pd.DataFrame:
 
 
 def check_quickstart(run: Run) -> None:
-    assert run.pictures == ["durations", "failures"]
+    assert run.pictures[:2] == ["durations", "failures"]
     assert "failure rate" in run.shown("summary", "text/html")
     assert "Traceback" in run.text("one-log")
     assert set(cf.read_csv(run.folder / "failed.csv")["status"]) == {"Failed"}
     assert cf.is_complete(cf.read_parquet(run.folder / "calls.parquet"))
+    assert "application/vnd.jupyter.widget-view+json" in run.outputs["explore"][-1]["data"]
 
 
 def check_failures(run: Run) -> None:
