@@ -329,6 +329,13 @@ def test_mistake_of_our_own_is_shown_too(explorer: Explorer, monkeypatch: pytest
     assert "ZeroDivisionError" in message(explorer)
 
 
+def test_mistake_in_a_tab_is_shown_too(explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    panel = open_tab(explorer, "Calls")
+    monkeypatch.setattr(rows, "shown", lambda *_: 1 / 0)
+    panel.search.value = "x"
+    assert "ZeroDivisionError" in message(explorer)
+
+
 def test_grouping_changes_the_rows_of_the_summary(explorer: Explorer) -> None:
     explorer._controls.by.value = "status"
     assert "Calls by status" in words(explorer._panels["Overview"]._below.value)

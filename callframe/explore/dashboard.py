@@ -105,7 +105,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         return {**bundle, "image/png": self._screen.png} if self._screen.png else bundle
 
     def _panel(self, name: str) -> panels.Panel:
-        given = (name, self._screen, self._redraw.ask)
+        given = (name, self._screen, self._redraw.ask, self._said)
         if name == "Failures":
             project = self._source.project
             return Failures(*given, logs=project.logs if project else None)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from callframe.explore.selection import Selection
     from callframe.report.figures import Figure
 
+_DAY_S = 86_400
 _BY = {"status": "status", "1h": "1D", "1d": "1D", "schedule": "function"}
 
 
@@ -94,11 +95,15 @@ def estimate(rollup: pd.DataFrame, selection: Selection, window: tuple[str | Non
     """
     found = part(rollup, selection, window, any_status=True)
     found = found[found["measure"] == "duration"]
-    first, last = (None if one is None else pd.Timestamp(one) for one in window)
-    day = pd.Timedelta(days=1)
-    left = found["start_time"] if first is None else found["start_time"].clip(lower=first)
-    right = found["start_time"] + day if last is None else (found["start_time"] + day).clip(upper=last)
-    return round(float((found["count"] * ((right - left) / day)).sum()))
+    start, end = window
+    first = found["start_time"]
+    last = first + pd.Timedelta(days=1)
+    if start:
+        first = first.where(first >= pd.Timestamp(start), pd.Timestamp(start))
+    if end:
+        last = last.where(last <= pd.Timestamp(end), pd.Timestamp(end))
+    inside = (last - first).dt.total_seconds() / _DAY_S
+    return round(float((found["count"] * inside).sum()))
 
 
 def part(

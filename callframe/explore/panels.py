@@ -41,10 +41,15 @@ class Panel:
         What draws its pictures.
     changed
         Called when a person chooses another picture.
+    guard
+        Calls a function and shows what goes wrong in it.
     """
 
-    def __init__(self, name: str, screen: Screen, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, screen: Screen, changed: Callable[[], None], guard: Callable[[Callable[[], object]], None]
+    ) -> None:
         self.name = name
+        self._guard = guard
         self._screen = screen
         self._changed = changed
         self._quiet = False

@@ -117,7 +117,7 @@ def _bands(ax: Axes, rollup: pd.DataFrame, by: str, column: str) -> list[str]:
     top = list(sizes.index[:SERIES_MOST])
     bands = summarize_rollup(rollup[rollup["function"].isin(top)], by=["function", by])
     half = pd.Timedelta(days=int(by[:-1])) / 2
-    lows, highs = [1.0], [60.0]
+    seen = [np.empty(0)]
     for place, name in enumerate(top):
         band = bands.loc[name]
         x = canvas.moments(band.index + half)
@@ -127,9 +127,11 @@ def _bands(ax: Axes, rollup: pd.DataFrame, by: str, column: str) -> list[str]:
         colour = canvas.SERIES[place]
         ax.plot(x, middle, color=colour, linestyle=canvas.DASHES[place], linewidth=1.6, label=canvas.cut(name))
         ax.fill_between(x, middle, high, color=colour, alpha=0.12, linewidth=0)
-        lows.append(np.nanmin(middle, initial=np.inf))
-        highs.append(np.nanmax(np.r_[middle, high], initial=0))
-    canvas.span_axis(ax, "y", min(lows[1:], default=1.0) / 1.5, max(highs[1:], default=60.0) * 1.5)
+        seen += [middle, high]
+    known = np.concatenate(seen)
+    known = known[~np.isnan(known)]
+    low, high = (known.min(), known.max()) if len(known) else (1.0, 60.0)
+    canvas.span_axis(ax, "y", low / 1.5, high * 1.5)
     if top:
         ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8.5, borderaxespad=0.3)
     some = f"the {len(top)} functions with the most of {len(sizes)}; " if len(sizes) > len(top) else ""
