@@ -165,11 +165,15 @@ def summary(source: tuple[str, ...], by: str, **asked: Any) -> None:
 @click.option("--strict", is_flag=True, help="Fail where something could not be read.")
 def report(source: tuple[str, ...], out: str, *, title: str | None, tz: str, no_traces: bool, **asked: Any) -> None:
     """
-    Write a report as one HTML page: on functions (ids, external ids or names; default: all), or one file.
+    Write a report as one HTML page: on functions (ids, external ids or names; default: all), a file or an archive.
 
-    The file is a .csv or .parquet; of missed runs only a report on a project can tell, as a file holds no schedules.
+    The file is a .csv or .parquet, which holds no schedules, so nothing is said of missed runs. An archive is a folder
+    or an address such as s3://bucket/calls.delta; of more than a million calls the page shows what their rollup tells.
     """
     _check_folder(out)
+    if archive := _archive(source):
+        _report_archive(archive, asked, out, title=title, tz=tz, traces=not no_traces)
+        return
     given, schedules, whole = _of_file(source, asked, "reported"), None, True
     if given is None:
         with cf.connect() as project:
@@ -309,6 +313,21 @@ def _of_file(source: Sequence[str], asked: dict[str, Any], done: str) -> pd.Data
     if unused := [name for name, value in asked.items() if value not in (None, (), False)]:
         raise ArgumentError(f"A file is {done} as it is; leave out --{', --'.join(unused)}.")
     return cf.read_csv(source[0]) if suffix == ".csv" else cf.read_parquet(source[0])
+
+
+def _archive(source: Sequence[str]) -> cf.Archive | None:
+    """Open the archive that a source is; None where it names something else."""
+    if len(source) != 1 or not ("://" in source[0] or Path(source[0], "_delta_log").is_dir()):
+        return None
+    return cf.Archive(source[0])
+
+
+def _report_archive(archive: cf.Archive, asked: dict[str, Any], out: str, **options: Any) -> None:
+    given = {name: value for name, value in asked.items() if value not in (None, (), False)}
+    if unused := sorted(set(given) - {"start", "end"}):
+        raise ArgumentError(f"Of an archive, only the window is chosen; leave out --{', --'.join(unused)}.")
+    cf.report(archive, out, **given, **options)
+    click.echo(f"A report on {archive.path} written to {out}", err=True)
 
 
 def _schedules(project: cf.Project, given: pd.DataFrame) -> pd.DataFrame | None:

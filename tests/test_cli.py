@@ -295,6 +295,25 @@ def test_report_on_a_file_needs_no_project(run: Run, tmp_path: Path, monkeypatch
     assert (done.exit_code, (tmp_path / "report.html").exists()) == (0, True)
 
 
+@pytest.fixture(scope="module")
+def archived(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = str(tmp_path_factory.mktemp("archive") / "calls.delta")
+    with cf.demo(calls=300, functions=3, days=2) as project:
+        cf.Archive(folder).sync(project)
+    return folder
+
+
+def test_report_on_an_archive_needs_no_project(run: Run, archived: str, tmp_path: Path) -> None:
+    done = run("report", archived, "--start", "30d", "--out", str(tmp_path / "report.html"))
+    assert (done.exit_code, (tmp_path / "report.html").stat().st_size > 0) == (0, True)
+
+
+def test_report_on_an_archive_takes_a_window_alone(run: Run, archived: str, tmp_path: Path) -> None:
+    done = run("report", archived, "--status", "Failed", "--out", str(tmp_path / "report.html"))
+    assert done.exit_code == 2
+    assert "only the window is chosen; leave out --status" in done.output
+
+
 def test_report_of_one_function_is_of_its_schedules_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     listed = [
         {

@@ -22,6 +22,7 @@ from callframe.explore import exports, rows
 from callframe.explore.look import Look
 from callframe.explore.redraw import Redraw
 from callframe.explore.selection import TABS, Selection, select
+from callframe.report import history
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -328,6 +329,13 @@ def test_mistake_of_our_own_is_shown_too(explorer: Explorer, monkeypatch: pytest
     assert "ZeroDivisionError" in message(explorer)
 
 
+def test_mistake_in_a_tab_is_shown_too(explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    panel = open_tab(explorer, "Calls")
+    monkeypatch.setattr(rows, "shown", lambda *_: 1 / 0)
+    panel.search.value = "x"
+    assert "ZeroDivisionError" in message(explorer)
+
+
 def test_grouping_changes_the_rows_of_the_summary(explorer: Explorer) -> None:
     explorer._controls.by.value = "status"
     assert "Calls by status" in words(explorer._panels["Overview"]._below.value)
@@ -559,6 +567,70 @@ def test_wrong_source_says_what_is_expected(
 ) -> None:
     with pytest.raises(error, match=re.escape(said)):
         cf.explore(source, **options)
+
+
+# An archive
+
+
+@pytest.fixture(scope="module")
+def archive(project: Project, tmp_path_factory: pytest.TempPathFactory) -> cf.Archive:
+    made = cf.Archive(tmp_path_factory.mktemp("archive") / "calls.delta")
+    made.sync(project)
+    return made
+
+
+@pytest.fixture
+def long(archive: cf.Archive, monkeypatch: pytest.MonkeyPatch) -> Explorer:
+    monkeypatch.setattr(history, "CALLS_MOST", 1_500)
+    return cf.explore(archive)
+
+
+def test_archive_that_is_small_is_looked_at_call_by_call(archive: cf.Archive) -> None:
+    explorer = cf.explore(archive)
+    assert figure(explorer, "Calls") == f"{len(archive.calls()):,}"
+    assert figure(explorer, "Missed runs") != "not counted"
+
+
+def test_long_history_is_told_by_its_rollup(long: Explorer, archive: cf.Archive) -> None:
+    exact = cf.summarize(archive.calls())
+    assert figure(long, "Calls") == f"{exact['calls'].sum():,}"
+    assert figure(long, "Missed runs") == "not counted"
+    assert long.figure.axes[0].get_title(loc="left") == "Calls, and those that failed"
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_every_tab_of_a_long_history_says_how_to_see_calls(long: Explorer, tab: str) -> None:
+    panel = open_tab(long, tab)
+    assert "choose a shorter range" in words(panel._below.value)
+    assert message(long) == ""
+
+
+def test_narrowing_a_long_history_reads_its_calls(long: Explorer, archive: cf.Archive) -> None:
+    long._controls.last.value = "24h"
+    assert figure(long, "Missed runs") != "not counted"
+    assert len(long.calls) == len(archive.calls(start=long.calls["start_time"].min().isoformat()))
+
+
+def test_calls_of_a_long_history_are_all_of_those_selected(long: Explorer, archive: cf.Archive) -> None:
+    long._controls.statuses["Completed"].value = True
+    assert len(long.calls) == (archive.calls()["status"] == "Completed").sum()
+
+
+def test_copied_code_of_a_long_history_draws_the_same_picture(long: Explorer) -> None:
+    press(long, "Copy code")
+    written = html.unescape(re.search(r"<textarea[^>]*>(.*?)</textarea>", long._code.value, re.DOTALL)[1])  # type: ignore[index]
+    exec(written, {})
+    title = plt.gcf().axes[0].get_title(loc="left")
+    plt.close("all")
+    assert title == "Calls, and those that failed"
+
+
+def test_archive_is_read_anew(archive: cf.Archive) -> None:
+    explorer = cf.explore(archive)
+    press(explorer, "Refresh")
+    assert explorer.refreshing is not None
+    explorer.refreshing.join(60)
+    assert message(explorer) == ""
 
 
 # Redrawing

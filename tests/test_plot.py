@@ -15,6 +15,7 @@ from builders import frame_of, record
 from callframe import frame, plot
 from callframe.coverage import FunctionCoverage, attach
 from callframe.errors import ArgumentError, FrameError
+from callframe.measures.rollup import rollup
 from callframe.measures.schedules import missed_runs
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ PICTURES: dict[str, Callable[..., Axes]] = {
     "concurrency": plot.concurrency,
     "concurrency by function": lambda calls, **more: plot.concurrency(calls, by="function", **more),
     "survival": plot.survival,
+    "history of calls": lambda calls, **more: plot.history(rollup(calls), **more),
+    "history of failures": lambda calls, **more: plot.history(rollup(calls), "failures", **more),
+    "history of durations": lambda calls, **more: plot.history(rollup(calls), "durations", **more),
+    "history of delays": lambda calls, **more: plot.history(rollup(calls), "delays", **more),
 }
 
 
@@ -254,3 +259,28 @@ def test_survival_starts_where_work_begins_to_end() -> None:
 def test_concurrency_says_when_a_pixel_holds_many_changes(count: int, says: bool) -> None:
     texts = [text.get_text() for text in plot.concurrency(many(count)).texts]
     assert any("within a pixel" in " ".join(text.split()) for text in texts) is says
+
+
+def test_history_counts_calls_and_failures_by_day() -> None:
+    calls = many(600, status="Failed")
+    ax = plot.history(rollup(calls, "1D"))
+    assert sum(patch.get_height() for patch in ax.patches) == 600
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["did not fail (0)", "failed (600)"]
+
+
+def test_history_of_a_year_is_drawn_by_week() -> None:
+    day = pd.Timedelta(days=1)
+    calls = many(400, functions=1)
+    calls = calls.assign(start_time=calls["start_time"].iloc[0] + day * np.arange(400))
+    calls["start_time"] = calls["start_time"].astype("datetime64[ms, UTC]")
+    assert plot.history(rollup(calls, "1D")).get_ylabel() == "calls in a week"
+
+
+def test_history_of_failures_is_the_share_of_finished_calls() -> None:
+    ax = plot.history(rollup(many(40, status="Failed"), "1D"), "failures")
+    assert ax.lines[0].get_ydata().tolist() == [1.0]
+
+
+def test_history_of_something_else_says_what_there_is() -> None:
+    with pytest.raises(ArgumentError, match="expected one of 'calls', 'failures', 'durations', 'delays'"):
+        plot.history(rollup(frame.empty()), "costs")

@@ -23,6 +23,7 @@ from callframe import frame
 from callframe.coverage import FunctionCoverage, attach
 from callframe.records import CallError
 from callframe.report import groups
+from callframe.report import history as histories_of
 from callframe.report import page as pages
 
 if TYPE_CHECKING:
@@ -454,3 +455,64 @@ def test_page_is_dark_where_the_reader_wants_it(chromium: tuple[Page, list[str]]
         "rgb(18, 19, 20)",
         "rgb(255, 255, 255)",
     )
+
+
+# An archive
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> cf.Archive:
+    made = cf.Archive(tmp_path_factory.mktemp("archive") / "calls.delta")
+    with cf.demo(calls=2_000, functions=6, days=4) as project:
+        made.sync(project)
+    return made
+
+
+def of_archive(archive: cf.Archive, **options: Any) -> Read:
+    file = io.BytesIO()
+    cf.report(archive, file, **options)
+    return Read(file.getvalue().decode())
+
+
+def test_report_on_a_small_archive_is_of_its_calls(archive: cf.Archive) -> None:
+    assert of_archive(archive).figures()["Missed runs"] != "not counted"
+
+
+def test_report_on_a_long_history_is_of_its_rollup(archive: cf.Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(histories_of, "CALLS_MOST", 1_000)
+    page = of_archive(archive)
+    calls = archive.calls()
+    failed = calls["status"].isin(["Failed", "Timeout"]).sum()
+    assert page.figures()["Calls"] == f"{len(calls):,}"
+    assert f"{failed:,} of" in page.words
+    assert "made of their rollup" in page.words
+    assert len([tag for tag, _ in page.elements if tag == "img"]) == 4
+
+
+def test_report_on_a_part_of_a_long_history_is_of_its_calls(
+    archive: cf.Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(histories_of, "CALLS_MOST", 1_000)
+    start = archive.calls()["start_time"].iloc[-200]
+    assert of_archive(archive, start=start).figures()["Calls"] == "200"
+
+
+def test_report_on_an_archive_says_which_stretches_are_known(
+    archive: cf.Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(histories_of, "CALLS_MOST", 1_000)
+    assert "Which stretches of time are known" in of_archive(archive).words
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"start": "7d"}, "start= and end= are for an archive"), ({"end": "1d"}, "are for an archive")],
+)
+def test_window_of_a_frame_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(cf.ArgumentError, match=said):
+        cf.report(frame.empty(), io.BytesIO(), **options)
+
+
+def test_schedules_beside_an_archive_are_refused(archive: cf.Archive) -> None:
+    with pytest.raises(cf.ArgumentError, match="An archive knows its schedules"):
+        cf.report(archive, io.BytesIO(), schedules=pd.DataFrame())

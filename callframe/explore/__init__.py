@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from callframe.archive import Archive
     from callframe.explore.dashboard import Explorer
     from callframe.explore.selection import Selection
     from callframe.project import Project
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def explore(
-    source: pd.DataFrame | Project | str | os.PathLike[str],
+    source: pd.DataFrame | Project | Archive | str | os.PathLike[str],
     *,
     schedules: pd.DataFrame | None = None,
     start: TimeLike | None = None,
@@ -32,10 +33,11 @@ def explore(
     Parameters
     ----------
     source
-        A call frame; a project, whose calls are fetched at once and again by the button Refresh; or a file that
-        `write_csv` or `write_parquet` wrote.
+        A call frame; a project, whose calls are fetched at once and again by the button Refresh; an archive, of which
+        selections of over a million calls are told by their rollup, and others call by call; or a file that `write_csv`
+        or `write_parquet` wrote.
     schedules
-        What `Project.schedules` gave, for missed runs; a project knows its own.
+        What `Project.schedules` gave, for missed runs; a project and an archive know their own.
     start
         For a project: where the window of start times begins, `"7d"` by default.
     selection

@@ -10,6 +10,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from callframe.errors import ArgumentError
+from callframe.explore.offer import Offer
 from callframe.explore.selection import BY, LAST, Selection, stretch
 from callframe.report.tables import cut
 from callframe.window import iso, zone
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _BY = {"function": "Function", "schedule": "Schedule", "status": "Status", "1h": "Hour", "1d": "Day"}
 _LAST = {"1h": "1 h", "24h": "24 h", "7d": "7 d"}
 _ALL = "all"
-_NAME, _ROWS = 46, 7
+_ROWS = 7
 
 
 class Controls:
@@ -36,8 +37,7 @@ class Controls:
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
         self._quiet = False
-        self._everything = pd.DataFrame()
-        self._names: list[tuple[str, str]] = []
+        self._offer = Offer()
         self._look: dict[str, str] = {}
         self._times: tuple[str | None, str | None] = (None, None)
         self.search = widgets.Text(description="Search functions", placeholder="part of a name")
@@ -60,26 +60,23 @@ class Controls:
         self.widget = self._laid_out()
         self._wire()
 
-    def fill(self, everything: pd.DataFrame, schedules: pd.DataFrame | None) -> None:
+    def fill(self, offer: Offer) -> None:
         """
-        Offer what there is to choose from.
+        Offer what there is to choose from; what was chosen stays so where it is still there.
 
         Parameters
         ----------
-        everything
-            Call frame.
-        schedules
-            What `Project.schedules` gave, None where they are not known.
+        offer
+            What there is.
         """
         with self._quietly():
-            self._everything = everything
+            self._offer = offer
             chosen = self.selection
-            self._names = _function_options(everything)
             self._offer_functions(chosen.functions)
-            self.schedules.options = _schedule_options(everything, schedules)
-            offered = {value for _, value in self.schedules.options}
+            self.schedules.options = offer.schedules
+            offered = {value for _, value in offer.schedules}
             self.schedules.value = [one for one in chosen.schedules if one in offered]
-            self._offer_statuses(everything["status"].cat.categories.to_list(), chosen.statuses)
+            self._offer_statuses(offer.statuses, chosen.statuses)
 
     @property
     def selection(self) -> Selection:
@@ -189,7 +186,7 @@ class Controls:
         if self._quiet or change["new"] is None:
             return
         with self._quietly():
-            self._show_times(*stretch(self._everything, self.selection))
+            self._show_times(*stretch(self._offer.end_ms, self.selection))
         self._tell()
 
     def _picked(self, _: Any) -> None:
@@ -210,7 +207,9 @@ class Controls:
     def _offer_functions(self, chosen: tuple[str, ...]) -> None:
         """Offer the functions that match the search, and those that are chosen."""
         sought = self.search.value.casefold()
-        offered = [(label, name) for label, name in self._names if sought in name.casefold() or name in chosen]
+        offered = [
+            (label, name) for label, name in self._offer.functions if sought in name.casefold() or name in chosen
+        ]
         self.functions.options = offered
         names = {name for _, name in offered}
         self.functions.value = [name for name in chosen if name in names]
@@ -240,24 +239,3 @@ class Controls:
 
 _BY_OPTIONS = [(label, value) for value, label in _BY.items()]
 _LAST_OPTIONS = [(label, value) for value, label in _LAST.items()]
-
-
-def _function_options(calls: pd.DataFrame) -> list[tuple[str, str]]:
-    """Name the functions with their failures, those with the most first."""
-    failed = calls["status"].isin(["Failed", "Timeout"])
-    counts = failed.groupby(calls["function"], observed=True).agg(["sum", "size"])
-    counts = counts.sort_values(["sum", "size"], ascending=False, kind="stable")
-    return [
-        (f"{cut(name, _NAME).text} \N{MIDDLE DOT} {failures:,} of {size:,} failed", name)
-        for name, failures, size in zip(counts.index, counts["sum"], counts["size"], strict=True)
-    ]
-
-
-def _schedule_options(calls: pd.DataFrame, schedules: pd.DataFrame | None) -> list[tuple[str, int]]:
-    """Name the schedules that have calls; by their ids where no names are known."""
-    ids = calls["schedule_id"].dropna().unique()
-    names: dict[int, str] = {}
-    if schedules is not None:
-        names = dict(zip(schedules["schedule_id"], schedules["name"], strict=True))
-    found = [(cut(names.get(one) or one, _NAME).text, int(one)) for one in ids]
-    return sorted(found, key=lambda option: (option[0].casefold(), option[1]))

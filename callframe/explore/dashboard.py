@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from callframe.coverage import is_complete
-from callframe.display import printable
 from callframe.errors import CallframeError
 from callframe.explore import exports, panels
 from callframe.explore.controls import Controls
 from callframe.explore.failures import Failures
+from callframe.explore.history import History
 from callframe.explore.look import Look
 from callframe.explore.redraw import Redraw
 from callframe.explore.screen import Screen
@@ -53,7 +52,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._source = source
         self._screen = Screen()
         self._redraw = Redraw(self._draw)
-        self._look: Look | None = None
+        self._look: Look | History | None = None
         self._shown: dict[str, object] = {}
         self._stop: threading.Event | None = None
         self.refreshing: threading.Thread | None = None
@@ -91,7 +90,8 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     @property
     def calls(self) -> pd.DataFrame:
         """The calls that are selected."""
-        return self._looked().calls.copy()
+        look = self._looked()
+        return self._source.selected(look.selection) if isinstance(look, History) else look.calls.copy()
 
     @property
     def figure(self) -> Figure:
@@ -105,7 +105,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         return {**bundle, "image/png": self._screen.png} if self._screen.png else bundle
 
     def _panel(self, name: str) -> panels.Panel:
-        given = (name, self._screen, self._redraw.ask)
+        given = (name, self._screen, self._redraw.ask, self._said)
         if name == "Failures":
             project = self._source.project
             return Failures(*given, logs=project.logs if project else None)
@@ -135,24 +135,23 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             button = widgets.Button(description=words, icon=icon)
             button.on_click(lambda _, act=act: self._said(act))
             made.append(button)
-        if self._source.project is not None:
+        if self._source.refreshable:
             made.insert(0, self._refresh)
         return widgets.Box(made, layout={"flex_flow": "row wrap"})
 
     def _fill(self) -> None:
         """Offer what the source has."""
-        self._controls.fill(self._source.calls, self._source.schedules)
+        self._controls.fill(self._source.offer())
         self._look = None
         self._shown = {}
 
-    def _looked(self) -> Look:
+    def _looked(self) -> Look | History:
         """Give what is selected now; what was worked out stays while that is the same."""
-        selection = self.selection
-        look = self._look
-        if look is None or look.everything is not self._source.calls or look.selection.what != selection.what:
-            look = Look(self._source.calls, self._source.schedules, selection)
+        selection, look = self.selection, self._look
+        if look is None or look.selection.what != selection.what:
+            look = self._source.look(selection)
         elif look.selection != selection:
-            look = look.seen_as(selection)
+            look = look.seen_as(selection) if isinstance(look, Look) else self._source.look(selection)
         self._look = look
         return look
 
@@ -163,28 +162,26 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def _draw_all(self) -> None:
         look = self._looked()
         panel = self._panels[look.selection.tab]
-        drawn = (look.selection, id(look.everything))
-        if self._shown.get(panel.name) != drawn:
+        fresh = self._shown.get(panel.name) != look.selection
+        if fresh and isinstance(look, Look):
             panel.draw(look)
-        figures = (look.selection.what, look.selection.tz, id(look.everything))
+        figures = (look.selection.what, look.selection.tz)
         if self._shown.get("") != figures:
             self._figures.value = part("figures", look.figures)
             self._shown[""] = figures
         self._message.value = self._state(look)
-        if self._shown.get(panel.name) != drawn:
-            panel.tell(look)
-            self._shown[panel.name] = drawn
+        if fresh:
+            panel.tell(look) if isinstance(look, Look) else panel.survey(look)
+            self._shown[panel.name] = look.selection
         self._code.value = ""
 
-    def _state(self, look: Look) -> str:
-        """Say what a person should know before reading on; else how many calls are shown, for those who listen."""
+    def _state(self, look: Look | History) -> str:
+        """Say what a person should know before reading on."""
         if self._source.problem:
-            return panels.paragraph(printable(self._source.problem), class_="bad", role="alert")
-        if look.calls.empty:
+            return panels.paragraph(self._source.problem, class_="bad", role="alert")
+        if not look.size:
             return panels.paragraph(EMPTY if look.everything.empty else NOTHING, role="status")
-        if is_complete(look.calls) is False:
-            return panels.paragraph(INCOMPLETE, class_="bad", role="status")
-        return ""
+        return panels.paragraph(INCOMPLETE, class_="bad", role="status") if look.complete is False else ""
 
     def _said(self, act: Callable[[], object]) -> None:
         """Do something; what goes wrong is shown, since a notebook shows no error of a callback."""
@@ -196,15 +193,15 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             self._tell(f"Something went wrong here, which is a mistake in callframe: {type(error).__name__}: {error}")
 
     def _tell(self, words: str) -> None:
-        self._message.value = panels.paragraph(printable(words), class_="bad", role="alert")
+        self._message.value = panels.paragraph(words, class_="bad", role="alert")
 
     def _export(self, suffix: str) -> None:
-        calls = self._looked().calls
+        calls = self.calls
         path = exports.export(calls, suffix)
         self._message.value = f'<p role="status">{exports.link(path, len(calls))}</p>'
 
     def _show_code(self) -> None:
-        words = exports.code(self._source.opening, self._looked())
+        words = exports.code(self._source, self._looked())
         self._code.value = part("code", words, words.count("\n") + 1)
 
     def _reset(self) -> None:

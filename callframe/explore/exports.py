@@ -7,7 +7,8 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from callframe.explore.pictures import view_of
+from callframe.explore.history import History
+from callframe.explore.pictures import WIDE, view_of
 from callframe.files import write_csv, write_parquet
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from callframe.explore.look import Look
     from callframe.explore.selection import Selection
+    from callframe.explore.source import Source
 
 LINK_MOST = 20_000_000
 """Bytes that a link can hold; browsers refuse longer ones."""
@@ -79,14 +81,14 @@ def link(path: Path, calls: int) -> str:
     return f'{words} <a href="{url}" download="{html.escape(path.name)}">Download {html.escape(path.name)}</a>'
 
 
-def code(opening: str, look: Look) -> str:
+def code(source: Source, look: Look | History) -> str:
     """
     Write the lines that reproduce a selection and its picture.
 
     Parameters
     ----------
-    opening
-        The lines that make `calls`.
+    source
+        Where the calls come from.
     look
         What is looked at.
 
@@ -95,14 +97,18 @@ def code(opening: str, look: Look) -> str:
     code
         Python.
     """
-    selection = look.selection
+    selection, opening = look.selection, source.opening(look)
+    if isinstance(look, History):
+        view = WIDE.get(selection.tab)
+        last = view.code(selection.tz) if view else "cf.summarize_rollup(rollup)"
+        return "\n".join(["import callframe as cf", "", *opening.splitlines(), last]) + "\n"
     lines = ["import callframe as cf", *(["import pandas as pd"] if any(look.window) else []), ""]
     lines += opening.splitlines()
     if conditions := _conditions(look):
         lines += ["calls = calls[", f"    {(chr(10) + '    & ').join(conditions)}", "]"]
     view = view_of(selection.tab, selection.picture)
-    if view is not None and view.function == "missed_runs" and "project" in opening:
-        lines.append("schedules = project.schedules()")
+    if view is not None and view.function == "missed_runs":
+        lines.append(f"schedules = {'archive' if 'archive' in opening else 'project'}.schedules()")
     lines.append(view.code(selection.tz) if view else _last_line(selection))
     return "\n".join(lines) + "\n"
 

@@ -53,9 +53,9 @@ class Failures(Panel):
             one.layout.width = "auto"
         for one in (self.said, self.log):
             one.add_class("callframe-said")
-        self.kinds.observe(lambda _: self._show_kind(), names="value")
-        self.examples.observe(lambda _: self._show_example(), names="value")
-        self.read_log.on_click(lambda _: self._show_log())
+        self.kinds.observe(lambda _: self._guard(self._show_kind), names="value")
+        self.examples.observe(lambda _: self._guard(self._show_example), names="value")
+        self.read_log.on_click(lambda _: self._guard(self._show_log))
         super().__init__(*given)
 
     def tell(self, look: Look) -> None:

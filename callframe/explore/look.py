@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from callframe.explore.selection import select, stretch
+from callframe.coverage import is_complete
+from callframe.explore.selection import end_ms, select, stretch
 from callframe.measures.concurrency import concurrency_peaks
 from callframe.measures.failures import failure_groups, failures
 from callframe.measures.overlaps import overlapping_runs
@@ -41,6 +42,8 @@ class Look:
     selection
         What is looked at.
     """
+
+    wide = False
 
     def __init__(self, everything: pd.DataFrame, schedules: pd.DataFrame | None, selection: Selection) -> None:
         self.everything = everything
@@ -142,9 +145,19 @@ class Look:
         return dict(zip(found["schedule_id"], found["name"].fillna(found["schedule_id"].astype("str")), strict=True))
 
     @property
+    def size(self) -> int:
+        """How many calls are selected."""
+        return len(self.calls)
+
+    @property
+    def complete(self) -> bool | None:
+        """Whether all of them were read."""
+        return is_complete(self.calls)
+
+    @property
     def window(self) -> tuple[str | None, str | None]:
         """The start times that are selected, as ISO 8601 text."""
-        return stretch(self.everything, self.selection)
+        return stretch(end_ms(self.everything), self.selection)
 
     @cached_property
     def _of_any_status(self) -> pd.DataFrame:

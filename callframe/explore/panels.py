@@ -9,13 +9,15 @@ import ipywidgets as widgets
 
 from callframe.display import printable
 from callframe.explore import tables
-from callframe.explore.pictures import VIEWS, view_of
+from callframe.explore.pictures import VIEWS, WIDE, view_of
+from callframe.report import history
 from callframe.report import tables as report_tables
 from callframe.report.html import part
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from callframe.explore.history import History
     from callframe.explore.look import Look
     from callframe.explore.screen import Screen
     from callframe.report.pictures import Picture
@@ -39,10 +41,15 @@ class Panel:
         What draws its pictures.
     changed
         Called when a person chooses another picture.
+    guard
+        Calls a function and shows what goes wrong in it.
     """
 
-    def __init__(self, name: str, screen: Screen, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, screen: Screen, changed: Callable[[], None], guard: Callable[[Callable[[], object]], None]
+    ) -> None:
         self.name = name
+        self._guard = guard
         self._screen = screen
         self._changed = changed
         self._quiet = False
@@ -73,6 +80,7 @@ class Panel:
 
     def draw(self, look: Look) -> None:
         """Draw the picture; the rest is worked out by `tell`."""
+        self.widget.children = self._parts()
         if not self._below.value:
             self._below.value = paragraph("Working ...", role="status")
         view = view_of(self.name, self.picture)
@@ -81,6 +89,18 @@ class Panel:
             return
         drawn = self._screen.draw(lambda ax: view.draw(look, ax), height=view.inches(look))
         self._picture.value = _img(drawn, view.note(look))
+
+    def survey(self, look: History) -> None:
+        """Show what a rollup tells of a selection that is too long to look at call by call."""
+        self.widget.children = [self._picture, self._below]
+        view = WIDE.get(self.name)
+        drawn = None if view is None else self._screen.draw(lambda ax: view.draw(look, ax), height=view.height)
+        self._picture.value = "" if drawn is None else _img(drawn, "")
+        self._below.value = paragraph(look.words) + (
+            part("table", history.table(look.summary.head(tables.SUMMARY_MOST), look.selection.tz), "wide")
+            if self.name == "Overview"
+            else ""
+        )
 
     def tell(self, look: Look) -> None:
         """Show what stands under the picture."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from callframe import plot
+from callframe.explore.history import History
 from callframe.explore.look import ROWS_MOST
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class View:
     zoned: bool = True
     height: float = 4.2
 
-    def draw(self, look: Look, ax: Axes) -> Axes:
+    def draw(self, look: Look | History, ax: Axes) -> Axes:
         """Draw it of a selection."""
         draw = getattr(plot, self.function)
         return draw(self._of(look), ax=ax, **self._options(look.selection.tz))  # type: ignore[no-any-return]
@@ -57,14 +58,16 @@ class View:
 
     def code(self, tz: str) -> str:
         """Write the line that draws it."""
-        what = "cf.missed_runs(calls, schedules)" if self.function == "missed_runs" else "calls"
+        what = {"missed_runs": "cf.missed_runs(calls, schedules)", "history": "rollup"}.get(self.function, "calls")
         options = [f"{name}={value!r}" for name, value in self._options(tz).items()]
         return f"cf.plot.{self.function}({', '.join([what, *options])})"
 
     def _options(self, tz: str) -> dict[str, Any]:
         return {**self.options, "tz": tz} if self.zoned else self.options
 
-    def _of(self, look: Look) -> Any:
+    def _of(self, look: Look | History) -> Any:
+        if isinstance(look, History):
+            return look.rollup
         if self.function == "missed_runs":
             return look.missed
         return look.worst if self.rows else look.calls
@@ -102,6 +105,15 @@ VIEWS: dict[str, dict[str, View]] = {
     "Data quality": {},
 }
 """What can be drawn, by tab and name; the first one is shown at first."""
+
+
+WIDE: dict[str, View] = {
+    "Overview": View("history", {"of": "calls"}, height=3.6),
+    "Durations": View("history", {"of": "durations"}, height=3.8),
+    "Schedule delays": View("history", {"of": "delays"}, height=3.8),
+    "Failures": View("history", {"of": "failures"}, height=3.6),
+}
+"""What is drawn of histories too long to look at call by call, by tab."""
 
 
 def view_of(tab: str, name: str) -> View | None:

@@ -111,14 +111,14 @@ class Selection:
         return (self.functions, self.statuses, self.schedules, self.last, self.start, self.end)
 
 
-def stretch(calls: pd.DataFrame, selection: Selection) -> tuple[str | None, str | None]:
+def stretch(end_ms: int, selection: Selection) -> tuple[str | None, str | None]:
     """
     Tell which start times are selected.
 
     Parameters
     ----------
-    calls
-        All calls there are.
+    end_ms
+        Where the calls end, in milliseconds since 1970-01-01 UTC.
     selection
         The selection.
 
@@ -130,7 +130,7 @@ def stretch(calls: pd.DataFrame, selection: Selection) -> tuple[str | None, str 
     if selection.last is None:
         return selection.start, selection.end
     span_ms = window.parse_span(selection.last, name="last")
-    return window.iso(max(0, end_ms(calls) - span_ms)), None
+    return window.iso(max(0, end_ms - span_ms)), None
 
 
 def end_ms(calls: pd.DataFrame) -> int:
@@ -138,9 +138,7 @@ def end_ms(calls: pd.DataFrame) -> int:
     held = calls.attrs.get(KEY) or {}
     if asked := held.get("window"):
         return min(window.parse_time(one, name="end", now_ms=0) for one in (asked["end"], held["fetched_at"]))
-    if calls.empty:
-        return 0
-    return int(calls["start_time"].max().timestamp() * 1000) + 1
+    return 0 if calls.empty else int(calls["start_time"].max().timestamp() * 1000) + 1
 
 
 def select(calls: pd.DataFrame, selection: Selection) -> pd.DataFrame:
@@ -160,7 +158,7 @@ def select(calls: pd.DataFrame, selection: Selection) -> pd.DataFrame:
         Call frame, in the same order, with a RangeIndex. Its coverage says what was selected. The same object where
         everything is selected.
     """
-    start, end = stretch(calls, selection)
+    start, end = stretch(end_ms(calls), selection)
     if not any((selection.functions, selection.statuses, selection.schedules, start, end)):
         return calls
     kept = np.ones(len(calls), dtype=bool)

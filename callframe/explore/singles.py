@@ -34,7 +34,7 @@ class Singles(Panel):
             layout={"width": "420px"},
         )
         for one in (self.order, self.search):
-            one.observe(lambda _: self._show(), names="value")
+            one.observe(lambda _: self._guard(self._show), names="value")
         super().__init__(*given)
 
     def tell(self, look: Look) -> None:

@@ -1,4 +1,4 @@
-"""Where the calls of a dashboard come from: a frame, a file or a project."""
+"""Where the calls of a dashboard come from: a frame, a file, a project or an archive."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from callframe import frame
+from callframe.archive import Archive
 from callframe.errors import ArgumentError, CallframeError, IncompleteError
+from callframe.explore.history import History, estimate
+from callframe.explore.look import Look
+from callframe.explore.offer import Offer, of_calls, of_rollup
+from callframe.explore.selection import select, stretch
 from callframe.files import read_csv, read_parquet
 from callframe.project import Project
+from callframe.report import history
 
 if TYPE_CHECKING:
     import threading
 
-    import pandas as pd
-
+    from callframe.explore.selection import Selection
     from callframe.window import TimeLike
 
 READERS = {".csv": read_csv, ".parquet": read_parquet}
@@ -31,19 +38,37 @@ class Source:
         Call frame.
     schedules
         What `Project.schedules` gave, None where the schedules are not known.
-    opening
+    lines
         The lines of code that make `calls`.
     """
 
-    def __init__(self, calls: pd.DataFrame, schedules: pd.DataFrame | None, opening: str) -> None:
+    project: Project | None = None
+    refreshable = False
+
+    def __init__(self, calls: pd.DataFrame, schedules: pd.DataFrame | None, lines: str = "") -> None:
         self.calls = calls
         self.schedules = schedules
-        self.opening = opening
-        self.project: Project | None = None
         self.problem = ""
+        self._lines = lines
 
     def fetch(self, stop: threading.Event | None = None) -> None:
         """Read everything anew, where that can be done."""
+
+    def offer(self) -> Offer:
+        """Say what there is to choose from."""
+        return of_calls(self.calls, self.schedules)
+
+    def look(self, selection: Selection) -> Look | History:
+        """Look at a selection."""
+        return Look(self.calls, self.schedules, selection)
+
+    def selected(self, selection: Selection) -> pd.DataFrame:
+        """Give the calls that are selected, however many."""
+        return select(self.calls, selection)
+
+    def opening(self, _: Look | History) -> str:
+        """Write the lines of code that make `calls`."""
+        return self._lines
 
 
 class ProjectSource(Source):
@@ -58,6 +83,8 @@ class ProjectSource(Source):
         Where the window begins; an age moves along with the present.
     """
 
+    refreshable = True
+
     def __init__(self, project: Project, start: TimeLike) -> None:
         super().__init__(frame.empty(), None, f"project = cf.connect()\ncalls = project.calls(start={start!r})")
         self.project: Project = project
@@ -66,10 +93,9 @@ class ProjectSource(Source):
     def fetch(self, stop: threading.Event | None = None) -> None:
         """Fetch the window; what could not be read is said, and what was is kept."""
         self.problem = ""
+        progress = None if stop is None else False
         try:
-            self.calls = self.project.calls(
-                start=self._start, strict=True, stop=stop, progress=None if stop is None else False
-            )
+            self.calls = self.project.calls(start=self._start, strict=True, stop=stop, progress=progress)
         except IncompleteError as error:
             self.calls, self.problem = error.calls, str(error)
         except CallframeError as error:
@@ -81,6 +107,64 @@ class ProjectSource(Source):
             self.problem = f"{self.problem}\nThe schedules could not be fetched. {error}".strip()
 
 
+class ArchiveSource(Source):
+    """
+    Calls of an archive: what its rollup tells, until what is selected can be looked at call by call.
+
+    Parameters
+    ----------
+    archive
+        The archive.
+    """
+
+    refreshable = True
+
+    def __init__(self, archive: Archive) -> None:
+        super().__init__(frame.empty(), None)
+        self._archive = archive
+        self._offer = Offer()
+        self._rollup = pd.DataFrame()
+        self._held: tuple[object, pd.DataFrame] = (None, self.calls)
+
+    def fetch(self, stop: threading.Event | None = None) -> None:  # noqa: ARG002 - reading is quick
+        """Read the rollup, and which functions and schedules there are."""
+        self._rollup = self._archive.rollup()
+        self.schedules = self._archive.schedules()
+        self._offer = of_rollup(self._rollup, self.schedules)
+        self._held = (None, self.calls)
+
+    def offer(self) -> Offer:
+        """Say what there is to choose from."""
+        return self._offer
+
+    def look(self, selection: Selection) -> Look | History:
+        """Look at a selection, call by call where there are not too many."""
+        window = stretch(self._offer.end_ms, selection)
+        if estimate(self._rollup, selection, window) > history.CALLS_MOST:
+            return History(self._rollup, selection, window)
+        wanted = (selection.functions, *window)
+        if self._held[0] != wanted:
+            self._held = (wanted, self._read(selection))
+        return Look(self._held[1], self.schedules, selection)
+
+    def selected(self, selection: Selection) -> pd.DataFrame:
+        """Give the calls that are selected, however many."""
+        return select(self._read(selection), selection)
+
+    def opening(self, look: Look | History) -> str:
+        """Write the lines of code that read what is looked at."""
+        start, end = look.window
+        options = {"start": start, "end": end, "functions": list(look.selection.functions) or None}
+        words = ", ".join(f"{name}={value!r}" for name, value in options.items() if value)
+        if look.wide:
+            return f"archive = cf.Archive({self._archive.path!r})\nrollup = archive.rollup({words})"
+        return f"archive = cf.Archive({self._archive.path!r})\ncalls = archive.calls({words})"
+
+    def _read(self, selection: Selection) -> pd.DataFrame:
+        start, end = stretch(self._offer.end_ms, selection)
+        return self._archive.calls(start, end, list(selection.functions) or None)
+
+
 def source_of(given: Any, *, schedules: pd.DataFrame | None, start: TimeLike | None) -> Source:
     """
     Make a source of what a user gave.
@@ -88,7 +172,7 @@ def source_of(given: Any, *, schedules: pd.DataFrame | None, start: TimeLike | N
     Parameters
     ----------
     given
-        A call frame, a project, or the path of a file.
+        A call frame, a project, an archive, or the path of a file.
     schedules
         What `Project.schedules` gave; a project has its own.
     start
@@ -112,12 +196,17 @@ def source_of(given: Any, *, schedules: pd.DataFrame | None, start: TimeLike | N
         raise ArgumentError(
             "start= is for a project; choose a range in the dashboard, or give selection={'start': ...}."
         )
+    if isinstance(given, Archive):
+        if schedules is not None:
+            raise ArgumentError("An archive knows its schedules; leave out schedules=.")
+        return ArchiveSource(given)
     if isinstance(given, str | os.PathLike):
         path = Path(given)
         reader = READERS.get(path.suffix.lower())
         if reader is None:
             raise ArgumentError(
-                f"{str(path)!r} is neither a .csv nor a .parquet file; expected one, a call frame or a project."
+                f"{str(path)!r} is neither a .csv nor a .parquet file; expected one, a call frame, a project or an"
+                " archive."
             )
         calls = reader(path)
         return Source(calls, schedules, f"calls = cf.{reader.__name__}({str(path)!r})")

@@ -8,6 +8,7 @@ A picture is drawn into `ax`, or into a new figure, which a notebook shows at th
 from callframe.plot.calendar import heatmap, timeline
 from callframe.plot.spreads import durations, schedule_delays, survival
 from callframe.plot.troubles import GROUPS_MOST, concurrency, failures, missed_runs
+from callframe.plot.years import history
 
 __all__ = [
     "GROUPS_MOST",
@@ -15,6 +16,7 @@ __all__ = [
     "durations",
     "failures",
     "heatmap",
+    "history",
     "missed_runs",
     "schedule_delays",
     "survival",

@@ -5,18 +5,24 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING
 
 from callframe import frame
+from callframe.errors import ArgumentError
 
 if TYPE_CHECKING:
     import os
 
     import pandas as pd
 
+    from callframe.archive import Archive
+    from callframe.window import TimeLike
+
 
 def report(
-    calls: pd.DataFrame,
+    calls: pd.DataFrame | Archive,
     path: str | os.PathLike[str] | IO[bytes],
     *,
     schedules: pd.DataFrame | None = None,
+    start: TimeLike | None = None,
+    end: TimeLike | None = None,
     title: str | None = None,
     tz: str = "UTC",
     traces: bool = True,
@@ -30,11 +36,13 @@ def report(
     Parameters
     ----------
     calls
-        Call frame.
+        Call frame, or an archive. Of more than a million calls of an archive the page shows what their rollup tells.
     path
         Where to; or a file that is open for bytes.
     schedules
-        What `Project.schedules` gave; without it the report says nothing of missed runs.
+        What `Project.schedules` gave; without it the report says nothing of missed runs. An archive knows its own.
+    start, end
+        Of an archive: the window of start times, its end excluded; by default all of it.
     title
         Heading of the page; by default it names the project, where the frame does.
     tz
@@ -58,9 +66,33 @@ def report(
     >>> with cf.demo(calls=1_000) as project:
     ...     cf.report(project.calls(start="14d"), "report.html", schedules=project.schedules())
     """
-    from callframe.files import replace  # noqa: PLC0415 - Arrow, and with the next one matplotlib, are slow to import
+    from callframe.archive import Archive  # noqa: PLC0415 - with the next ones, Arrow and matplotlib are imported
+    from callframe.files import replace  # noqa: PLC0415
     from callframe.report.page import render  # noqa: PLC0415
 
-    frame.check(calls)
-    page = render(calls, schedules=schedules, title=title, tz=tz, traces=traces)
+    if isinstance(calls, Archive):
+        if schedules is not None:
+            raise ArgumentError("An archive knows its schedules; leave out schedules=.")
+        page = _of_archive(calls, start, end, title=title, tz=tz, traces=traces)
+    else:
+        if start is not None or end is not None:
+            raise ArgumentError("start= and end= are for an archive; select the calls of a frame before.")
+        frame.check(calls)
+        page = render(calls, schedules=schedules, title=title, tz=tz, traces=traces)
     replace(path, lambda file: file.write(page))
+
+
+def _of_archive(
+    archive: Archive, start: TimeLike | None, end: TimeLike | None, *, title: str | None, tz: str, traces: bool
+) -> bytes:
+    """Look at the calls one by one, or at their rollup where they are too many."""
+    from callframe.report import history  # noqa: PLC0415
+    from callframe.report.page import render, render_history  # noqa: PLC0415
+
+    rollup = archive.rollup(start=start, end=end)
+    if history.count(rollup) > history.CALLS_MOST:
+        return render_history(rollup, archive.coverage(start, end), title=title, tz=tz)
+    seen = archive.schedules()
+    return render(
+        archive.calls(start, end), schedules=seen[seen["gone_time"].isna()], title=title, tz=tz, traces=traces
+    )

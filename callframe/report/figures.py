@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from callframe import frame
-from callframe.coverage import KEY, coverage, is_complete
+from callframe.coverage import KEY, is_complete
 from callframe.display import percent, span
 from callframe.measures.summary import summarize
 from callframe.report.tables import at_least, interval, moment
@@ -65,7 +65,7 @@ def figures(calls: pd.DataFrame, report: pd.DataFrame | None, tz: str) -> list[F
         Figure("Calls", f"{len(calls):,}", _whose(calls, tz)),
         *_measured(calls),
         _missed(report),
-        _complete(calls),
+        completeness(calls),
     ]
 
 
@@ -79,12 +79,30 @@ def _whose(calls: pd.DataFrame, tz: str) -> tuple[str, ...]:
 
 def _measured(calls: pd.DataFrame) -> list[Figure]:
     """Summarize all calls together."""
-    names = ("Failure rate", "Duration, median", "Duration, p95", "Schedule delay, p95")
     if calls.empty:
-        return [Figure(name, "no data") for name in names]
+        return of_summary(None)
     one = pd.CategoricalDtype(pd.Series(["all calls"], dtype=frame.TEXT))
     together = calls.assign(function=pd.Categorical.from_codes(np.zeros(len(calls), dtype="int64"), dtype=one))
-    row = summarize(together).to_dict("records")[0]
+    return of_summary(summarize(together).to_dict("records")[0])
+
+
+def of_summary(row: dict[Any, Any] | None) -> list[Figure]:
+    """
+    Write the row of a summary of all calls together as figures.
+
+    Parameters
+    ----------
+    row
+        Of `summarize` or `summarize_rollup`, the latter with `scheduled` and `late_rate`; None for no calls.
+
+    Returns
+    -------
+    figures
+        Failure rate, median and p95 of durations, p95 of schedule delays.
+    """
+    names = ("Failure rate", "Duration, median", "Duration, p95", "Schedule delay, p95")
+    if row is None:
+        return [Figure(name, "no data") for name in names]
     failures, finished = row["failed"] + row["timeout"], row["failed"] + row["timeout"] + row["completed"]
     return [
         Figure(
@@ -107,7 +125,11 @@ def _duration(name: str, row: dict[Any, Any], column: str) -> Figure:
         return Figure(name, "no data")
     if value.startswith(">"):
         return Figure(name, value, ("cut off or still running before it could be seen",))
-    return Figure(name, value, (*_within(span(row[f"{column}_low"]), span(row[f"{column}_high"])), "of completed work"))
+    return Figure(
+        name,
+        value,
+        (*_within(*(span(row.get(f"{column}_{end}", pd.NaT)) for end in ("low", "high"))), "of completed work"),
+    )
 
 
 def _delay(name: str, row: dict[Any, Any]) -> Figure:
@@ -131,13 +153,26 @@ def _missed(report: pd.DataFrame | None) -> Figure:
     return Figure("Missed runs", value, (slots, *others), "bad" if counts["missed"] else "")
 
 
-def _complete(calls: pd.DataFrame) -> Figure:
-    if (complete := is_complete(calls)) is None:
+def completeness(table: pd.DataFrame) -> Figure:
+    """
+    Say how completely the calls were read that a table is of.
+
+    Parameters
+    ----------
+    table
+        Call frame or rollup.
+
+    Returns
+    -------
+    figure
+        Of the coverage in its `attrs`.
+    """
+    if (complete := is_complete(table)) is None:
         return Figure("Coverage", "not known", ("the frame does not say how it was read",))
-    rows = coverage(calls)
-    read = int(rows["complete"].fillna(value=False).sum())
+    rows = table.attrs[KEY]["functions"]
+    read = sum(bool(row["complete"]) for row in rows)
     aside: tuple[str, ...] = (f"{read:,} of {len(rows):,} function{'' if len(rows) == 1 else 's'} read completely",)
-    set_aside = int(rows["set_aside"].sum())
+    set_aside = sum(row["set_aside"] for row in rows)
     aside += (f"{set_aside:,} records set aside",) if set_aside else ()
     return Figure("Coverage", "complete" if complete else "INCOMPLETE", aside, "" if complete else "bad")
 

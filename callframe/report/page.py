@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from callframe import plot
 from callframe.coverage import KEY, is_complete
+from callframe.measures.rollup import summarize_rollup
 from callframe.measures.schedules import missed_runs, schedule_report
 from callframe.measures.summary import summarize
-from callframe.report import html, tables
+from callframe.report import history, html, tables
 from callframe.report.figures import figures, source
 from callframe.report.groups import groups
 from callframe.report.pictures import picture
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
 
     Draw = Callable[[Axes], Axes]
 
+
+_HISTORY: dict[Any, str] = {
+    "calls": "How many calls started, and how many of them failed.",
+    "failures": "A high point is a bad day or week; the band is how far chance alone may reach.",
+    "durations": "A line that rises is work that takes longer; a wide band is work that varies.",
+    "delays": "A line that rises is work that starts later after its scheduled time.",
+}
 
 ROWS_MOST = 40
 """Functions that a picture of rows has; the table has them all."""
@@ -55,16 +63,61 @@ def render(calls: pd.DataFrame, *, schedules: pd.DataFrame | None, title: str | 
         HTML, UTF-8.
     """
     zone(tz)
-    told = _measured(calls, schedules, tz) | {
-        "title": title or _title(calls),
-        "groups": groups(calls, tz=tz, traces=traces),
-        "style": html.file("page.css"),
-        "style_hash": base64.b64encode(hashlib.sha256(html.file("page.css").encode()).digest()).decode(),
-        "complete": is_complete(calls),
+    told = _measured(calls, schedules, tz) | {"groups": groups(calls, tz=tz, traces=traces)}
+    return _rendered("page.html", calls, told, title, tz)
+
+
+def render_history(rollup: pd.DataFrame, stretches: pd.DataFrame, *, title: str | None, tz: str) -> bytes:
+    """
+    Make the page of a history too long to look at call by call.
+
+    Parameters
+    ----------
+    rollup
+        What `Archive.rollup` gave.
+    stretches
+        What `Archive.coverage` gave of the same range.
+    title
+        Heading, or None for one that names the project.
+    tz
+        Time zone of the times.
+
+    Returns
+    -------
+    page
+        HTML, UTF-8.
+    """
+    zone(tz)
+    told = {
+        "figures": history.figures(rollup, tz),
+        "functions": history.table(summarize_rollup(rollup), tz),
+        "pictures": [_history(rollup, of, caption, tz) for of, caption in _HISTORY.items()],
+        "stretches": history.stretches(stretches, tz),
+        "why": (
+            f"{history.count(rollup):,} calls are more than are looked at one by one ({history.CALLS_MOST:,}): this"
+            " page is made of their rollup. Give a start and an end for failures, missed runs and concurrency."
+        ),
+    }
+    return _rendered("history.html", rollup, told, title, tz)
+
+
+def _history(rollup: pd.DataFrame, of: Any, caption: str, tz: str) -> Picture:
+    return picture(lambda ax: plot.history(rollup, of, tz=tz, ax=ax), caption, height=3.6)
+
+
+def _rendered(template: str, table: pd.DataFrame, told: dict[str, Any], title: str | None, tz: str) -> bytes:
+    style = html.file("page.css")
+    told = {
+        "title": title or _title(table),
+        "source": source(table, tz),
+        "style": style,
+        "style_hash": base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        "complete": is_complete(table),
         "tz": tz,
         "version": __version__,
+        **told,
     }
-    return html.environment().get_template("page.html").render(told).encode("utf-8", errors="replace")
+    return html.environment().get_template(template).render(told).encode("utf-8", errors="replace")
 
 
 def _measured(calls: pd.DataFrame, schedules: pd.DataFrame | None, tz: str) -> dict[str, Any]:
@@ -73,7 +126,6 @@ def _measured(calls: pd.DataFrame, schedules: pd.DataFrame | None, tz: str) -> d
     missed = None if schedules is None else missed_runs(calls, schedules)
     summary = summarize(calls)
     return {
-        "source": source(calls, tz),
         "figures": figures(calls, report, tz),
         "functions": tables.functions(summary, tz),
         "episodes": tables.episodes(calls, tz),

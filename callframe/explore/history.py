@@ -1,0 +1,141 @@
+"""What there is to see of a selection that holds too many calls to look at one by one: what their rollup tells."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from callframe.coverage import is_complete
+from callframe.measures.rollup import summarize_rollup
+from callframe.report import history
+
+if TYPE_CHECKING:
+    from callframe.explore.selection import Selection
+    from callframe.report.figures import Figure
+
+_DAY_S = 86_400
+_BY = {"status": "status", "1h": "1D", "1d": "1D", "schedule": "function"}
+
+
+class History:
+    """
+    A long selection.
+
+    Parameters
+    ----------
+    rollup
+        Rollup of everything.
+    selection
+        What is looked at.
+    window
+        The start times that are selected, as ISO 8601 text; None as far as there are calls.
+    """
+
+    wide = True
+
+    def __init__(self, rollup: pd.DataFrame, selection: Selection, window: tuple[str | None, str | None]) -> None:
+        self.everything = rollup
+        self.selection = selection
+        self.window = window
+
+    @cached_property
+    def rollup(self) -> pd.DataFrame:
+        """The part that is selected, in whole days."""
+        return part(self.everything, self.selection, self.window)
+
+    @cached_property
+    def figures(self) -> list[Figure]:
+        """The numbers at the top."""
+        return history.figures(self.rollup, self.selection.tz)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """The summary by what the selection groups by, where a rollup knows it; else by function."""
+        return summarize_rollup(self.rollup, by=_BY.get(self.selection.by, self.selection.by))
+
+    @property
+    def size(self) -> int:
+        """How many calls are selected."""
+        return history.count(self.rollup)
+
+    @property
+    def complete(self) -> bool | None:
+        """Whether all of them were read."""
+        return is_complete(self.rollup)
+
+    @property
+    def words(self) -> str:
+        """Say why single calls are not shown, and what to do."""
+        schedules = " Schedules are not told apart here." if self.selection.schedules else ""
+        return (
+            f"{self.size:,} calls are selected. Single calls, failures, schedules and concurrency are shown of at most"
+            f" {history.CALLS_MOST:,}: choose a shorter range, or fewer functions.{schedules}"
+        )
+
+
+def estimate(rollup: pd.DataFrame, selection: Selection, window: tuple[str | None, str | None]) -> int:
+    """
+    Estimate how many calls lie in a window, of any status: a day that it takes in part counts in proportion.
+
+    Parameters
+    ----------
+    rollup
+        By day.
+    selection
+        What to take.
+    window
+        Start times as ISO 8601 text; None as far as there are calls.
+
+    Returns
+    -------
+    count
+        Exact for whole days.
+    """
+    found = part(rollup, selection, window, any_status=True)
+    found = found[found["measure"] == "duration"]
+    start, end = window
+    first = found["start_time"]
+    last = first + pd.Timedelta(days=1)
+    if start:
+        first = first.where(first >= pd.Timestamp(start), pd.Timestamp(start))
+    if end:
+        last = last.where(last <= pd.Timestamp(end), pd.Timestamp(end))
+    inside = (last - first).dt.total_seconds() / _DAY_S
+    return round(float((found["count"] * inside).sum()))
+
+
+def part(
+    rollup: pd.DataFrame, selection: Selection, window: tuple[str | None, str | None], *, any_status: bool = False
+) -> pd.DataFrame:
+    """
+    Take the part of a rollup that is selected.
+
+    Parameters
+    ----------
+    rollup
+        By day.
+    selection
+        What to take.
+    window
+        Start times as ISO 8601 text; days that begin within it, and the one it begins in, are taken whole.
+    any_status
+        Whether to take every status.
+
+    Returns
+    -------
+    rollup
+        Rows of it.
+    """
+    kept = pd.Series(data=True, index=rollup.index)
+    if selection.functions:
+        kept &= rollup["function"].isin(selection.functions)
+    if selection.statuses and not any_status:
+        kept &= rollup["status"].isin(selection.statuses)
+    start, end = window
+    if start:
+        kept &= rollup["start_time"] >= pd.Timestamp(start).floor("D")
+    if end:
+        kept &= rollup["start_time"] < pd.Timestamp(end)
+    return rollup if kept.all() else rollup[kept]
