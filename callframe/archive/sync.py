@@ -166,7 +166,7 @@ class Sync:
                 at, done = step.end_ms, done + step.length_ms
                 pa.default_memory_pool().release_unused()
                 self._show(done / total, f"{self.report.read:,} calls")
-                if any(self._failures.values()):
+                if any(found and not self._given_up(key) for key, found in self._failures.items()):
                     length = _FIRST_MS  # so that what can be read beside it is
                 elif rows < ROWS_A_STEP // 2:
                     length = min(_LONGEST_MS, length * 2)
