@@ -42,12 +42,15 @@ class Curves:
         Where each group begins in `packed`, and where the last one stops.
     weights
         How many calls each of `packed` stands for; None where it is one.
+    known
+        The largest time of each group, where the times here stand for others; None where they are their own.
     """
 
     packed: np.ndarray
     values: _Times
     bounds: np.ndarray
     weights: np.ndarray | None = None
+    known: np.ndarray | None = None
 
     @cached_property
     def before(self) -> np.ndarray | None:
@@ -87,6 +90,8 @@ class Curves:
     @cached_property
     def longest(self) -> np.ndarray:
         """The largest time known of each group, of an end or censored; `MISSING` where there is none."""
+        if self.known is not None:
+            return self.known
         known = self.sizes > 0
         return self._times_at(self.bounds[1:][known] - 1, known)
 
@@ -254,7 +259,7 @@ class Curves:
         """Take times at places, for the groups where something is known."""
         times = np.full(len(known), MISSING)
         times[known] = self.values.of(self.packed[places])
-        return times
+        return times if self.known is None else np.minimum(times, self.known)
 
 
 @dataclass(frozen=True)
@@ -272,7 +277,13 @@ class _Times:
         return times
 
 
-def curves(times: np.ndarray, ended: np.ndarray | None, groups: Groups, weights: np.ndarray | None = None) -> Curves:
+def curves(
+    times: np.ndarray,
+    ended: np.ndarray | None,
+    groups: Groups,
+    weights: np.ndarray | None = None,
+    largest: np.ndarray | None = None,
+) -> Curves:
     """
     Estimate Kaplan-Meier curves by group.
 
@@ -286,6 +297,8 @@ def curves(times: np.ndarray, ended: np.ndarray | None, groups: Groups, weights:
         The group of each.
     weights
         How many calls each stands for; one by default.
+    largest
+        The largest time of each group, where `times` stand for others: no time that is found is beyond it.
 
     Returns
     -------
@@ -308,7 +321,7 @@ def curves(times: np.ndarray, ended: np.ndarray | None, groups: Groups, weights:
         order = np.argsort(packed)
         packed, weights = packed[order], weights[order]
     bounds = np.searchsorted(packed, np.arange(len(groups) + 1) << (values.bits + 1))
-    return Curves(packed, values, bounds, weights)
+    return Curves(packed, values, bounds, weights, largest)
 
 
 def _numbered(times: np.ndarray, groups: int) -> tuple[np.ndarray, _Times]:

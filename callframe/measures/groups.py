@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from callframe import frame
 from callframe.errors import ArgumentError
 from callframe.window import parse_span
 
@@ -86,6 +87,34 @@ def group(calls: pd.DataFrame, by: str | Sequence[str]) -> Groups:
     if len(levels) == 1:
         return Groups(codes, pd.Index(levels[0], name=next(iter(names))))
     return Groups(codes, pd.MultiIndex.from_arrays(levels, names=list(names)))
+
+
+def stack(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """
+    Put tables under each other whose words are of different categories.
+
+    Parameters
+    ----------
+    tables
+        Of the same columns, one at least.
+
+    Returns
+    -------
+    table
+        Categories that are the same in all tables stay as they are; else statuses are in their order, other words in
+        that of the alphabet.
+    """
+    words = [name for name in tables[0].columns if isinstance(tables[0].dtypes[name], pd.CategoricalDtype)]
+    kinds = {name: _kind_of_all([one[name].cat.categories for one in tables], name) for name in words}
+    return pd.concat([one.astype(kinds) for one in tables], ignore_index=True)
+
+
+def _kind_of_all(found: Sequence[pd.Index], name: str) -> pd.CategoricalDtype[Any]:
+    known = {str(word) for categories in found for word in categories}
+    if all(one.equals(found[0]) for one in found):
+        return pd.CategoricalDtype(found[0])
+    words = frame.status_categories(list(known)) if name == "status" else sorted(known)
+    return pd.CategoricalDtype(pd.Series(words, dtype=frame.TEXT))
 
 
 def names_of(by: str | Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 from callframe import frame, window
 from callframe.coverage import KEY
 from callframe.errors import ArgumentError, FrameError
+from callframe.measures import buckets
 from callframe.measures.curves import MISSING, curves
 from callframe.measures.estimates import wilson
 from callframe.measures.groups import Groups
@@ -30,8 +30,7 @@ MEASURES = ("duration", "schedule_delay")
 SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 """The quantiles of a summary."""
 
-_ERROR_PERCENT = 1
-_LONGEST_MS = 2**53
+_edges, _buckets = buckets.edges, buckets.replace
 
 
 def rollup(calls: pd.DataFrame, freq: str = "1h", *, fetched_at: TimeLike | None = None) -> pd.DataFrame:
@@ -84,8 +83,8 @@ def rollup(calls: pd.DataFrame, freq: str = "1h", *, fetched_at: TimeLike | None
     rows = calls[["function", "start_time", "status"]].assign(start_time=calls["start_time"].dt.floor(width), count=1)
     delayed = rows[delays != MISSING]
     rows = rows.assign(measure=_measure("duration", len(rows)), bucket=_spans(_buckets(took)))
-    buckets = _spans(_buckets(delays[delays != MISSING]))
-    delayed = delayed.assign(measure=_measure("schedule_delay", len(delayed)), bucket=buckets)
+    late = _spans(_buckets(delays[delays != MISSING]))
+    delayed = delayed.assign(measure=_measure("schedule_delay", len(delayed)), bucket=late)
     return _keep_account(_add_up([rows, delayed]), [calls])
 
 
@@ -214,32 +213,6 @@ _KINDS: dict[str, Any] = {
     "bucket": "int64",
     "count": "int64",
 }
-
-
-@functools.cache
-def _edges() -> tuple[np.ndarray, np.ndarray]:
-    """
-    List the least of each bucket, in milliseconds, and what stands for it.
-
-    Whole numbers, so that no rounding of a logarithm puts a span into another bucket on another machine. A bucket goes
-    on for as long as one whole number is within 1 % of all in it.
-    """
-    least, stands = [0], [0]
-    lowest = 1
-    while lowest < _LONGEST_MS:
-        middle = lowest * (100 + _ERROR_PERCENT) // 100
-        least.append(lowest)
-        stands.append(middle)
-        lowest = middle * 100 // (100 - _ERROR_PERCENT) + 1
-    return np.array(least), np.array(stands)
-
-
-def _buckets(spans: np.ndarray) -> np.ndarray:
-    """Replace spans by what stands for their bucket; what is missing stays."""
-    least, stands = _edges()
-    known = np.where(spans == MISSING, 0, spans)
-    found = np.sign(known) * stands[np.searchsorted(least, np.abs(known), side="right") - 1]
-    return np.where(spans == MISSING, MISSING, found)
 
 
 def _ages(calls: pd.DataFrame, fetched_at: TimeLike | None) -> np.ndarray:

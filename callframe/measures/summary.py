@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,16 +13,20 @@ import pandas as pd
 from callframe import display, frame
 from callframe.coverage import KEY
 from callframe.errors import ArgumentError
+from callframe.measures import partitions, tally
+from callframe.measures.basis import moments
 from callframe.measures.curves import MISSING, Curves, curves
 from callframe.measures.estimates import wilson
-from callframe.measures.groups import TIME, Groups, group, milliseconds
-from callframe.measures.survival import COMPLETED, OTHER, TIMEOUT, awaited, work
+from callframe.measures.groups import TIME, Groups, group, milliseconds, names_of
+from callframe.measures.survival import TIMEOUT, awaited, work
+from callframe.measures.tally import Asked
 from callframe.window import parse_span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from callframe.measures.survival import Work
+    from callframe.measures.partitions import CallFrame, Partitions
+    from callframe.measures.tally import Tally
     from callframe.window import SpanLike
 
 __all__ = ["over_time", "round_width", "spread", "summarize", "wilson"]
@@ -37,11 +43,12 @@ _NEVER = np.iinfo("int64").max
 
 
 def summarize(
-    calls: pd.DataFrame,
+    calls: CallFrame,
     by: str | Sequence[str] = "function",
     *,
     run_limit: SpanLike | None = None,
     grace: SpanLike = "1min",
+    client: Any = None,
 ) -> pd.DataFrame:
     """
     Summarize calls by group: counts, failure rate, durations and schedule delays.
@@ -57,10 +64,15 @@ def summarize(
 
     The time of the fetch is that of the coverage; without one it is the latest time in the frame.
 
+    A Dask DataFrame of calls, as `Archive.dask` gives it, is measured partition by partition. Then quantiles of
+    durations and delays are within 1 %, for spans are counted in buckets: calls that were censored in the bucket of an
+    end count as longer than it. All else is exact. Partitions that do not follow each other in time are sorted, which
+    takes longer.
+
     Parameters
     ----------
     calls
-        Call frame of any number of rows.
+        Call frame of any number of rows, or a Dask DataFrame of calls.
     by
         `"function"`, `"schedule"`, `"status"`, a frequency such as `"1h"` or `"7d"`, or several of them. A frequency
         groups by start time in UTC; whole weeks begin on Mondays.
@@ -69,6 +81,9 @@ def summarize(
         the longest limit documented, and a Timeout without an end had 9, the shortest.
     grace
         How late a call may start without being late.
+    client
+        For a Dask DataFrame: the `distributed.Client` to compute on. By default the one that is current, or else
+        threads of this process.
 
     Returns
     -------
@@ -111,24 +126,12 @@ def summarize(
     >>> int(summary["calls"].sum()) > 900
     True
     """
+    asked = Asked(by, run_limit, parse_span(grace, name="grace"))
+    divided = partitions.of(calls, client)
+    if divided is not None:
+        return _table(_of_partitions(divided, asked), asked, divided.attrs)
     frame.check(calls)
-    grace_ms = parse_span(grace, name="grace")
-    groups, worked = group(calls, by), work(calls, run_limit)
-    counts = _counts(groups, worked)
-    columns = {
-        **counts,
-        **_failure_rates(counts),
-        **_durations(calls, groups, worked),
-        **_delays(calls, groups, grace_ms),
-        **_successes(calls, groups, worked.kinds),
-    }
-    order = np.arange(len(groups))
-    if TIME not in groups.index.names:
-        order = np.lexsort((-counts["calls"], -counts["failed"] - counts["timeout"]))
-    summary = pd.DataFrame(columns, index=groups.index).iloc[order]
-    summary.attrs = {name: copy.deepcopy(held) for name, held in calls.attrs.items() if name == KEY}
-    summary.attrs["grace_s"] = grace_ms / 1000
-    return display.dress(summary)
+    return _table(tally.of_calls(calls, asked), asked, calls.attrs)
 
 
 def spread(calls: pd.DataFrame, of: str = "duration", shares: Sequence[float] = SPREAD) -> pd.DataFrame:
@@ -216,19 +219,46 @@ def round_width(width: pd.Timedelta) -> pd.Timedelta:
     return next((one for one in widths if one >= width), pd.Timedelta(days=int(width / pd.Timedelta(days=1)) + 1))
 
 
-def _counts(groups: Groups, worked: Work) -> dict[str, np.ndarray]:
-    kinds = len(frame.STATUSES) + 1
-    table = np.bincount(groups.codes * kinds + worked.kinds, minlength=len(groups) * kinds).reshape(-1, kinds)
-    running, completed, failed, timeout, other = table.T.copy()
-    return {
-        "calls": table.sum(axis=1),
-        "completed": completed,
-        "failed": failed,
-        "timeout": timeout,
-        "running": running,
-        "stuck": groups.count(worked.stuck),
-        "other": other,
+def _of_partitions(calls: Partitions, asked: Asked) -> Tally:
+    """Measure partitions where they are; only what adds up travels."""
+    names_of(asked.by)  # a mistake is told at once, not by a worker
+    if asked.run_limit is not None:
+        parse_span(asked.run_limit, name="run_limit")
+    fetched_ms = calls.fetched_ms
+    if fetched_ms is None:
+        fetched_ms = max(0, int(calls.bounds["high"].max()))
+    measure = partial(tally.measure, asked=replace(asked, fetched_ms=fetched_ms))
+    add = partial(tally.add, by=asked.by)
+    found = calls.reduce(tally.NEEDED, measure, add)
+    if not found.ordered:
+        found = calls.sorted().reduce(tally.NEEDED, measure, add)
+    return tally.of_parts(found, asked.by)
+
+
+def _table(found: Tally, asked: Asked, attrs: Mapping[Any, Any]) -> pd.DataFrame:
+    """Make the summary of a tally."""
+    counts = _counts(found.numbers)
+    columns = {
+        **counts,
+        **_failure_rates(counts),
+        **_durations(found),
+        **_delays(found),
+        "last_success_time": moments(found.numbers["last_success"]),
+        "longest_failure_streak": found.numbers["streak"],
     }
+    order = np.arange(len(found.index))
+    if TIME not in found.index.names:
+        order = np.lexsort((-counts["calls"], -counts["failed"] - counts["timeout"]))
+    summary = pd.DataFrame(columns, index=found.index).iloc[order]
+    summary.attrs = {name: copy.deepcopy(held) for name, held in attrs.items() if name == KEY}
+    summary.attrs["grace_s"] = asked.grace_ms / 1000
+    return display.dress(summary)
+
+
+def _counts(numbers: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    calls = np.sum([numbers[name] for name in tally.KINDS], axis=0)
+    names = ("completed", "failed", "timeout", "running", "stuck", "other")
+    return {"calls": calls, **{name: numbers[name] for name in names}}
 
 
 def _failure_rates(counts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -237,59 +267,30 @@ def _failure_rates(counts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {"failure_rate": rate, "failure_rate_low": low, "failure_rate_high": high}
 
 
-def _durations(calls: pd.DataFrame, groups: Groups, worked: Work) -> dict[str, np.ndarray]:
-    found = curves(worked.times, awaited(worked.kinds, groups), groups)
+def _durations(found: Tally) -> dict[str, np.ndarray]:
     columns = {}
     for name, share in QUANTILES.items():
-        columns[name] = found.quantile(share)
+        columns[name] = found.durations.quantile(share)
         if name in WITH_INTERVAL:
-            columns[f"{name}_low"], columns[f"{name}_high"] = found.interval(share)
-        columns[f"{name}_above"] = found.above(columns[name])
-    columns["max"] = groups.largest(milliseconds(calls["duration"]))
+            columns[f"{name}_low"], columns[f"{name}_high"] = found.durations.interval(share)
+        columns[f"{name}_above"] = found.durations.above(columns[name])
+    columns["max"] = found.numbers["longest"]
     return {f"duration_{name}": values.view("timedelta64[ms]") for name, values in columns.items()}
 
 
-def _delays(calls: pd.DataFrame, groups: Groups, grace_ms: int) -> dict[str, np.ndarray]:
-    found = _ecdf(calls, groups)
-    columns = {name: found.quantile(share) for name, share in QUANTILES.items()} | {"max": found.longest}
-    late = groups.count(milliseconds(calls["schedule_delay"]) > grace_ms)
+def _delays(found: Tally) -> dict[str, np.ndarray]:
+    delays = found.delays
+    columns = {name: delays.quantile(share) for name, share in QUANTILES.items()} | {"max": delays.longest}
     return {
         **{f"schedule_delay_{name}": values.view("timedelta64[ms]") for name, values in columns.items()},
-        "scheduled": found.sizes,
-        "late_rate": late / np.where(found.sizes == 0, np.nan, found.sizes),
+        "scheduled": delays.sizes,
+        "late_rate": found.numbers["late"] / np.where(delays.sizes == 0, np.nan, delays.sizes),
     }
 
 
 def _ecdf(calls: pd.DataFrame, groups: Groups) -> Curves:
     """Estimate the distribution of delays: nothing of it is censored."""
     return curves(milliseconds(calls["schedule_delay"]), None, groups)
-
-
-def _successes(calls: pd.DataFrame, groups: Groups, kinds: np.ndarray) -> dict[str, Any]:
-    start = milliseconds(calls["start_time"])
-    last = groups.largest(np.where(kinds == COMPLETED, start, MISSING))
-    return {
-        "last_success_time": pd.DatetimeIndex(last.view("datetime64[ms]")).tz_localize("UTC"),
-        "longest_failure_streak": _longest_streaks(calls, start, groups, kinds),
-    }
-
-
-def _longest_streaks(calls: pd.DataFrame, start: np.ndarray, groups: Groups, kinds: np.ndarray) -> np.ndarray:
-    """Count the most failures in a row among finished calls, in order of start."""
-    call_id = calls["call_id"].to_numpy()
-    rising = (start[1:] > start[:-1]) | ((start[1:] == start[:-1]) & (call_id[1:] >= call_id[:-1]))
-    codes = groups.codes.astype("uint16" if len(groups) < 2**16 else "int64")  # the shorter ones sort faster
-    if not rising.all():
-        order = np.lexsort((call_id, start))
-        codes, kinds = codes[order], kinds[order]
-    finished = np.flatnonzero((kinds >= COMPLETED) & (kinds < OTHER))
-    order = finished[np.argsort(codes[finished], kind="stable")]
-    failed = np.flatnonzero(kinds[order] != COMPLETED)
-    of = codes[order[failed]].astype("int64")
-    fresh = (np.diff(failed, prepend=-2) != 1) | (np.diff(of, prepend=-1) != 0)
-    longest = np.zeros(len(groups), dtype="int64")
-    np.maximum.at(longest, of[fresh], np.diff(np.append(np.flatnonzero(fresh), len(failed))))
-    return longest
 
 
 def _spans(columns: Mapping[Any, np.ndarray], index: pd.Index) -> pd.DataFrame:

@@ -55,7 +55,7 @@ class Work:
     stuck: np.ndarray
 
 
-def work(calls: pd.DataFrame, run_limit: SpanLike | None = None) -> Work:
+def work(calls: pd.DataFrame, run_limit: SpanLike | None = None, fetched_ms: int | None = None) -> Work:
     """
     Find how long each call worked.
 
@@ -65,6 +65,8 @@ def work(calls: pd.DataFrame, run_limit: SpanLike | None = None) -> Work:
         Call frame.
     run_limit
         How long a call may run; None where that is not known.
+    fetched_ms
+        When the calls were fetched, in milliseconds since 1970; by default as `calls` say.
 
     Returns
     -------
@@ -76,7 +78,7 @@ def work(calls: pd.DataFrame, run_limit: SpanLike | None = None) -> Work:
     kinds = _kinds(calls["status"])
     times = milliseconds(calls["duration"]).copy()
     running = np.flatnonzero(kinds == RUNNING)
-    elapsed = _fetched_ms(calls) - milliseconds(calls["start_time"])[running]
+    elapsed = (_fetched_ms(calls) if fetched_ms is None else fetched_ms) - milliseconds(calls["start_time"])[running]
     beyond = elapsed > (LONGEST_LIMIT_MS if limit_ms is None else limit_ms)
     times[running] = np.where(beyond | (elapsed < 0), MISSING, elapsed)
     times[(times == MISSING) & (kinds == TIMEOUT)] = SHORTEST_LIMIT_MS if limit_ms is None else limit_ms
