@@ -5,17 +5,22 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from callframe import frame
 from callframe.errors import ArgumentError
-from callframe.measures import templates, traces
+from callframe.measures import partitions, templates, traces
+from callframe.measures.groups import stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from callframe.measures.partitions import CallFrame
 
 RULE = 1
 """Version of the rule that groups failures; a part of every group id."""
@@ -36,6 +41,7 @@ _COLUMNS = (
     "call_id", "function",
 )  # fmt: skip
 _READ = ["call_id", "function", "schedule_id", "status", "start_time", "error_message", "error_trace"]
+_COUNTED = ("count", "first_seen", "last_seen", "call_id")
 _ID_DIGITS = 12
 
 
@@ -55,7 +61,22 @@ class _Kind(NamedTuple):
         return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:_ID_DIGITS]
 
 
-def failures(calls: pd.DataFrame, by: str | Sequence[str] | None = None) -> pd.DataFrame:
+@dataclass(frozen=True)
+class _Part:
+    """
+    Failures counted, so that two such add up.
+
+    One row of `counted` is what is grouped by, the number of the kind, and the function; with how many there are, the
+    start of the first and of the last, and the id of that. `kinds` are what the numbers stand for, `texts` how often
+    each of their templates occurs.
+    """
+
+    counted: pd.DataFrame
+    kinds: list[_Kind]
+    texts: list[dict[str, int]]
+
+
+def failures(calls: CallFrame, by: str | Sequence[str] | None = None, *, client: Any = None) -> pd.DataFrame:
     """
     Group failed calls by what went wrong.
 
@@ -71,10 +92,14 @@ def failures(calls: pd.DataFrame, by: str | Sequence[str] | None = None) -> pd.D
     Parameters
     ----------
     calls
-        Call frame. Calls that have not failed are left out, also those that carry an error.
+        Call frame, or a Dask DataFrame of calls. Calls that have not failed are left out, also those that carry an
+        error.
     by
         `None`, `"function"`, `"schedule"`, `"status"`, or several of them: groups within each. Calls without a schedule
         are within a missing one.
+    client
+        For a Dask DataFrame: the `distributed.Client` to compute on. By default the one that is current, or else
+        threads of this process.
 
     Returns
     -------
@@ -103,18 +128,12 @@ def failures(calls: pd.DataFrame, by: str | Sequence[str] | None = None) -> pd.D
     >>> int(found["count"].sum()) > 0
     True
     """
-    frame.check(calls)
     names = _names(by)
-    rows = calls[_READ].take(np.flatnonzero(_is_failure(calls))).reset_index(drop=True)
-    groups, kinds, texts = _classify(rows)
-    within = pd.DataFrame({name: rows[_BY[name]] for name in names}, index=rows.index)
-    rows = rows.assign(_group=groups, _within=_numbers(within))
-    found = _count(rows.sort_values(["start_time", "call_id"], kind="stable"))
-    found = found.join(within.iloc[found.pop("_row")].set_axis(found.index)[[n for n in names if n != "function"]])
-    found = _describe(found, kinds, texts)
-    order = ["_within", "count", "last_seen", "group"]
-    found = found.sort_values(order, ascending=[True, False, False, True], kind="stable", ignore_index=True)
-    return found[[*names, *(column for column in _COLUMNS if column not in names)]]
+    divided = partitions.of(calls, client)
+    if divided is not None:
+        return _table(divided.reduce(_READ, functools.partial(_measure, names=names), _add), names)
+    frame.check(calls)
+    return _table(_measure(calls, names), names)
 
 
 def failure_episodes(calls: pd.DataFrame, by: str = "function") -> pd.DataFrame:
@@ -216,8 +235,69 @@ def _names(by: str | Sequence[str] | None) -> list[str]:
     return names
 
 
-def _classify(rows: pd.DataFrame) -> tuple[np.ndarray, list[_Kind], list[str]]:
-    """Give every call the number of its group; each message with its trace is looked at once."""
+def _measure(calls: pd.DataFrame, names: Sequence[str]) -> _Part:
+    """Tell the kinds of the failures of a call frame, and count them."""
+    rows = calls[_READ].take(np.flatnonzero(_is_failure(calls))).reset_index(drop=True)
+    numbers, kinds, texts = _classify(rows)
+    within = {f"_{name}": rows[_BY[name]] for name in names}
+    rows = rows[["function", "call_id"]].assign(
+        **within, _kind=numbers, count=1, first_seen=rows["start_time"], last_seen=rows["start_time"]
+    )
+    return _Part(_count(rows, [*within, "_kind", "function"]), kinds, texts)
+
+
+def _add(parts: Sequence[_Part]) -> _Part:
+    """Add parts up: kinds that are the same in several get one number."""
+    known: dict[_Kind, int] = {}
+    texts: list[dict[str, int]] = []
+    tables = []
+    for part in parts:
+        numbers = np.array([known.setdefault(kind, len(known)) for kind in part.kinds], dtype="int64")
+        texts += [{} for _ in range(len(known) - len(texts))]
+        for number, counts in zip(numbers.tolist(), part.texts, strict=True):
+            texts[number] = dict(Counter(texts[number]) + Counter(counts))
+        tables.append(part.counted.assign(_kind=numbers[part.counted["_kind"].to_numpy()]))
+    together = stack(tables)
+    keys = [name for name in together.columns if name not in _COUNTED]
+    return _Part(_count(together, keys), list(known), texts)
+
+
+def _count(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Add rows up that have the same keys; of the latest call the id is kept."""
+    rows = rows.sort_values(["last_seen", "call_id"], kind="stable")
+    grouped = rows.groupby(list(keys), observed=True, dropna=False, sort=False)
+    aggregates = {"count": "sum", "first_seen": "min", "last_seen": "last", "call_id": "last"}
+    return pd.DataFrame(grouped.agg(aggregates)).reset_index()
+
+
+def _table(part: _Part, names: Sequence[str]) -> pd.DataFrame:
+    """Make groups of what has been counted, and describe them."""
+    rows = part.counted.sort_values(["last_seen", "call_id"], kind="stable", ignore_index=True)
+    within = rows[[f"_{name}" for name in names]].set_axis(list(names), axis=1)
+    rows = rows.assign(_within=_numbers(within), _row=np.arange(len(rows)))
+    found = _count(rows, ["_within", "_kind"]).merge(rows.groupby(["_within", "_kind"])["_row"].last().reset_index())
+    found = found.assign(
+        function=rows["function"].take(found["_row"].to_numpy()).array,
+        functions=_functions(rows).reindex(pd.MultiIndex.from_frame(found[["_within", "_kind"]])).to_numpy(),
+        share=found["count"] / found.groupby("_within")["count"].transform("sum"),
+        **{name: within[name].take(found["_row"].to_numpy()).array for name in names if name != "function"},
+    )
+    found = _describe(found, part)
+    order = ["_within", "count", "last_seen", "group"]
+    found = found.sort_values(order, ascending=[True, False, False, True], kind="stable", ignore_index=True)
+    return found[[*names, *(column for column in _COLUMNS if column not in names)]]
+
+
+def _functions(rows: pd.DataFrame) -> pd.Series:
+    """Name the functions of each group, the one with the most failures first."""
+    sizes = rows.groupby(["_within", "_kind", "function"], observed=True)["count"].sum().reset_index()
+    sizes = sizes.assign(label=sizes["function"].astype("object"))
+    sizes = sizes.sort_values(["count", "label"], ascending=[False, True], kind="stable")
+    return sizes.groupby(["_within", "_kind"])["label"].agg(", ".join)
+
+
+def _classify(rows: pd.DataFrame) -> tuple[np.ndarray, list[_Kind], list[dict[str, int]]]:
+    """Give every call the number of its kind; each message with its trace is looked at once."""
     timed_out = (rows["status"] == "Timeout").to_numpy()
     codes, values = [], []
     for column in ("error_message", "error_trace"):
@@ -242,7 +322,7 @@ def _classify(rows: pd.DataFrame) -> tuple[np.ndarray, list[_Kind], list[str]]:
             shown.append({})
         shown[group][text] = shown[group].get(text, 0) + sizes[at]
         group_of[at] = group
-    return group_of[numbers], list(known), [min(counts, key=lambda one: (-counts[one], one)) for counts in shown]
+    return group_of[numbers], list(known), shown
 
 
 def _kinds(chains: Sequence[list[traces.Raised]]) -> Iterator[tuple[_Kind, str]]:
@@ -288,31 +368,10 @@ def _numbers(within: pd.DataFrame) -> np.ndarray:
     return within.groupby(list(within), observed=True, dropna=False, sort=True).ngroup().to_numpy(dtype="int64")
 
 
-def _count(rows: pd.DataFrame) -> pd.DataFrame:
-    """Count rows, which are in the order of time, by group."""
-    keys = ["_within", "_group"]
-    rows = rows.assign(_row=rows.index)
-    grouped = rows.groupby(keys, sort=True)
-    found = grouped.agg(
-        count=("call_id", "size"),
-        first_seen=("start_time", "first"),
-        last_seen=("start_time", "last"),
-        call_id=("call_id", "last"),
-        _row=("_row", "last"),
-    )
-    latest = rows["function"].reindex(found["_row"]).set_axis(found.index)
-    sizes = rows.groupby([*keys, "function"], observed=True).size().rename("size").reset_index()
-    sizes = sizes.assign(label=sizes["function"].astype("object")).sort_values(
-        ["size", "label"], ascending=[False, True], kind="stable"
-    )
-    labels = sizes.groupby(keys)["label"].agg(", ".join)
-    found = found.assign(function=latest, functions=labels.reindex(found.index)).reset_index()
-    return found.assign(share=found["count"] / found.groupby("_within")["count"].transform("sum"))
-
-
-def _describe(found: pd.DataFrame, kinds: Sequence[_Kind], texts: Sequence[str]) -> pd.DataFrame:
-    """Add what the groups are, and give every column its dtype."""
-    of = found["_group"].tolist()
+def _describe(found: pd.DataFrame, part: _Part) -> pd.DataFrame:
+    """Add what the groups are, and give every column its dtype; of the templates of a group, the most frequent."""
+    of, kinds = found["_kind"].tolist(), part.kinds
+    texts = [min(counts, key=lambda one: (-counts[one], one)) for counts in part.texts]
     columns = {
         "group": [kinds[group].id for group in of],
         "exception": [kinds[group].exception for group in of],

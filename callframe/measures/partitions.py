@@ -28,6 +28,7 @@ CallFrame: TypeAlias = "pd.DataFrame | DaskFrame"
 Part = TypeVar("Part")
 
 _TIMES = ("scheduled_time", "start_time", "end_time")
+_TEXTS = ("error_message", "error_trace")
 _TOGETHER = 8  # answers that are added up at once
 _LARGEST = int(np.iinfo("int64").max)
 
@@ -73,8 +74,8 @@ class Partitions:
         """
         from dask.delayed import delayed  # noqa: PLC0415 - an extra, and slow to import
 
-        later_measure, later_add = delayed(measure, pure=False), delayed(add, pure=False)
-        answers = [later_measure(part) for part in self.calls[list(columns)].to_delayed()]
+        later_measure, later_add = delayed(_measured, pure=False), delayed(add, pure=False)
+        answers = [later_measure(measure, part) for part in self.calls[list(columns)].to_delayed()]
         while len(answers) > 1:
             answers = [later_add(answers[at : at + _TOGETHER]) for at in range(0, len(answers), _TOGETHER)]
         answer: Part = answers[0].compute() if self.client is None else self.client.compute(answers[0]).result()
@@ -126,11 +127,22 @@ def of(calls: CallFrame, client: Any = None) -> Partitions | None:
         return None
     meta: pd.DataFrame = calls._meta  # noqa: SLF001 - its only way to tell columns and dtypes
     try:
-        frame.check(meta)
+        frame.check(_with_own_text(meta))
     except FrameError as error:
         raise FrameError(f"{error} Found in a Dask DataFrame; archive.dask() gives one that is right.") from None
     attrs = meta.attrs if KEY in meta.attrs else getattr(calls, "attrs", {})
     return Partitions(calls, client, attrs)
+
+
+def _measured(measure: Callable[[pd.DataFrame], Part], calls: pd.DataFrame) -> Part:
+    return measure(_with_own_text(calls))
+
+
+def _with_own_text(calls: pd.DataFrame) -> pd.DataFrame:
+    """Turn text, which Dask likes to make of a dtype of its own, into that of a call frame."""
+    found = {name: calls.dtypes[name] for name in _TEXTS if name in calls.columns}
+    other = [name for name, kind in found.items() if isinstance(kind, pd.StringDtype) and kind != frame.TEXT]
+    return calls.astype(dict.fromkeys(other, frame.TEXT)) if other else calls
 
 
 def _bounds(calls: pd.DataFrame) -> pd.DataFrame:
