@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,15 +11,16 @@ import pandas as pd
 from callframe import frame, window
 from callframe.coverage import KEY
 from callframe.errors import ArgumentError, FrameError
-from callframe.measures import buckets
+from callframe.measures import buckets, partitions
 from callframe.measures.curves import MISSING, curves
 from callframe.measures.estimates import wilson
 from callframe.measures.groups import Groups
 from callframe.measures.survival import LONGEST_LIMIT_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from callframe.measures.partitions import CallFrame, Partitions
     from callframe.window import TimeLike
 
 KEYS = ["function", "start_time", "status", "measure", "bucket"]
@@ -30,10 +32,13 @@ MEASURES = ("duration", "schedule_delay")
 SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 """The quantiles of a summary."""
 
+_NEEDED = ("function", "status", "start_time", "duration", "schedule_delay")
 _edges, _buckets = buckets.edges, buckets.replace
 
 
-def rollup(calls: pd.DataFrame, freq: str = "1h", *, fetched_at: TimeLike | None = None) -> pd.DataFrame:
+def rollup(
+    calls: CallFrame, freq: str = "1h", *, fetched_at: TimeLike | None = None, client: Any = None
+) -> pd.DataFrame:
     """
     Count calls by function, time, status and how long they took, in a table that can be added up.
 
@@ -45,12 +50,15 @@ def rollup(calls: pd.DataFrame, freq: str = "1h", *, fetched_at: TimeLike | None
     Parameters
     ----------
     calls
-        Call frame. No call may be in two frames whose rollups are added.
+        Call frame, or a Dask DataFrame of calls. No call may be in two frames whose rollups are added.
     freq
         Length of the bins of start time, such as `"1h"` or `"1D"`, a whole number of milliseconds; they are counted
         from 1970-01-01 UTC.
     fetched_at
         When the calls were fetched; by default the frame tells. A Running call has run until then.
+    client
+        For a Dask DataFrame: the `distributed.Client` to compute on. By default the one that is current, or else
+        threads of this process.
 
     Returns
     -------
@@ -76,16 +84,28 @@ def rollup(calls: pd.DataFrame, freq: str = "1h", *, fetched_at: TimeLike | None
     >>> cf.merge_rollups([first, second]).equals(cf.rollup(calls))
     True
     """
-    frame.check(calls)
     width = _width(freq, "freq")
+    divided = partitions.of(calls, client)
+    if divided is not None:
+        measure = functools.partial(_roll, width=width, fetched_ms=_fetched_ms(divided.attrs, fetched_at))
+        return _keep_account(divided.reduce(_NEEDED, measure, _add_up), [divided])
+    frame.check(calls)
+    return _keep_account(_roll(calls, width, _fetched_ms(calls.attrs, fetched_at)), [calls])
+
+
+def _roll(calls: pd.DataFrame, width: pd.Timedelta, fetched_ms: int | None) -> pd.DataFrame:
     took, delays = _integers(calls["duration"]), _integers(calls["schedule_delay"])
-    took = np.where(calls["status"] == "Running", _ages(calls, fetched_at), took)
+    if fetched_ms is None:
+        ages = np.full(len(calls), MISSING)
+    else:
+        ages = np.maximum(fetched_ms - calls["start_time"].astype("int64").to_numpy(), 0)
+    took = np.where(calls["status"] == "Running", ages, took)
     rows = calls[["function", "start_time", "status"]].assign(start_time=calls["start_time"].dt.floor(width), count=1)
     delayed = rows[delays != MISSING]
     rows = rows.assign(measure=_measure("duration", len(rows)), bucket=_spans(_buckets(took)))
     late = _spans(_buckets(delays[delays != MISSING]))
     delayed = delayed.assign(measure=_measure("schedule_delay", len(delayed)), bucket=late)
-    return _keep_account(_add_up([rows, delayed]), [calls])
+    return _add_up([rows, delayed])
 
 
 def merge_rollups(rollups: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -215,15 +235,14 @@ _KINDS: dict[str, Any] = {
 }
 
 
-def _ages(calls: pd.DataFrame, fetched_at: TimeLike | None) -> np.ndarray:
-    """Tell how long each call had been going when it was fetched."""
-    moment = fetched_at if fetched_at is not None else calls.attrs.get(KEY, {}).get("fetched_at")
+def _fetched_ms(attrs: Mapping[Any, Any], fetched_at: TimeLike | None) -> int | None:
+    """Tell when calls were fetched, in milliseconds since 1970; None where nobody says."""
+    moment = fetched_at if fetched_at is not None else attrs.get(KEY, {}).get("fetched_at")
     if moment is None:
-        return np.full(len(calls), MISSING)
+        return None
     if isinstance(moment, str) and not moment[:4].isdigit():
         raise ArgumentError(f"fetched_at={moment!r}; expected a timestamp or an ISO 8601 string.")
-    fetched_ms = window.parse_time(moment, name="fetched_at", now_ms=0)
-    return np.maximum(fetched_ms - calls["start_time"].astype("int64").to_numpy(), 0)
+    return window.parse_time(moment, name="fetched_at", now_ms=0)
 
 
 def _width(freq: str, name: str) -> pd.Timedelta:
@@ -244,7 +263,7 @@ def _check(table: pd.DataFrame) -> None:
         raise FrameError(f"This is no rollup: it lacks {', '.join(lacking)}. Make one with callframe.rollup(calls).")
 
 
-def _keep_account(table: pd.DataFrame, sources: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def _keep_account(table: pd.DataFrame, sources: Sequence[pd.DataFrame | Partitions]) -> pd.DataFrame:
     """Keep what all of the sources rest on, if that is the same."""
     accounts = [source.attrs.get(KEY) for source in sources]
     same = bool(accounts) and accounts[0] is not None and all(account == accounts[0] for account in accounts)
