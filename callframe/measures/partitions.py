@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from dataclasses import dataclass
@@ -75,15 +76,41 @@ class Partitions:
         from dask.delayed import delayed  # noqa: PLC0415 - an extra, and slow to import
 
         later_measure, later_add = delayed(_measured, pure=False), delayed(add, pure=False)
-        answers = [later_measure(measure, part) for part in self.calls[list(columns)].to_delayed()]
-        while len(answers) > 1:
-            answers = [later_add(answers[at : at + _TOGETHER]) for at in range(0, len(answers), _TOGETHER)]
-        answer: Part = answers[0].compute() if self.client is None else self.client.compute(answers[0]).result()
+        with self._current():
+            answers = [later_measure(measure, part) for part in self.calls[list(columns)].to_delayed()]
+            while len(answers) > 1:
+                answers = [later_add(answers[at : at + _TOGETHER]) for at in range(0, len(answers), _TOGETHER)]
+            answer: Part = answers[0].compute()
         return answer
 
     def sorted(self) -> Partitions:
         """Put the calls in order of start, over all partitions."""
-        return Partitions(self.calls.sort_values(["start_time", "call_id"]), self.client, self.attrs)
+        numbered = self.calls.assign(start_ms=self.calls["start_time"].astype("int64"))  # Dask sorts numbers best
+        with self._current():
+            return Partitions(numbered.sort_values(["start_ms", "call_id"]), self.client, self.attrs)
+
+    def together(self, calls: DaskFrame, on: Sequence[str]) -> Partitions:
+        """
+        Bring rows into one partition that have something in common.
+
+        Parameters
+        ----------
+        calls
+            What is made of the calls.
+        on
+            The columns that they have in common.
+
+        Returns
+        -------
+        partitions
+            Of the same rows.
+        """
+        with self._current():
+            return Partitions(calls.shuffle(on=list(on)), self.client, self.attrs)
+
+    def _current(self) -> Any:
+        """Make the client current for a while: Dask chooses by it how to move rows."""
+        return contextlib.nullcontext() if self.client is None else self.client.as_current()
 
     @functools.cached_property
     def fetched_ms(self) -> int | None:
@@ -120,7 +147,7 @@ def of(calls: CallFrame, client: Any = None) -> Partitions | None:
     ArgumentError
         `client` is no client.
     """
-    if client is not None and not callable(getattr(client, "compute", None)):
+    if client is not None and not callable(getattr(client, "as_current", None)):
         raise ArgumentError(f"client={client!r}; expected a distributed.Client, or None.")
     dask = sys.modules.get("dask.dataframe")
     if dask is None or not isinstance(calls, dask.DataFrame):
