@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from callframe.archive import layout, reading
@@ -91,7 +92,9 @@ class _Read:
         self._words = words
         self._account = account
 
-    def __call__(self, paths: Sequence[str]) -> pd.DataFrame:
-        calls = reading.read(self._store, paths, self._wanted, words=self._words)
+    def __call__(self, paths: Sequence[str], columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read files; Dask says which `columns` are enough."""
+        wanted = self._wanted if columns is None else replace(self._wanted, columns=tuple(columns))
+        calls = reading.read(self._store, paths, wanted, words=self._words)
         calls.attrs.update(self._account)
         return calls
