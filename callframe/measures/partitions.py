@@ -18,7 +18,7 @@ from callframe.measures.basis import NO_TIME, stamps
 from callframe.window import parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 DaskFrame: TypeAlias = Any
 """A `dask.dataframe.DataFrame`: Dask is an extra, and is never imported before somebody has."""
@@ -75,13 +75,40 @@ class Partitions:
         """
         from dask.delayed import delayed  # noqa: PLC0415 - an extra, and slow to import
 
-        later_measure, later_add = delayed(_measured, pure=False), delayed(add, pure=False)
+        later_add = delayed(add, pure=False)
         with self._current():
-            answers = [later_measure(measure, part) for part in self.calls[list(columns)].to_delayed()]
+            answers = self._answers(columns, measure)
             while len(answers) > 1:
                 answers = [later_add(answers[at : at + _TOGETHER]) for at in range(0, len(answers), _TOGETHER)]
             answer: Part = answers[0].compute()
         return answer
+
+    def each(self, columns: Sequence[str], measure: Callable[[pd.DataFrame], Part]) -> Iterator[Part]:
+        """
+        Measure each partition, where the answers are too large to be added up on workers.
+
+        Parameters
+        ----------
+        columns, measure
+            As for `reduce`.
+
+        Yields
+        ------
+        answer
+            Of a partition, in their order.
+        """
+        from dask.base import compute  # noqa: PLC0415 - an extra, and slow to import
+
+        with self._current():
+            answers = self._answers(columns, measure)
+            for at in range(0, len(answers), _TOGETHER):
+                yield from compute(*answers[at : at + _TOGETHER])  # type: ignore[no-untyped-call] # nor has it types
+
+    def _answers(self, columns: Sequence[str], measure: Callable[[pd.DataFrame], object]) -> list[Any]:
+        from dask.delayed import delayed  # noqa: PLC0415 - an extra, and slow to import
+
+        later = delayed(_measured, pure=False)
+        return [later(measure, part) for part in self.calls[list(columns)].to_delayed()]
 
     def sorted(self) -> Partitions:
         """Put the calls in order of start, over all partitions."""

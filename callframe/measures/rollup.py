@@ -88,7 +88,7 @@ def rollup(
     divided = partitions.of(calls, client)
     if divided is not None:
         measure = functools.partial(_roll, width=width, fetched_ms=_fetched_ms(divided.attrs, fetched_at))
-        return _keep_account(divided.reduce(_NEEDED, measure, _add_up), [divided])
+        return _keep_account(_add_up(list(divided.each(_NEEDED, measure))), [divided])
     frame.check(calls)
     return _keep_account(_roll(calls, width, _fetched_ms(calls.attrs, fetched_at)), [calls])
 
