@@ -36,6 +36,8 @@ class Sizes:
         Schedules that run each minute, and for how long, to find their missed runs.
     turns
         How often each is measured; the median counts.
+    scale
+        Calls of the archives that a cluster summarizes, the smaller one first.
     imports
         How often imports are measured: they are short, and the machine is noisy.
     changes
@@ -54,6 +56,7 @@ class Sizes:
     many_calls: int = 1_000_000
     schedules: int = 100
     days: int = 14
+    scale: tuple[int, int] = (1_000_000, 10_000_000)
     turns: int = 3
     imports: int = 9
     changes: int = 100
@@ -72,6 +75,7 @@ QUICK = Sizes(
     many_calls=5_000,
     schedules=3,
     days=1,
+    scale=(5_000, 20_000),
     turns=1,
     imports=1,
     changes=10,
@@ -327,6 +331,19 @@ def archiving(sizes: Sizes) -> list[Figure]:
     return figures
 
 
+def scaling(sizes: Sizes) -> list[Figure]:
+    """A summary of an archive on a cluster of two workers of 1 GiB each, and how its cost grows."""
+    small, large = run("scale", *map(str, sizes.scale))["sizes"]
+    what = f"{sizes.scale[1]:,} calls summarized by 2 workers of 1 GiB"
+    times = f"{large['seconds']:.1f} s; {sizes.scale[0]:,} calls {small['seconds']:.1f} s"
+    peaks = f"{large['partitions']} partitions; {sizes.scale[0]:,} calls {small['peak_mb']:.0f} MB"
+    growth = large["seconds"] / small["seconds"]
+    return [
+        Figure("scale", f"{what}, peak memory of a worker", large["peak_mb"], 1_000, " MB", peaks),
+        Figure("scale", f"{what}, of the time of {sizes.scale[0]:,}", growth, 12, " x", times),
+    ]
+
+
 BENCHMARKS: dict[str, Callable[[Sizes], list[Figure]]] = {
     "fetch": fetching,
     "decode": decoding,
@@ -341,6 +358,7 @@ BENCHMARKS: dict[str, Callable[[Sizes], list[Figure]]] = {
     "compare": comparing,
     "explore": exploring,
     "archive": archiving,
+    "scale": scaling,
 }
 
 

@@ -382,6 +382,37 @@ VIEWS = ("The last day", "By hour of the week")
 """The pictures of the first tab of the dashboard."""
 
 
+def scale(*counts: int) -> list[dict[str, Any]]:
+    """Summarize made-up archives by function on a cluster of two workers of 1 GiB each, ten million calls a year."""
+    from distributed import Client, LocalCluster
+
+    import callframe as cf
+    from benchmarks import history
+
+    found = []
+    for count in counts:
+        options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": "1GiB"}
+        with tempfile.TemporaryDirectory() as folder:
+            written = history.write(history.make(calls=count, days=max(2.0, 365 * count / 10_000_000)), folder)
+            with (
+                LocalCluster(host="127.0.0.1", dashboard_address="127.0.0.1:0", **options) as cluster,
+                Client(cluster) as client,
+            ):
+                began_as = set(client.run(os.getpid).values())
+                calls = cf.Archive(folder).dask()
+                cf.summarize(calls.partitions[:2])  # the workers import what they need
+                began = time.perf_counter()
+                summary = cf.summarize(calls)
+                seconds = time.perf_counter() - began
+                peaks = client.run(_peak_mb).values()
+                if began_as != set(client.run(os.getpid).values()):
+                    raise AssertionError(f"Workers were restarted while they summarized {count:,} calls.")
+        if int(summary["calls"].sum()) != written:
+            raise AssertionError(f"{written:,} calls were written, {summary['calls'].sum():,} were summarized.")
+        found.append({"calls": written, "seconds": seconds, "peak_mb": max(peaks), "partitions": calls.npartitions})
+    return found
+
+
 def _made_up(rows: int) -> Any:
     """Make a call frame whose failures are of all causes in turn."""
     from callframe import frame
@@ -489,6 +520,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "draw": lambda rows, turns: draw(int(rows), int(turns)),
     "archive": lambda calls, days, fresh, turns: archive(int(calls), int(days), int(fresh), int(turns)),
     "measure": lambda rows, turns: measure(int(rows), int(turns)),
+    "scale": lambda *counts: {"sizes": scale(*map(int, counts))},
 }
 
 if __name__ == "__main__":

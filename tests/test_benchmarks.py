@@ -39,6 +39,8 @@ def printed() -> list[str]:
         "compare 5,000 calls compared, before and after <= 2 s",
         "compare 5,000 calls rolled up <= 2 s",
         "compare 5,000 calls summarized from the rollup <= 2 s",
+        "scale 20,000 calls summarized by 2 workers of 1 GiB, peak memory of a worker <= 1000 MB",
+        "scale 20,000 calls summarized by 2 workers of 1 GiB, of the time of 5,000 <= 12 x",
         "measures failures of 5,000 calls of 20 functions <= 2 s",
         "measures quality of 5,000 calls of 20 functions <= 2 s",
         "explore 5,000 calls of 20 functions, first display <= 3 s",
@@ -61,4 +63,4 @@ def test_unknown_benchmark_is_refused_with_the_names_there_are() -> None:
     done = measure("speed")
     assert done.returncode == 2
     names = "fetch, decode, csv, summarize, import, memory, missed, concurrency, measures, pictures, compare, explore"
-    assert f"{names}, archive" in " ".join(done.stderr.split())
+    assert f"{names}, archive, scale" in " ".join(done.stderr.split())

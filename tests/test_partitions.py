@@ -96,7 +96,7 @@ def test_summary_of_odd_calls_is_that_of_the_calls_in_memory(
 ) -> None:
     calls = call_frame(rows).sort_values(["start_time", "call_id"], ignore_index=True)
     found, exact = cf.summarize(divided(calls, cuts_of(calls, cuts)), by), cf.summarize(calls, by)
-    spans = [*INTERVALS, *(name for name in exact if name.startswith("duration_p"))]
+    spans = [*INTERVALS, *(name for name in exact if str(name).startswith("duration_p"))]
     delays = [name for name in QUANTILES if name.startswith("schedule")]
     assert_frame_equal(found.drop(columns=[*spans, *delays]), exact.drop(columns=[*spans, *delays]))
     assert [name for name in delays if not within_one_percent(found[name], exact[name])] == []

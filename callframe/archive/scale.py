@@ -60,9 +60,7 @@ def frame(
     parts = partitions(files)
     read = _Read(store, wanted, words, account)
     with dask.config.set({"dataframe.convert-string": False}):  # the frame's own text is Arrow's already
-        calls: Any = dd.from_map(  # type: ignore[no-untyped-call] # Dask has no types
-            read, parts or [()], meta=empty, label="callframe-archive", enforce_metadata=False
-        )
+        calls: Any = dd.from_map(read, parts or [()], meta=empty, label="callframe-archive", enforce_metadata=False)
     calls.attrs = account
     return calls
 

@@ -102,7 +102,7 @@ class Partitions:
         with self._current():
             answers = self._answers(columns, measure)
             for at in range(0, len(answers), _TOGETHER):
-                yield from compute(*answers[at : at + _TOGETHER])  # type: ignore[no-untyped-call] # nor has it types
+                yield from compute(*answers[at : at + _TOGETHER])
 
     def _answers(self, columns: Sequence[str], measure: Callable[[pd.DataFrame], object]) -> list[Any]:
         from dask.delayed import delayed  # noqa: PLC0415 - an extra, and slow to import
