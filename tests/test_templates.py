@@ -210,7 +210,9 @@ def test_settled_message_has_the_template_it_had(start: str, word: str, end: str
 
 @given(
     st.lists(
-        st.sampled_from([*"0123456789abcf -.,:;()[]'=/xZT", "1234", "0x", " 20261 ", "token", "2026-09-21T14:20:59Z"]),
+        st.sampled_from(
+            [*"0123456789abcf -.,:;()[]'=/xZT", "1234", "0x", " 20261 ", "token", " '/a1' ", "2026-09-21T14:20:59Z"]
+        ),
         max_size=40,
     )
 )

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from callframe.measures import partitions, templates, traces
 from callframe.measures.groups import stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from callframe.measures.partitions import CallFrame
 
@@ -40,6 +40,7 @@ _COLUMNS = (
     "group", "exception", "template", "frames", "cause", "count", "share", "functions", "first_seen", "last_seen",
     "call_id", "function",
 )  # fmt: skip
+_Chain: TypeAlias = "tuple[tuple[str | None, tuple[str, ...]], ...]"  # types, and the user's functions
 _READ = ["call_id", "function", "schedule_id", "status", "start_time", "error_message", "error_trace"]
 _COUNTED = ("count", "first_seen", "last_seen", "call_id")
 _ID_DIGITS = 12
@@ -306,37 +307,45 @@ def _classify(rows: pd.DataFrame) -> tuple[np.ndarray, list[_Kind], list[dict[st
         values.append([*unique.tolist(), None])  # the code -1 finds None
     messages, texts = values
     pairs = (codes[0] + 1) * (len(texts) + 1) + codes[1] + 1
-    pairs = np.where(timed_out, -1, pairs)
-    numbers, unique_pairs = pd.factorize(pairs)
-    chains = [
-        [] if pair < 0 else _chain(messages[pair // (len(texts) + 1) - 1], texts[pair % (len(texts) + 1) - 1])
-        for pair in unique_pairs.tolist()
-    ]
+    numbers, unique_pairs = pd.factorize(np.where(timed_out, -1, pairs))
+    said, shapes_of, shapes = _read(unique_pairs.tolist(), messages, texts)
+    alike: dict[tuple[str, int], int] = {}
+    places = np.array([alike.setdefault(key, len(alike)) for key in zip(said, shapes_of, strict=True)], dtype="int64")
+    sizes = np.bincount(places[numbers], minlength=len(alike)).tolist()
     known: dict[_Kind, int] = {}
     shown: list[dict[str, int]] = []
-    group_of = np.empty(len(unique_pairs), dtype="int64")
-    sizes = np.bincount(numbers, minlength=len(unique_pairs)).tolist()
-    for at, (kind, text) in enumerate(_kinds(chains)):
-        group = known.setdefault(kind, len(known))
-        if group == len(shown):
+    kind_of = np.empty(len(alike), dtype="int64")
+    for at, (text, shape) in enumerate(alike):
+        kind, template = _kind(text, shapes[shape])
+        kind_of[at] = known.setdefault(kind, len(known))
+        if len(known) > len(shown):
             shown.append({})
-        shown[group][text] = shown[group].get(text, 0) + sizes[at]
-        group_of[at] = group
-    return group_of[numbers], list(known), shown
+        counts = shown[kind_of[at]]
+        counts[template] = counts.get(template, 0) + sizes[at]
+    return kind_of[places[numbers]], list(known), shown
 
 
-def _kinds(chains: Sequence[list[traces.Raised]]) -> Iterator[tuple[_Kind, str]]:
-    """Tell what each failure has in common with others of its group, and how to show it; no chain is a Timeout."""
-    said = iter(templates.settle([chain[-1].text for chain in chains if chain]))
-    known = functools.cache(_kind)
-    for chain in chains:
-        if chain:
-            yield known(next(said), tuple((one.kind, one.functions) for one in chain))
-        else:
-            yield _Kind("Timeout", "Timeout", (), (), ""), TIMED_OUT
+def _read(
+    pairs: Sequence[int], messages: Sequence[str | None], texts: Sequence[str | None]
+) -> tuple[list[str], list[int], list[_Chain]]:
+    """
+    Tell what each pair of message and trace says in the end, and what it passed through: a place in the list of those.
+
+    The exceptions themselves are not kept, for the garbage collector would look at each of them again and again.
+    """
+    known: dict[_Chain, int] = {}
+    said, places = [], []
+    for pair in pairs:
+        chain = [] if pair < 0 else _chain(messages[pair // (len(texts) + 1) - 1], texts[pair % (len(texts) + 1) - 1])
+        said.append(chain[-1].text if chain else "")
+        places.append(known.setdefault(tuple((one.kind, one.functions) for one in chain), len(known)))
+    return templates.settle(said), places, list(known)
 
 
-def _kind(said: str, chain: tuple[tuple[str | None, tuple[str, ...]], ...]) -> tuple[_Kind, str]:
+def _kind(said: str, chain: _Chain) -> tuple[_Kind, str]:
+    """Tell what a failure has in common with others of its group, and how to show it; no chain is a Timeout."""
+    if not chain:
+        return _Kind("Timeout", "Timeout", (), (), ""), TIMED_OUT
     *earlier, (exception, functions) = chain
     text = templates.template(said, exception)
     if exception is None and not text:

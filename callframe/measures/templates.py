@@ -107,8 +107,9 @@ _SETTLED = (
     ),
     (r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b", "00000000-0000-0000-0000-000000000000"),
     (r"\b0x[0-9a-fA-F]+\b", "0x0"),
+    (r"^((?:[^']*[\s(\[{=:,])?)'/[^'\"\\\s]{1,200}'((?:[\s)\]},;:][^']*)?)$", "\\1" + "'/0'" + "\\2"),
     (rf"{_BEFORE_IT}[0-9]{{4}}{_AFTER_IT}", "\\1" + "0000" + "\\2"),
-    (rf"{_BEFORE_IT}[0-9]{{5,}}{_AFTER_IT}", "\\1" + "00000" + "\\2"),
+    (rf"{_BEFORE_IT}[0-9]{{5,}}($|[\s)\],;:])", "\\1" + "00000" + "\\2"),
 )
 """
 What may be written another way without another template, unless there is a secret; as RE2 has it, where no more than
