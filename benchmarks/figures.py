@@ -333,7 +333,7 @@ def archiving(sizes: Sizes) -> list[Figure]:
 
 def scaling(sizes: Sizes) -> list[Figure]:
     """A summary of an archive on a cluster of two workers of 1 GiB each, and how its cost grows."""
-    small, large = run("scale", *map(str, sizes.scale))["sizes"]
+    small, large = run("scale", str(sizes.turns), *map(str, sizes.scale))["sizes"]
     what = f"{sizes.scale[1]:,} calls summarized by 2 workers of 1 GiB"
     times = f"{large['seconds']:.1f} s; {sizes.scale[0]:,} calls {small['seconds']:.1f} s"
     peaks = f"{large['partitions']} partitions; {sizes.scale[0]:,} calls {small['peak_mb']:.0f} MB"

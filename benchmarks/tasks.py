@@ -382,7 +382,7 @@ VIEWS = ("The last day", "By hour of the week")
 """The pictures of the first tab of the dashboard."""
 
 
-def scale(*counts: int) -> list[dict[str, Any]]:
+def scale(turns: int, *counts: int) -> list[dict[str, Any]]:
     """Summarize made-up archives by function on a cluster of two workers of 1 GiB each, ten million calls a year."""
     from distributed import Client, LocalCluster
 
@@ -401,9 +401,8 @@ def scale(*counts: int) -> list[dict[str, Any]]:
                 began_as = set(client.run(os.getpid).values())
                 calls = cf.Archive(folder).dask()
                 cf.summarize(calls.partitions[:2])  # the workers import what they need
-                began = time.perf_counter()
+                seconds = statistics.median(_timed(lambda calls=calls: cf.summarize(calls)) for _ in range(turns))
                 summary = cf.summarize(calls)
-                seconds = time.perf_counter() - began
                 peaks = client.run(_peak_mb).values()
                 if began_as != set(client.run(os.getpid).values()):
                     raise AssertionError(f"Workers were restarted while they summarized {count:,} calls.")
@@ -520,7 +519,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "draw": lambda rows, turns: draw(int(rows), int(turns)),
     "archive": lambda calls, days, fresh, turns: archive(int(calls), int(days), int(fresh), int(turns)),
     "measure": lambda rows, turns: measure(int(rows), int(turns)),
-    "scale": lambda *counts: {"sizes": scale(*map(int, counts))},
+    "scale": lambda turns, *counts: {"sizes": scale(int(turns), *map(int, counts))},
 }
 
 if __name__ == "__main__":

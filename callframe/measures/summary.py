@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from callframe.measures.partitions import CallFrame, Partitions
-    from callframe.measures.tally import Tally
+    from callframe.measures.tally import Part, Tally
     from callframe.window import SpanLike
 
 __all__ = ["over_time", "round_width", "spread", "summarize", "wilson"]
@@ -221,7 +221,7 @@ def round_width(width: pd.Timedelta) -> pd.Timedelta:
 
 def _of_partitions(calls: Partitions, asked: Asked) -> Tally:
     """Measure partitions where they are; only what adds up travels."""
-    names_of(asked.by)  # a mistake is told at once, not by a worker
+    names = names_of(asked.by)  # a mistake is told at once, not by a worker
     if asked.run_limit is not None:
         parse_span(asked.run_limit, name="run_limit")
     fetched_ms = calls.fetched_ms
@@ -229,10 +229,15 @@ def _of_partitions(calls: Partitions, asked: Asked) -> Tally:
         fetched_ms = max(0, int(calls.bounds["high"].max()))
     measure = partial(tally.measure, asked=replace(asked, fetched_ms=fetched_ms))
     add = partial(tally.add, by=asked.by)
-    found = calls.reduce(tally.NEEDED, measure, add)
-    if not found.ordered:
-        found = calls.sorted().reduce(tally.NEEDED, measure, add)
-    return tally.of_parts(found, asked.by)
+
+    def total(calls: Partitions) -> Part:
+        if TIME in names:  # groups are many, and each is in few partitions: no worker could hold them all
+            return add(list(calls.each(tally.NEEDED, measure)))
+        together: Part = calls.reduce(tally.NEEDED, measure, add)
+        return together
+
+    found = total(calls)
+    return tally.of_parts(found if found.ordered else total(calls.sorted()), asked.by)
 
 
 def _table(found: Tally, asked: Asked, attrs: Mapping[Any, Any]) -> pd.DataFrame:

@@ -149,7 +149,10 @@ def add(parts: Sequence[Part], by: str | Sequence[str]) -> Part:
     numbers |= {name: groups.largest(together[name].to_numpy()) for name in _LARGEST}
     numbers |= streaks.follow([part.groups for part in parts], codes, len(groups))
     spans = pd.concat(
-        [part.spans.assign(group=code[part.spans["group"]]) for part, code in zip(parts, codes, strict=True)]
+        [
+            part.spans.assign(group=code[part.spans["group"]].astype("int32"))
+            for part, code in zip(parts, codes, strict=True)
+        ]
     )
     spans = pd.DataFrame(spans.groupby(["group", "kind", "place"], sort=False)[["count"]].sum()).reset_index()
     return Part(_table(groups, by, numbers), spans)
@@ -186,7 +189,8 @@ def _count(codes: np.ndarray, kinds: np.ndarray, times: np.ndarray) -> pd.DataFr
     found, count = np.unique(packed, return_counts=True)
     place = (found & ((1 << _PLACES) - 1)) - (1 << (_PLACES - 1))
     kind = (found >> _PLACES) & ((1 << _KINDS_BITS) - 1)
-    return pd.DataFrame({"group": found >> (_PLACES + _KINDS_BITS), "kind": kind, "place": place, "count": count})
+    columns = {"group": found >> (_PLACES + _KINDS_BITS), "kind": kind, "place": place, "count": count}
+    return pd.DataFrame(columns).astype({"group": "int32", "kind": "int8", "place": "int16"})
 
 
 def _curves(spans: pd.DataFrame, groups: Groups, largest: np.ndarray) -> Curves:
