@@ -8,6 +8,7 @@ Nothing but the standard library is imported on top, so that each task pays for 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import json
@@ -384,32 +385,36 @@ VIEWS = ("The last day", "By hour of the week")
 
 def scale(turns: int, *counts: int) -> list[dict[str, Any]]:
     """Summarize made-up archives by function on a cluster of two workers of 1 GiB each, ten million calls a year."""
-    from distributed import Client, LocalCluster
-
-    import callframe as cf
     from benchmarks import history
 
     found = []
     for count in counts:
-        options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": "1GiB"}
         with tempfile.TemporaryDirectory() as folder:
             written = history.write(history.make(calls=count, days=max(2.0, 365 * count / 10_000_000)), folder)
-            with (
-                LocalCluster(host="127.0.0.1", dashboard_address="127.0.0.1:0", **options) as cluster,
-                Client(cluster) as client,
-            ):
-                began_as = set(client.run(os.getpid).values())
-                calls = cf.Archive(folder).dask()
-                cf.summarize(calls.partitions[:2])  # the workers import what they need
-                seconds = statistics.median(_timed(lambda calls=calls: cf.summarize(calls)) for _ in range(turns))
-                summary = cf.summarize(calls)
-                peaks = client.run(_peak_mb).values()
-                if began_as != set(client.run(os.getpid).values()):
-                    raise AssertionError(f"Workers were restarted while they summarized {count:,} calls.")
-        if int(summary["calls"].sum()) != written:
-            raise AssertionError(f"{written:,} calls were written, {summary['calls'].sum():,} were summarized.")
-        found.append({"calls": written, "seconds": seconds, "peak_mb": max(peaks), "partitions": calls.npartitions})
+            found.append(_on_a_cluster(folder, turns))
+        if found[-1]["calls"] != written:
+            raise AssertionError(f"{written:,} calls were written, {found[-1]['calls']:,} were summarized.")
     return found
+
+
+def _on_a_cluster(folder: str, turns: int) -> dict[str, Any]:
+    from distributed import Client, LocalCluster
+
+    import callframe as cf
+
+    options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": "1GiB"}
+    options |= {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    with LocalCluster(**options) as cluster, Client(cluster) as client:
+        workers = set(client.run(os.getpid).values())
+        calls = cf.Archive(folder).dask()
+        cf.summarize(calls.partitions[:2])  # the workers import what they need
+        seconds = statistics.median(_timed(functools.partial(cf.summarize, calls)) for _ in range(turns))
+        summary = cf.summarize(calls)
+        peaks = client.run(_peak_mb).values()
+        if workers != set(client.run(os.getpid).values()):
+            raise AssertionError("Workers were restarted while they summarized: they ran out of memory.")
+    found = {"calls": int(summary["calls"].sum()), "partitions": calls.npartitions}
+    return found | {"seconds": seconds, "peak_mb": max(peaks)}
 
 
 def _made_up(rows: int) -> Any:
