@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from callframe.measures.survival import awaited, work
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+END = dt.datetime(2026, 10, 1, tzinfo=dt.UTC)
 BY: list[Any] = ["function", "schedule", "status", "1D", ["function", "status"], ["schedule", "1h"]]
 QUANTILES = [f"{kind}_{name}" for kind in ("duration", "schedule_delay") for name in ("p50", "p90", "p95", "p99")]
 INTERVALS = [f"duration_{name}_{end}" for name in ("p50", "p95") for end in ("low", "high")]
@@ -37,8 +39,10 @@ ABOVE = [f"duration_{name}_above" for name in ("p50", "p90", "p95", "p99")]
 
 @pytest.fixture(scope="module")
 def calls() -> pd.DataFrame:
-    with cf.demo(calls=6_000, seed=1) as project:
-        return project.calls(start="14d")
+    with cf.demo(calls=6_000, seed=1, end_time=END) as project:
+        calls = project.calls(start=END - dt.timedelta(days=14), end=END)
+    calls.attrs["callframe"]["fetched_at"] = END.isoformat()  # so that what was running then does not depend on the day
+    return calls
 
 
 @pytest.fixture(autouse=True)

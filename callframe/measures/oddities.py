@@ -159,6 +159,12 @@ def _beyond_run_limit(seen: Seen) -> np.ndarray:
     return found
 
 
+def slots_of(scheduled: np.ndarray) -> np.ndarray:
+    """Round milliseconds to minutes."""
+    slots: np.ndarray = (scheduled + _MINUTE_MS // 2) // _MINUTE_MS
+    return slots
+
+
 def _duplicate_slots(seen: Seen) -> np.ndarray:
     """Find the calls whose schedule has an earlier one on the same minute."""
     schedule = seen.calls["schedule_id"]
@@ -166,7 +172,7 @@ def _duplicate_slots(seen: Seen) -> np.ndarray:
     slots = pd.DataFrame(
         {
             "schedule": schedule.take(rows).to_numpy(dtype="int64"),
-            "slot": (seen.scheduled[rows] + _MINUTE_MS // 2) // _MINUTE_MS,
+            "slot": slots_of(seen.scheduled[rows]),
         }
     )
     return _repeats(seen, rows, slots)

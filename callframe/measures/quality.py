@@ -15,7 +15,7 @@ from callframe.coverage import KEY, coverage
 from callframe.errors import ArgumentError
 from callframe.measures import partitions
 from callframe.measures.basis import stamps
-from callframe.measures.oddities import CHECKS, Limits, Seen
+from callframe.measures.oddities import CHECKS, Limits, Seen, slots_of
 from callframe.measures.survival import LONGEST_LIMIT_MS
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ EXAMPLES = 5
 """How many calls are named at most for each oddity."""
 
 _ACROSS = {
-    "repeated_call": (["function_id", "call_id"], ["start_time"]),
-    "duplicate_slot": (["schedule_id", "slot"], ["scheduled_time", "start_time", "call_id"]),
+    "repeated_call": (["function_id", "call_id"], ["function_id", "call_id", "start_time", "scheduled_time"]),
+    "duplicate_slot": (["schedule_id", "slot"], ["schedule_id", "scheduled_time", "start_time", "call_id"]),
 }
-"""Oddities of calls that may be in different partitions: what such calls have in common, and what else is needed."""
+"""Oddities of calls that may be in different partitions: what such calls have in common, and what is needed of them."""
 
 _Example: TypeAlias = "tuple[int, int]"  # start and id of a call
 
@@ -129,12 +129,17 @@ def _of_bounds(bounds: pd.DataFrame) -> tuple[int, int | None]:
 
 def _of_partitions(calls: Partitions, limits: Limits) -> _Part:
     found = calls.reduce(frame.COLUMNS, partial(_measure, limits=limits, across=False), _add)
-    slots = {"slot": (calls.calls["scheduled_time"] + pd.Timedelta(seconds=30)).dt.floor("min")}
-    for name, (on, also) in _ACROSS.items():
-        together = calls.together(calls.calls.assign(**slots)[[*on, *also]], on)
-        answer = together.reduce([*on, *also], partial(_look, name=name, limits=limits), _latest_of)
+    for name, (on, needed) in _ACROSS.items():
+        rows = calls.calls[needed]
+        rows = rows.map_partitions(_with_slots, meta=_with_slots(rows._meta))  # noqa: SLF001 - what Dask asks for
+        answer = calls.together(rows, on).reduce(needed, partial(_look, name=name, limits=limits), _latest_of)
         found.counts[name], found.examples[name] = answer
     return found
+
+
+def _with_slots(calls: pd.DataFrame) -> pd.DataFrame:
+    """Say at which minute calls were to start, so that those of one slot can be brought together."""
+    return calls.assign(slot=slots_of(stamps(calls["scheduled_time"])))
 
 
 def _measure(calls: pd.DataFrame, limits: Limits, *, across: bool = True) -> _Part:
