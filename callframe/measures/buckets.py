@@ -21,6 +21,11 @@ def edges() -> tuple[np.ndarray, np.ndarray]:
 
     Whole numbers, so that no rounding of a logarithm puts a span into another bucket on another machine. A bucket goes
     on for as long as one whole number is within 1 % of all in it (Masson, Rim and Lee, 2019, PVLDB 12:2195).
+
+    Returns
+    -------
+    least, stands
+        Rising, from 0.
     """
     least, stands = [0], [0]
     lowest = 1
