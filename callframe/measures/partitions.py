@@ -189,7 +189,9 @@ def of(calls: CallFrame, client: Any = None) -> Partitions | None:
 
 
 def _measured(measure: Callable[[pd.DataFrame], Part], calls: pd.DataFrame) -> Part:
-    return measure(_with_own_text(calls))
+    bare = _with_own_text(calls).copy(deep=False)
+    bare.attrs = {}  # what calls rest on is told once, and pandas copies it with each column
+    return measure(bare)
 
 
 def _with_own_text(calls: pd.DataFrame) -> pd.DataFrame:
