@@ -182,8 +182,8 @@ def check(calls: pd.DataFrame) -> None:
     """
     if type(calls).__module__.startswith("dask."):
         raise FrameError(
-            "This is made of pandas frames, found a Dask DataFrame. Only summarize, failures, quality and rollup take"
-            " those; for all else choose less of it, such as a week, and take that into memory with .compute()."
+            "Expected a pandas frame, found a Dask DataFrame. Only summarize, failures, quality and rollup take those;"
+            " for all else choose less of it, such as a week, and take that into memory with .compute()."
         )
     if not isinstance(calls, pd.DataFrame):
         raise FrameError(f"Expected a call frame, found {type(calls).__name__}. Fetch one with project.calls().")
