@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -27,7 +27,7 @@ OPTIONS = [
     "--force-color-profile=srgb",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # nothing leaves this machine, web sockets included
 ]
-PATIENCE_MS = 60_000
+PATIENCE_MS = 12_000
 """How long anything in a page may take on a busy machine."""
 _FAINT = (Path(__file__).parent / "faint.js").read_text(encoding="utf-8")
 SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
@@ -77,9 +77,18 @@ class Seen:
     exceptions: list[str] = field(default_factory=list)
     dialogs: list[str] = field(default_factory=list)
 
+    def check(self) -> None:
+        """Fail if anything went wrong since the last time."""
+        wrong = {one.name: list(found) for one in fields(self) if (found := getattr(self, one.name))}
+        for name in wrong:
+            getattr(self, name).clear()
+        assert not wrong, f"Behind the page: {wrong}"
+
     def asked(self, url: str) -> None:
-        """Take down a request if it goes elsewhere."""
+        """Take down a request if it goes elsewhere; those of Voila's own page for icons are no news."""
         address = urlsplit(url)
+        if "/@fortawesome/fontawesome-free@" in address.path:
+            return
         if address.scheme in {"http", "https", "ws", "wss"} and not is_loopback(address.hostname or ""):
             self.elsewhere.append(url)
 
