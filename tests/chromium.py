@@ -27,7 +27,7 @@ OPTIONS = [
     "--force-color-profile=srgb",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # nothing leaves this machine, web sockets included
 ]
-PATIENCE_MS = 12_000
+PATIENCE_MS = 60_000
 """How long anything in a page may take on a busy machine."""
 _FAINT = (Path(__file__).parent / "faint.js").read_text(encoding="utf-8")
 SCREENSHOTS = Path(__file__).parents[1] / "screenshots"

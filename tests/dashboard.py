@@ -85,6 +85,11 @@ class Dashboard:
         yield
         self.page.wait_for_function(_DECODED, arg=before, timeout=PATIENCE_MS)
 
+    def fits(self) -> bool:
+        """Tell whether nothing of it reaches beyond its place in the page."""
+        wide = "root => [...root.querySelectorAll('*')].some(one => one.getBoundingClientRect().right > innerWidth + 1"
+        return not self.root.evaluate(f"{wide} && !one.closest('.table, .p-TabBar, .lm-TabBar, pre'))")
+
     def shows(self, count: int) -> None:
         """Wait until so many calls are shown to be selected."""
         expect(self.figure("Calls")).to_have_text(f"{count:,}", timeout=PATIENCE_MS)
@@ -93,5 +98,9 @@ class Dashboard:
         """Select everything again, and go to the first tab."""
         self.button("Reset").click()
         self.open(TABS[0])
+        chosen = self.root.locator(
+            ".callframe-controls .mod-active, .callframe-controls select[multiple] option:checked"
+        )
+        expect(chosen).to_have_text(["All"], timeout=PATIENCE_MS)  # of the range
         self.shows(len(self.calls))
         self.picture.wait_for(timeout=PATIENCE_MS)

@@ -93,10 +93,16 @@ def show(
     page.goto(server.address(f"doc/tree/{notebook}", reset=""), timeout=PATIENCE_MS)
     page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext", timeout=PATIENCE_MS)
     page.evaluate(_READY)  # cells that are run before would be lost without a word
-    if theme == "dark":
-        page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
-        page.wait_for_selector("body[data-jp-theme-light='false']", state="attached", timeout=PATIENCE_MS)
+    use_theme(page, theme)
     assert page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')"), "A cell failed."
+
+
+def use_theme(page: Page, theme: Theme) -> None:
+    """Show JupyterLab in light or dark colours."""
+    name = f"JupyterLab {theme.title()}"
+    page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name)
+    light = str(theme == "light").lower()
+    page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached", timeout=PATIENCE_MS)
 
 
 @contextlib.contextmanager

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
-from chromium import PATIENCE_MS, photograph, watch
+from builders import wire
+from chromium import PATIENCE_MS, faint, photograph, watch
 from dashboard import TABS, Dashboard
-from notebook_servers import Server, show
+from notebook_servers import Server, Subshells, Theme, show, use_theme
 from playwright.sync_api import expect
 
 import callframe as cf
@@ -47,16 +48,19 @@ def project(service: Service) -> Iterator[Project]:
         yield project
 
 
-@pytest.fixture(scope="module")
-def opened(server: Server, service: Service, chromium: Browser) -> Iterator[Dashboard]:
-    """Open a notebook that explores a project; what it fetched is kept, for the test to look into."""
+def cells_of(service: Service) -> list[str]:
     access = f"base_url={service.url!r}, project={service.project!r}, token={service.token!r}"
-    name = server.add(
-        "explore.ipynb",
+    return [
         f"import callframe as cf\nexplorer = cf.explore(cf.connect({access}), start='30d')",
         f"cf.write_parquet(explorer.calls, {KEPT!r})",
         "explorer",
-    )
+    ]
+
+
+@pytest.fixture(scope="module")
+def opened(server: Server, service: Service, chromium: Browser) -> Iterator[Dashboard]:
+    """Open a notebook that explores a project; what it fetched is kept, for the test to look into."""
+    name = server.add("explore.ipynb", *cells_of(service))
     with chromium.new_page(viewport={"width": 1200, "height": 1400}) as page:
         seen = watch(page)
         show(page, server, name)
@@ -123,16 +127,17 @@ def test_choosing_days_changes_picture_and_figures(board: Dashboard) -> None:
     first = board.calls["start_time"].min().normalize() + pd.Timedelta(days=3)
     with board.new_picture():
         board.field("From").fill(f"{first:%Y-%m-%dT%H:%M}")
-        board.field("To").fill(f"{first + pd.Timedelta('1d'):%Y-%m-%dT%H:%M}")
+        board.field("To").fill(f"{first + pd.Timedelta(days=1):%Y-%m-%dT%H:%M}")
     board.shows(board.calls["start_time"].between(first, first + pd.Timedelta(days=1), inclusive="left").sum())
 
 
 def test_choosing_a_schedule_changes_picture_and_figures(board: Dashboard) -> None:
-    counts = board.calls["schedule_id"].value_counts()
+    schedule = board.calls["schedule_id"].value_counts().index[0]
+    options = board.field("Schedules").locator("option")
+    places = {name.replace("\u00a0", " "): place for place, name in enumerate(options.all_inner_texts())}
     with board.new_picture():
-        board.field("Schedules").select_option(index=0)
-    expect(board.figure("Calls")).not_to_have_text(f"{len(board.calls):,}", timeout=PATIENCE_MS)
-    assert int(board.figure("Calls").inner_text().replace(",", "")) in counts.to_list()
+        board.field("Schedules").select_option(index=places["Monitor compressor vibration"])
+    board.shows((board.calls["schedule_id"] == schedule).sum())
 
 
 @pytest.mark.parametrize("tab", TABS)
@@ -192,7 +197,7 @@ def example(board: Dashboard) -> pd.Series:
     kind = cf.failures(board.calls).iloc[1]
     head = board.panel.locator(".callframe-head")
     expect(head).to_contain_text(f"Call {kind['call_id']} of {kind['function']}", timeout=PATIENCE_MS)
-    return board.calls.set_index("call_id", drop=False).loc[kind["call_id"]]
+    return board.calls[board.calls["call_id"] == kind["call_id"]].iloc[0]
 
 
 def test_trace_of_a_kind_of_failure_can_be_read(board: Dashboard) -> None:
@@ -218,8 +223,8 @@ def test_table_of_calls_can_be_sorted_and_searched(board: Dashboard) -> None:
     expect(table.get_by_text("Showing 1 to 15 of 1,000 entries")).to_be_visible(timeout=PATIENCE_MS)
     table.get_by_label("Search:").fill("Failed")
     expect(table.get_by_text(re.compile("filtered from 1,000 total entries"))).to_be_visible(timeout=PATIENCE_MS)
-    expect(table.locator("tbody tr").filter(has_not_text="Failed")).to_have_count(0, timeout=PATIENCE_MS)
-    expect(table.locator("tbody tr").first).to_contain_text("Failed")
+    expect(table.locator("tbody:visible tr").filter(has_not_text="Failed")).to_have_count(0, timeout=PATIENCE_MS)
+    expect(table.locator("tbody:visible tr").first).to_contain_text("Failed")
 
 
 def test_search_goes_through_all_calls(board: Dashboard) -> None:
@@ -260,3 +265,181 @@ def test_code_can_be_copied(board: Dashboard) -> None:
     expect(board.root.locator(".callframe-code textarea")).to_have_value(
         re.compile(r"calls\[\"status\"\]\.isin\(\['Failed'\]\)"), timeout=PATIENCE_MS
     )
+
+
+# By keyboard alone
+
+
+def focused(board: Dashboard) -> str:
+    """Tell what has the focus, by its label or its words."""
+    found: str = board.page.evaluate(
+        "(({labels, innerText, title}) => (labels?.[0] ?? {innerText}).innerText?.trim() || title)"
+        "(document.activeElement)"
+    )
+    return re.sub(r"^\W+", "", found).splitlines()[0] if found else ""
+
+
+def tab_until(board: Dashboard, words: str) -> list[str]:
+    """Press Tab until something has the focus, and tell what had it on the way."""
+    passed: list[str] = []
+    for _ in range(60):
+        if (now := focused(board)) == words:
+            return passed
+        passed.append(now)
+        board.page.keyboard.press("Tab")
+    raise AssertionError(f"Tab does not lead to {words!r}; it leads to {passed}.")
+
+
+def test_controls_are_reached_by_tab_in_the_order_they_are_read(board: Dashboard) -> None:
+    board.field("Search functions").focus()
+    passed = tab_until(board, "Overview")
+    for name in ("Functions", "All functions", "Schedules", "Completed", "7 d", "From", "To", "Group by", "Time zone"):
+        assert name in passed, name
+    assert passed.index("Functions") < passed.index("Schedules") < passed.index("Time zone") < passed.index("Reset")
+
+
+def test_functions_are_found_and_chosen_by_keyboard(board: Dashboard) -> None:
+    board.field("Search functions").focus()
+    board.page.keyboard.type("INGEST")
+    board.page.keyboard.press("Enter")
+    board.shows(board.calls["function"].str.contains("ingest").sum())
+
+
+def test_status_and_grouping_are_chosen_by_keyboard(board: Dashboard) -> None:
+    board.field("Schedules").focus()
+    tab_until(board, "Failed")
+    board.page.keyboard.press("Space")
+    board.shows((board.calls["status"] == "Failed").sum())
+    tab_until(board, "Group by")
+    board.page.keyboard.press("End")  # JupyterLab keeps the arrows for itself
+    expect(board.panel.locator("thead th").first).to_have_text("start time", timeout=PATIENCE_MS)
+
+
+def test_list_is_gone_through_by_keyboard(board: Dashboard) -> None:
+    board.field("Functions").focus()
+    board.page.keyboard.press("Home")
+    first = board.field("Functions").locator("option").first.inner_text()
+    board.shows(int(re.findall(r"of ([\d,]+) failed", first.replace("\u00a0", " "))[0].replace(",", "")))
+
+
+def test_tab_is_opened_by_keyboard(board: Dashboard) -> None:
+    board.button("Reset").focus()
+    tab_until(board, "Overview")
+    board.page.keyboard.press("ArrowRight")
+    board.page.keyboard.press("Enter")
+    expect(board.panel.get_by_text("The longest calls")).to_be_visible(timeout=PATIENCE_MS)
+
+
+# Threads
+
+
+@pytest.mark.parametrize("mode", ["disabled", "perComm"])
+def test_threads_of_callbacks_make_no_difference(
+    mode: Subshells, lab: Server, project: Project, service: Service, chromium: Browser
+) -> None:
+    lab.add("threads.ipynb", *cells_of(service))
+    with chromium.new_page(viewport={"width": 1200, "height": 1400}) as page:
+        seen = watch(page)
+        show(page, lab, "threads.ipynb", subshells=mode)
+        page.locator(".callframe-picture img").first.wait_for(timeout=PATIENCE_MS)
+        board = Dashboard(page, seen, cf.read_parquet(lab.notebooks / KEPT))
+        for name in ["Completed", "Failed", "Timeout", "Completed"]:
+            board.button(name).click()
+        board.shows(board.calls["status"].isin(["Failed", "Timeout"]).sum())
+        board.open("Concurrency")
+        board.picture.wait_for(timeout=PATIENCE_MS)
+        seen.check()
+
+
+# Hostile text
+
+EVIL = "<img src=x onerror=\"fetch('http://evil.invalid/')\"><script>alert(1)</script>'\"</pre> $x$ \x1b[31mred"
+LONG = f"{EVIL} {'no end ' * 150_000}"
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Iterator[Service]:
+    now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
+    functions = [{"id": 1, "name": EVIL, "createdTime": 0}, {"id": 2, "name": "W" * 1_000_000, "createdTime": 0}]
+    calls = {
+        number: [
+            wire(id=10 * number + place, functionId=number, status="Failed", scheduleId=5, scheduledTime=now - 70_000,
+                 startTime=now - 60_000 * place, endTime=now - 60_000 * place + 900,
+                 error={"message": text, "trace": f'Traceback (most recent call last):\n  File "{text}"\n{text}'})
+            for place, text in enumerate([EVIL, LONG, "plain"], start=1)
+        ]
+        for number in (1, 2)
+    }  # fmt: skip
+    schedules = [{"id": 5, "name": EVIL, "functionId": 1, "cronExpression": "* * * * *", "createdTime": now - 600_000}]
+    logs = {(1, 11): [{"timestamp": now, "message": EVIL}, {"timestamp": now, "message": LONG}]}
+    with Service(World.of(functions=functions, schedules=schedules, calls=calls, logs=logs)) as service:
+        yield service
+
+
+def test_hostile_text_stays_text(server: Server, hostile: Service, chromium: Browser) -> None:
+    server.add("hostile.ipynb", *cells_of(hostile))
+    with chromium.new_page(viewport={"width": 1000, "height": 1400}) as page:
+        seen = watch(page)
+        show(page, server, "hostile.ipynb")
+        page.locator(".callframe-picture img").first.wait_for(timeout=PATIENCE_MS)
+        board = Dashboard(page, seen, cf.read_parquet(server.notebooks / KEPT))
+        for tab in TABS:
+            board.open(tab)
+            expect(board.panel.locator("img, table, iframe").first).to_be_visible(timeout=PATIENCE_MS)
+            if tab == "Failures":
+                read_everything(board)
+            assert board.fits(), tab
+            photograph(page, f"hostile-{server.kind}-{tab}")
+        expect(board.panel.page.locator("iframe")).to_have_count(1)
+        table = page.frame_locator("iframe")
+        for place in (board.root, table.locator("body")):
+            assert place.locator("img[src='x'], mjx-container, [onerror]").count() == 0
+        assert board.root.locator("script").count() == 0
+        seen.check()
+
+
+def read_everything(board: Dashboard) -> None:
+    """Look at every kind of failure, and read a log."""
+    kinds = board.field("Kinds of failures, the most frequent first")
+    for place in range(kinds.locator("option").count()):
+        kinds.select_option(index=place)
+        board.panel.locator(".callframe-said pre").first.wait_for(timeout=PATIENCE_MS)
+        if "Call 11 " in board.panel.locator(".callframe-head").inner_text():
+            board.button("Read its log").click()
+            expect(board.panel.locator(".callframe-said").last).to_contain_text("no end", timeout=PATIENCE_MS)
+
+
+# Looks
+
+
+@pytest.mark.parametrize("functions", [3, 100])
+def test_every_tab_fits_and_can_be_read(functions: int, lab: Server, chromium: Browser) -> None:
+    lab.add(
+        f"looks-{functions}.ipynb",
+        f"import callframe as cf\nproject = cf.demo(calls=20_000, functions={functions})",
+        "cf.explore(project, start='14d')",
+        "cf.style(cf.summarize(project.calls(start='14d', progress=False)))",
+    )
+    with chromium.new_page(viewport={"width": 1000, "height": 1800}) as page:
+        seen = watch(page)
+        show(page, lab, f"looks-{functions}.ipynb")
+        page.locator(".callframe-picture img").first.wait_for(timeout=PATIENCE_MS)
+        board = Dashboard(page, seen, pd.DataFrame())
+        flaws = [flaw for tab in TABS for flaw in looked_at(board, tab, f"explore-{functions}")]
+        assert flaws == []
+        seen.check()
+
+
+def looked_at(board: Dashboard, tab: str, name: str) -> Iterator[str]:
+    """Photograph a tab, narrow and wide, light and dark, and tell what is wrong with it."""
+    board.open(tab)
+    expect(board.panel.locator("img, table, iframe").first).to_be_visible(timeout=PATIENCE_MS)
+    themes: tuple[Theme, ...] = ("light", "dark")
+    for theme in themes:
+        use_theme(board.page, theme)
+        for width in (1000, 1600):
+            board.page.set_viewport_size({"width": width, "height": 1800})
+            photograph(board.page, f"{name}-{tab}-{width}-{theme}")
+            if not board.fits():
+                yield f"{tab} at {width} pixels is wider than its place"
+        yield from (f"{tab}, {theme}: {text}" for text in faint(board.page, ".callframe-explore, .dataframe"))
