@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 QUICKSTART = Path(__file__).parents[1] / "notebooks" / "01_quickstart.ipynb"
 KEPT = "kept.parquet"
+THEMES: tuple[Theme, ...] = ("light", "dark")
 
 
 @pytest.fixture(scope="module", params=["lab", "voila"])
@@ -197,7 +198,8 @@ def example(board: Dashboard) -> pd.Series:
     kind = cf.failures(board.calls).iloc[1]
     head = board.panel.locator(".callframe-head")
     expect(head).to_contain_text(f"Call {kind['call_id']} of {kind['function']}", timeout=PATIENCE_MS)
-    return board.calls[board.calls["call_id"] == kind["call_id"]].iloc[0]
+    call: pd.Series = board.calls[board.calls["call_id"] == kind["call_id"]].iloc[0]
+    return call
 
 
 def test_trace_of_a_kind_of_failure_can_be_read(board: Dashboard) -> None:
@@ -335,7 +337,7 @@ def test_tab_is_opened_by_keyboard(board: Dashboard) -> None:
 
 @pytest.mark.parametrize("mode", ["disabled", "perComm"])
 def test_threads_of_callbacks_make_no_difference(
-    mode: Subshells, lab: Server, project: Project, service: Service, chromium: Browser
+    mode: Subshells, lab: Server, service: Service, chromium: Browser
 ) -> None:
     lab.add("threads.ipynb", *cells_of(service))
     with chromium.new_page(viewport={"width": 1200, "height": 1400}) as page:
@@ -425,18 +427,16 @@ def test_every_tab_fits_and_can_be_read(functions: int, lab: Server, chromium: B
         show(page, lab, f"looks-{functions}.ipynb")
         page.locator(".callframe-picture img").first.wait_for(timeout=PATIENCE_MS)
         board = Dashboard(page, seen, pd.DataFrame())
-        flaws = [flaw for tab in TABS for flaw in looked_at(board, tab, f"explore-{functions}")]
-        assert flaws == []
+        assert [flaw for theme in THEMES for flaw in looked_at(board, theme, f"explore-{functions}")] == []
         seen.check()
 
 
-def looked_at(board: Dashboard, tab: str, name: str) -> Iterator[str]:
-    """Photograph a tab, narrow and wide, light and dark, and tell what is wrong with it."""
-    board.open(tab)
-    expect(board.panel.locator("img, table, iframe").first).to_be_visible(timeout=PATIENCE_MS)
-    themes: tuple[Theme, ...] = ("light", "dark")
-    for theme in themes:
-        use_theme(board.page, theme)
+def looked_at(board: Dashboard, theme: Theme, name: str) -> Iterator[str]:
+    """Photograph every tab, narrow and wide, and tell what is wrong with it."""
+    use_theme(board.page, theme)
+    for tab in TABS:
+        board.open(tab)
+        expect(board.panel.locator("img, table, iframe").first).to_be_visible(timeout=PATIENCE_MS)
         for width in (1000, 1600):
             board.page.set_viewport_size({"width": width, "height": 1800})
             photograph(board.page, f"{name}-{tab}-{width}-{theme}")
