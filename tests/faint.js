@@ -1,6 +1,11 @@
 selector => {
   // Lists each text under `selector` whose contrast with its background is below 4.5, as "3.1 the text".
+  const colours = new Map();
   const read = colour => {
+    if (!colours.has(colour)) colours.set(colour, painted(colour));
+    return colours.get(colour);
+  };
+  const painted = colour => {
     const context = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
     context.fillStyle = colour;
     context.fillRect(0, 0, 1, 1);
@@ -16,18 +21,21 @@ selector => {
     });
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
   };
-  const line = element => (element ? [...line(element.parentElement), element] : []);
-  const shades = element => {
-    // from the page upwards: every background over the one below, and every opacity lets what is below it through
-    let behind = [255, 255, 255];
-    let letters = 1;
-    for (const part of line(element)) {
-      const style = getComputedStyle(part);
-      behind = over(read(style.backgroundColor), behind);
-      letters *= Number(style.opacity);
+  const grounds = new Map();
+  const ground = element => {
+    // the background over the one below, and how much of letters the opacities leave
+    if (!element) return [[255, 255, 255], 1];
+    if (!grounds.has(element)) {
+      const [below, left] = ground(element.parentElement);
+      const style = getComputedStyle(element);
+      grounds.set(element, [over(read(style.backgroundColor), below), left * Number(style.opacity)]);
     }
+    return grounds.get(element);
+  };
+  const shades = element => {
+    const [behind, left] = ground(element);
     const [red, green, blue, alpha] = read(getComputedStyle(element).color);
-    return [over([red, green, blue, alpha * letters], behind), behind];
+    return [over([red, green, blue, alpha * left], behind), behind];
   };
   const contrast = element => {
     const [one, other] = shades(element).map(brightness);

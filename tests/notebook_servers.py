@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -16,8 +17,6 @@ import matplotlib as mpl
 import nbformat
 import requests
 from chromium import PATIENCE_MS
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +69,11 @@ class Server:
         nbformat.write(made, self.notebooks / name)  # type: ignore[no-untyped-call]
         return name
 
+    def copy(self, notebook: Path, *more: str) -> str:
+        """Copy a notebook, add cells, and give its name."""
+        cells = nbformat.read(notebook, as_version=4).cells  # type: ignore[no-untyped-call]
+        return self.add(notebook.name, *(cell.source for cell in cells if cell.cell_type == "code"), *more)
+
     def address(self, place: str, **more: str) -> str:
         """Make the URL of a page."""
         query = "&".join(f"{name}={value}" for name, value in {"token": self.token, **more}.items())
@@ -89,13 +93,19 @@ def show(
     page.goto(server.address(f"doc/tree/{notebook}", reset=""), timeout=PATIENCE_MS)
     page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext", timeout=PATIENCE_MS)
     page.evaluate(_READY)  # cells that are run before would be lost without a word
-    if theme == "dark":
-        page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
-        page.wait_for_selector("body[data-jp-theme-light='false']", state="attached", timeout=PATIENCE_MS)
+    use_theme(page, theme)
     assert page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')"), "A cell failed."
 
 
-@contextmanager
+def use_theme(page: Page, theme: Theme) -> None:
+    """Show JupyterLab in light or dark colours."""
+    name = f"JupyterLab {theme.title()}"
+    page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name)
+    light = str(theme == "light").lower()
+    page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached", timeout=PATIENCE_MS)
+
+
+@contextlib.contextmanager
 def jupyterlab(folder: Path) -> Iterator[Server]:
     """Run JupyterLab."""
     command = ["jupyterlab", "--ServerApp.port={port}", "--IdentityProvider.token={token}"]
@@ -103,7 +113,7 @@ def jupyterlab(folder: Path) -> Iterator[Server]:
         yield server
 
 
-@contextmanager
+@contextlib.contextmanager
 def voila(folder: Path) -> Iterator[Server]:
     """Run Voila."""
     command = ["voila", "--no-browser", "--Voila.ip=127.0.0.1", "--port={port}", "--token={token}"]
@@ -111,7 +121,7 @@ def voila(folder: Path) -> Iterator[Server]:
         yield server
 
 
-@contextmanager
+@contextlib.contextmanager
 def _running(kind: Kind, command: list[str], folder: Path) -> Iterator[Server]:
     environment = _environment(folder)
     notebooks, config = folder / "notebooks", folder / "config"
@@ -127,7 +137,7 @@ def _running(kind: Kind, command: list[str], folder: Path) -> Iterator[Server]:
         )
         try:
             server = Server(kind, f"http://127.0.0.1:{port}", token, notebooks, folder / "settings")
-            _wait_for(server, folder / "log.txt")
+            _wait_for(server, process, folder / "log.txt")
             yield server
         finally:
             process.terminate()
@@ -148,13 +158,15 @@ def _environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _wait_for(server: Server, log: Path) -> None:
-    with requests.Session() as session:
-        session.mount("http://", HTTPAdapter(max_retries=Retry(total=200, backoff_factor=0.05, backoff_max=0.3)))
-        try:
-            session.get(server.address("api/status"), timeout=30)
-        except requests.RequestException as error:
-            raise AssertionError(f"The server does not answer: {log.read_text(encoding='utf-8')}") from error
+def _wait_for(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(PATIENCE_MS // 100):
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(requests.ConnectionError):
+            requests.get(server.address("api/status"), timeout=30)
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"The server does not answer: {log.read_text(encoding='utf-8')}")
 
 
 def _free_port() -> int:

@@ -229,6 +229,17 @@ def test_search_offers_matching_functions_and_keeps_the_chosen_ones(explorer: Ex
     assert explorer.selection.functions == (first,)
 
 
+def test_enter_in_the_search_chooses_what_matches(explorer: Explorer, calls: pd.DataFrame) -> None:
+    controls = explorer._controls
+    controls.search.value = "in"
+    controls.search._handle_msg(
+        {"buffers": [], "content": {"data": {"method": "custom", "content": {"event": "submit"}}}}
+    )
+    controls.search.value = "ingest"  # typed before Enter, told after it
+    names = calls["function"].cat.categories
+    assert set(controls.functions.value) == {name for name in names if "ingest" in name}
+
+
 def test_search_alone_selects_nothing(explorer: Explorer, calls: pd.DataFrame) -> None:
     explorer._controls.search.value = "no function has this name"
     assert len(explorer.calls) == len(calls)

@@ -38,9 +38,12 @@ class Controls:
         self._changed = changed
         self._quiet = False
         self._offer = Offer()
+        self._entered = ""
         self._look: dict[str, str] = {}
         self._times: tuple[str | None, str | None] = (None, None)
-        self.search = widgets.Text(description="Search functions", placeholder="part of a name")
+        self.search = widgets.Text(
+            description="Search functions", placeholder="part of a name; Enter chooses all that have it"
+        )
         self.functions = widgets.SelectMultiple(description="Functions", rows=_ROWS)
         self.all_functions = widgets.Button(description="All functions", tooltip="Choose no function: that means all")
         self.schedules = widgets.SelectMultiple(description="Schedules", rows=_ROWS)
@@ -151,6 +154,7 @@ class Controls:
             one.observe(self._tell, names="value")
         self.tz.observe(self._zoned, names="value")
         self.search.observe(self._filter, names="value")
+        self.search.on_msg(self._sent)
         self.last.observe(self._quick, names="value")
         for picker in (self.start, self.end):
             picker.observe(self._picked, names="value")
@@ -171,9 +175,26 @@ class Controls:
             self._quiet = before
 
     def _filter(self, _: Any) -> None:
-        if not self._quiet:
-            with self._quietly():
-                self._offer_functions(self.functions.value)
+        if self._quiet:
+            return
+        with self._quietly():
+            self._offer_functions(self.functions.value)
+        if self._entered and self.search.value.startswith(self._entered):  # typed before Enter, and told after it
+            self._choose_found()
+        else:
+            self._entered = ""
+
+    def _sent(self, _: Any, content: dict[str, Any], __: Any) -> None:
+        """Choose what the search offers when a person presses Enter: JupyterLab keeps arrow keys from lists."""
+        self._entered = self.search.value
+        if content.get("event") == "submit" and self._entered:
+            self._choose_found()
+
+    def _choose_found(self) -> None:
+        sought = self.search.value.casefold()
+        with self._quietly():
+            self.functions.value = [name for _, name in self.functions.options if sought in name.casefold()]
+        self._tell()
 
     def _clear(self, choice: widgets.SelectMultiple) -> None:
         with self._quietly():
