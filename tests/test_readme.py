@@ -34,9 +34,9 @@ def test_code_that_needs_no_account_runs_as_it_stands_one_block_after_the_other(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for number, block in enumerate(PYTHON, start=1):
-        if "cf.connect(c" not in block:
+        if not any(elsewhere in block for elsewhere in ("cf.connect(c", "tcp://")):  # an account, or a cluster
             exec(compile(block, f"block {number} of README.md", "exec"), names)
-    assert len(names["calls"].schema) >= 12  # the last block reads what those before have made
+    assert names["count"] > 0  # the later blocks read what those before have made
 
 
 @pytest.mark.parametrize(("command", "words"), SHELL)
