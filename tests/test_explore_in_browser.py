@@ -82,12 +82,13 @@ def board(opened: Dashboard) -> Iterator[Dashboard]:
 
 def test_quickstart_runs_and_ends_in_a_dashboard(server: Server, chromium: Browser) -> None:
     ends = "cf.explore(" in QUICKSTART.read_text(encoding="utf-8")
-    name = server.copy(QUICKSTART, *([] if ends else ["cf.explore(calls, schedules=project.schedules())"]))
+    kept = f"cf.write_parquet(calls, {KEPT!r})"
+    name = server.copy(QUICKSTART, *([kept] if ends else [kept, "cf.explore(calls)"]))
     with chromium.new_page(viewport={"width": 1200, "height": 1400}) as page:
         seen = watch(page)
         show(page, server, name)
         page.locator(".callframe-picture img").first.wait_for(timeout=PATIENCE_MS)
-        board = Dashboard(page, seen, cf.read_parquet(server.notebooks / "calls.parquet"))
+        board = Dashboard(page, seen, cf.read_parquet(server.notebooks / KEPT))
         board.shows(len(board.calls))
         board.root.scroll_into_view_if_needed()
         photograph(page, f"quickstart-{server.kind}")
@@ -403,6 +404,7 @@ def test_hostile_text_stays_text(server: Server, hostile: Service, chromium: Bro
 def read_everything(board: Dashboard) -> None:
     """Look at every kind of failure, and read a log."""
     kinds = board.field("Kinds of failures, the most frequent first")
+    kinds.locator("option").nth(1).wait_for(state="attached", timeout=PATIENCE_MS)
     for place in range(kinds.locator("option").count()):
         kinds.select_option(index=place)
         board.panel.locator(".callframe-said pre").first.wait_for(timeout=PATIENCE_MS)
