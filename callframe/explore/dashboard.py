@@ -21,7 +21,7 @@ from callframe.explore.singles import Singles
 from callframe.report.html import part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import pandas as pd
     from matplotlib.figure import Figure
@@ -52,8 +52,10 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._source = source
         self._screen = Screen()
         self._redraw = Redraw(self._draw)
+        self._looking = threading.Lock()
         self._look: Look | History | None = None
         self._shown: dict[str, object] = {}
+        self._drawn_tab = ""
         self._stop: threading.Event | None = None
         self.refreshing: threading.Thread | None = None
         self._controls = Controls(self._redraw.ask)
@@ -95,9 +97,24 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     @property
     def figure(self) -> Figure:
-        """The figure of the picture that is shown; the next picture is drawn into the same one."""
+        """The figure of the picture that is shown, or was last; the next picture is drawn into the same one."""
         self._redraw.now()
+        if self._drawn_tab != (tab := self.selection.tab):  # the tab still showed what was drawn before another one
+            self._shown.pop(tab, None)
+            self._redraw.ask()
+            self._redraw.now()
         return self._screen.figure
+
+    def close(self) -> None:
+        """Take the dashboard off the page, and let its calls go: ipywidgets keeps all widgets that are not closed."""
+        if self._stop is not None:
+            self._stop.set()
+        parts = [
+            *vars(self._controls).values(),
+            *(one for panel in self._panels.values() for one in vars(panel).values()),
+        ]
+        for one in _within([self, self._refresh, *parts]):
+            widgets.Widget.close(one)
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         """Show the widget, and its picture where there are no widgets."""
@@ -141,38 +158,42 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _fill(self) -> None:
         """Offer what the source has."""
-        self._controls.fill(self._source.offer())
-        self._look = None
-        self._shown = {}
+        with self._looking:
+            self._controls.fill(self._source.offer())
+            self._look = None
+            self._shown = {}
 
     def _looked(self) -> Look | History:
         """Give what is selected now; what was worked out stays while that is the same."""
-        selection, look = self.selection, self._look
-        if look is None or look.selection.what != selection.what:
-            look = self._source.look(selection)
-        elif look.selection != selection:
-            look = look.seen_as(selection) if isinstance(look, Look) else self._source.look(selection)
-        self._look = look
-        return look
+        with self._looking:
+            selection, look = self.selection, self._look
+            if look is None or look.selection.what != selection.what:
+                look = self._source.look(selection)
+            elif look.selection != selection:
+                look = look.seen_as(selection) if isinstance(look, Look) else self._source.look(selection)
+            self._look = look
+            return look
 
     def _draw(self) -> None:
         """Show what is selected now: the picture first, then the numbers, then what is under the picture."""
         self._said(self._draw_all)
 
     def _draw_all(self) -> None:
+        shown = self._shown  # a refresh sets another one in its place
         look = self._looked()
         panel = self._panels[look.selection.tab]
-        fresh = self._shown.get(panel.name) != look.selection
+        fresh = shown.get(panel.name) != look.selection
         if fresh and isinstance(look, Look):
             panel.draw(look)
         figures = (look.selection.what, look.selection.tz)
-        if self._shown.get("") != figures:
+        if shown.get("") != figures:
             self._figures.value = part("figures", look.figures)
-            self._shown[""] = figures
+            shown[""] = figures
         self._message.value = self._state(look)
         if fresh:
             panel.tell(look) if isinstance(look, Look) else panel.survey(look)
-            self._shown[panel.name] = look.selection
+            shown[panel.name] = look.selection
+            self._drawn_tab = panel.name
         self._code.value = ""
 
     def _state(self, look: Look | History) -> str:
@@ -180,33 +201,37 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         if self._source.problem:
             return panels.paragraph(self._source.problem, class_="bad", role="alert")
         if not look.size:
-            return panels.paragraph(EMPTY if look.everything.empty else NOTHING, role="status")
+            return panels.paragraph(EMPTY if self._source.empty else NOTHING, role="status")
         return panels.paragraph(INCOMPLETE, class_="bad", role="status") if look.complete is False else ""
 
-    def _said(self, act: Callable[[], object]) -> None:
-        """Do something; what goes wrong is shown, since a notebook shows no error of a callback."""
+    def _said(self, act: Callable[[], object]) -> bool:
+        """Do something; what goes wrong is shown, since a notebook shows no error of a callback, and False is given."""
         try:
             act()
         except CallframeError as error:
             self._tell(str(error))
         except Exception as error:  # noqa: BLE001 - the view stays alive, whatever a callback meets
             self._tell(f"Something went wrong here, which is a mistake in callframe: {type(error).__name__}: {error}")
+        else:
+            return True
+        return False
 
     def _tell(self, words: str) -> None:
         self._message.value = panels.paragraph(words, class_="bad", role="alert")
 
     def _export(self, suffix: str) -> None:
+        self._redraw.now()  # else one that is due would wipe out what is said here
         calls = self.calls
         path = exports.export(calls, suffix)
         self._message.value = f'<p role="status">{exports.link(path, len(calls))}</p>'
 
     def _show_code(self) -> None:
+        self._redraw.now()
         words = exports.code(self._source, self._looked())
         self._code.value = part("code", words, words.count("\n") + 1)
 
     def _reset(self) -> None:
-        here = self.selection
-        self.selection = Selection(tab=here.tab, tz=here.tz)
+        self.selection = Selection(tab=TABS[self._tabs.selected_index or 0], tz=self._controls.zone)
 
     def _refresh_or_stop(self) -> None:
         """Fetch in a thread of its own, so that the same button can stop it."""
@@ -222,12 +247,25 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _fetch(self, stop: threading.Event) -> None:
         try:
-            self._said(lambda: self._source.fetch(stop))
-            self._said(self._fill)
+            if self._said(lambda: self._source.refresh(stop)) and self._said(self._fill):
+                self._redraw.ask()
         finally:
             self._stop = None
             self._refresh.description, self._refresh.icon = "Refresh", "refresh"
-            self._redraw.ask()
+
+
+def _within(given: Iterable[object]) -> list[widgets.Widget]:
+    """Find widgets, and those that they hold: children, layouts, styles."""
+    found: dict[widgets.Widget, None] = {}
+    todo = list(given)
+    while todo:
+        one = todo.pop()
+        if isinstance(one, dict | tuple):
+            todo += one.values() if isinstance(one, dict) else one
+        elif isinstance(one, widgets.Widget) and one not in found:
+            found[one] = None
+            todo += (getattr(one, name) for name in one.keys)
+    return list(found)
 
 
 def _html(name: str) -> widgets.HTML:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +61,8 @@ def matching(calls: pd.DataFrame, words: str) -> pd.DataFrame:
     sought = words.strip().casefold()
     if not sought:
         return calls
-    found = calls["error_message"].str.contains(re.escape(sought), case=False, na=False).to_numpy(dtype=bool, copy=True)
+    said = calls["error_message"].str.contains(words.strip(), case=False, regex=False, na=False)
+    found = said.to_numpy(dtype=bool, copy=True)
     for name in ("function", "status"):
         hits = [one for one in calls[name].cat.categories if sought in one.casefold()]
         found |= calls[name].isin(hits).to_numpy()
