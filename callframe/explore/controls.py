@@ -17,7 +17,7 @@ from callframe.explore.selection import BY, LAST, Selection, stretch
 from callframe.window import iso, parse_time, timestamp, zone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _BY = {"function": "Function", "schedule": "Schedule", "status": "Status", "1h": "Hour", "1d": "Day"}
 _LAST = {"1h": "1 h", "24h": "24 h", "7d": "7 d"}
@@ -265,8 +265,7 @@ class Controls:
         for name, button in self.statuses.items():
             button.value = name in chosen
         self._status_box.children = tuple(self.statuses.values())
-        for name in before.keys() - self.statuses.keys():
-            before[name].close()
+        close(before[name] for name in before.keys() - self.statuses.keys())
 
     def _status(self, name: str) -> widgets.ToggleButton:
         button = widgets.ToggleButton(description=label(name, 24), layout={"width": "auto"})
@@ -286,6 +285,28 @@ class Controls:
         value = min(max(value, _YEARS[0]), _YEARS[1])  # a year that is being typed is the year 2, then 20, then 202
         stamp = pd.Timestamp(value).tz_localize(self._zone, ambiguous=True, nonexistent="shift_forward")
         return iso(parse_time(max(stamp, timestamp(0)), name="time", now_ms=0))
+
+
+def close(given: Iterable[object]) -> None:
+    """
+    Close widgets, and those that they hold: children, layouts, styles.
+
+    Parameters
+    ----------
+    given
+        Widgets, and dicts and tuples of them; anything else is passed over.
+    """
+    found: set[widgets.Widget] = set()
+    todo = list(given)
+    while todo:
+        one = todo.pop()
+        if isinstance(one, dict | tuple):
+            todo += one.values() if isinstance(one, dict) else one
+        elif isinstance(one, widgets.Widget) and one not in found:
+            found.add(one)
+            todo += (getattr(one, name) for name in one.keys)
+    for one in found:
+        widgets.Widget.close(one)
 
 
 def _with(offered: Sequence[tuple[str, Any]], chosen: Sequence[Any]) -> list[tuple[str, Any]]:

@@ -10,7 +10,7 @@ import ipywidgets as widgets
 
 from callframe.errors import CallframeError
 from callframe.explore import exports, panels
-from callframe.explore.controls import Controls
+from callframe.explore.controls import Controls, close
 from callframe.explore.failures import Failures
 from callframe.explore.history import History
 from callframe.explore.look import Look
@@ -21,7 +21,7 @@ from callframe.explore.singles import Singles
 from callframe.report.html import part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     import pandas as pd
     from matplotlib.figure import Figure
@@ -98,12 +98,16 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     @property
     def figure(self) -> Figure:
         """The figure of the picture that is shown, or was last; the next picture is drawn into the same one."""
+        self._draw_shown()
+        return self._screen.figure
+
+    def _draw_shown(self) -> None:
+        """Let the screen hold what the open tab shows, which may have been drawn before that of another tab."""
         self._redraw.now()
-        if self._drawn_tab != (tab := self.selection.tab):  # the tab still showed what was drawn before another one
+        if self._drawn_tab != (tab := TABS[self._tabs.selected_index or 0]):
             self._shown.pop(tab, None)
             self._redraw.ask()
             self._redraw.now()
-        return self._screen.figure
 
     def close(self) -> None:
         """Take the dashboard off the page, and let its calls go: ipywidgets keeps all widgets that are not closed."""
@@ -113,12 +117,12 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             *vars(self._controls).values(),
             *(one for panel in self._panels.values() for one in vars(panel).values()),
         ]
-        for one in _within([self, self._refresh, *parts]):
-            widgets.Widget.close(one)
+        close([self, self._refresh, *parts])
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         """Show the widget, and its picture where there are no widgets."""
         bundle: dict[str, Any] = super()._repr_mimebundle_(**options) or {}
+        self._draw_shown()
         return {**bundle, "image/png": self._screen.png} if self._screen.png else bundle
 
     def _panel(self, name: str) -> panels.Panel:
@@ -252,20 +256,6 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         finally:
             self._stop = None
             self._refresh.description, self._refresh.icon = "Refresh", "refresh"
-
-
-def _within(given: Iterable[object]) -> list[widgets.Widget]:
-    """Find widgets, and those that they hold: children, layouts, styles."""
-    found: dict[widgets.Widget, None] = {}
-    todo = list(given)
-    while todo:
-        one = todo.pop()
-        if isinstance(one, dict | tuple):
-            todo += one.values() if isinstance(one, dict) else one
-        elif isinstance(one, widgets.Widget) and one not in found:
-            found[one] = None
-            todo += (getattr(one, name) for name in one.keys)
-    return list(found)
 
 
 def _html(name: str) -> widgets.HTML:

@@ -12,7 +12,7 @@ from callframe import frame
 from callframe.archive import Archive
 from callframe.coverage import KEY
 from callframe.errors import ArgumentError, CallframeError, IncompleteError
-from callframe.explore.history import History, estimate
+from callframe.explore.history import History, estimate, whole_days
 from callframe.explore.look import Look
 from callframe.explore.offer import Offer, of_calls, of_rollup
 from callframe.explore.selection import select, stretch
@@ -181,7 +181,7 @@ class ArchiveSource(Source):
 
     def opening(self, look: Look | History) -> str:
         """Write the lines of code that read what is looked at."""
-        start, end = look.window
+        start, end = whole_days(look.window) if look.wide else look.window
         options = {"start": start, "end": end, "functions": list(look.selection.functions) or None}
         words = ", ".join(f"{name}={value!r}" for name, value in options.items() if value)
         if look.wide:
