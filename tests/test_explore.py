@@ -607,6 +607,12 @@ def test_search_is_for_text_as_it_is_written() -> None:
     ]
 
 
+def test_call_whose_function_is_missing_is_in_the_table(calls: pd.DataFrame) -> None:
+    odd = calls.head(3).assign(function=calls["function"].head(3).where([True, False, True]))
+    table, found = rows.shown(Look(odd, None, Selection()), "Earliest start", "")
+    assert (found, table["function"].tolist()[1]) == (3, "")
+
+
 def test_table_takes_the_first_thousand_of_an_order(calls: pd.DataFrame) -> None:
     table, found = rows.shown(Look(calls, None, Selection()), "Longest duration", "")
     assert (len(table), found) == (1_000, len(calls))

@@ -97,7 +97,7 @@ def shown(look: Look, order: str, words: str) -> tuple[pd.DataFrame, int]:
     table = pd.DataFrame(
         {
             f"start [{look.selection.tz}]": moments["start_time"].dt.strftime("%Y-%m-%d %H:%M:%S"),
-            "function": calls["function"].astype("object").map(_short),
+            "function": calls["function"].astype("object").map(_short, na_action="ignore"),
             "status": calls["status"].astype("object"),
             NUMBERS[0]: _seconds(calls["duration"]),
             NUMBERS[1]: _seconds(calls["schedule_delay"]),
