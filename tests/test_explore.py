@@ -608,7 +608,7 @@ def test_search_is_for_text_as_it_is_written() -> None:
 
 
 def test_call_whose_function_is_missing_is_in_the_table(calls: pd.DataFrame) -> None:
-    odd = calls.head(3).assign(function=calls["function"].head(3).where([True, False, True]))
+    odd = calls.head(3).assign(function=calls["function"].head(3).where(np.array([True, False, True])))
     table, found = rows.shown(Look(odd, None, Selection()), "Earliest start", "")
     assert (found, table["function"].tolist()[1]) == (3, "")
 
