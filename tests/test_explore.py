@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import gc
 import html
 import re
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from made_up import DAY_MS, HOUR_MS, START_MS, call_frame
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ipywidgets.widgets.widget import _instances as kept_widgets
+from made_up import DAY_MS, HOUR_MS, START_MS, STATUSES, call_frame, traps
 
 import callframe as cf
 from callframe import frame
 from callframe.demo.service import Faults
 from callframe.display import percent, span
 from callframe.explore import exports, rows
-from callframe.explore.look import Look
+from callframe.explore.look import ROWS_MOST, Look
+from callframe.explore.offer import label, of_calls
 from callframe.explore.redraw import Redraw
 from callframe.explore.selection import TABS, Selection, select
 from callframe.report import history
+from callframe.window import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,9 +56,19 @@ def schedules(project: Project) -> pd.DataFrame:
     return project.schedules()
 
 
+@pytest.fixture(scope="module")
+def shared(calls: pd.DataFrame, schedules: pd.DataFrame) -> Iterator[Explorer]:
+    explorer = cf.explore(calls, schedules=schedules)
+    yield explorer
+    explorer.close()
+
+
 @pytest.fixture
-def explorer(calls: pd.DataFrame, schedules: pd.DataFrame) -> Explorer:
-    return cf.explore(calls, schedules=schedules)
+def explorer(shared: Explorer) -> Explorer:
+    """Give a dashboard as it is at first: making one anew for every test would take a minute."""
+    button(shared, "Search all").value = ""
+    shared.selection = Selection()
+    return shared
 
 
 def words(value: str) -> str:
@@ -166,16 +184,66 @@ def test_selection_by_status_does_not_make_runs_missed(calls: pd.DataFrame, sche
         ({"start": "noon"}, "start='noon' cannot be read"),
         ({"functions": "ingest"}, "expected a list"),
         ({"colour": "red"}, "has no 'colour'"),
+        ({"functions": [1]}, "expected a list of labels"),
+        ({"statuses": 5}, "expected a list of names"),
+        ({"schedules": ["7"]}, "expected a list of ids"),
+        ({"by": 5}, "by=5; expected text"),
+        ({"last": 3600}, "expected text such as"),
+        (5, "selection=5; expected a selection"),
     ],
 )
-def test_wrong_selection_says_what_is_expected(calls: pd.DataFrame, changes: dict[str, Any], said: str) -> None:
+def test_wrong_selection_says_what_is_expected(calls: pd.DataFrame, changes: Any, said: str) -> None:
     with pytest.raises(cf.ArgumentError, match=re.escape(said)):
         cf.explore(calls, selection=changes)
+
+
+@given(traps(), st.data())
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_selected_calls_are_those_that_pandas_filters(given_rows: list[dict[str, Any]], data: st.DataObject) -> None:
+    calls = call_frame(given_rows, fetched_ms=None)
+    calls["schedule_id"] = pd.array([n % 4 or None for n in range(len(calls))], dtype="Int64")
+    times = st.none() | st.integers(START_MS, START_MS + 15 * DAY_MS).map(iso)
+    functions = data.draw(st.lists(st.sampled_from("abcx"), unique=True))
+    statuses = data.draw(st.lists(st.sampled_from(STATUSES), unique=True))
+    schedules = data.draw(st.lists(st.sampled_from([1, 2, 3, 9]), unique=True))
+    start, end = data.draw(times), data.draw(times)
+    chosen = select(calls, Selection(tuple(functions), tuple(statuses), tuple(schedules), start=start, end=end))
+    kept = pd.Series(data=True, index=calls.index)
+    for column, names in (("function", functions), ("status", statuses), ("schedule_id", schedules)):
+        kept &= calls[column].isin(names) if names else True
+    kept &= calls["start_time"] >= pd.Timestamp(start) if start else True
+    kept &= calls["start_time"] < pd.Timestamp(end) if end else True
+    pd.testing.assert_frame_equal(chosen, calls[kept].reset_index(drop=True))
 
 
 def test_selection_survives_being_saved() -> None:
     one = Selection(functions=("a",), last="24h", by="1d", tz="Europe/Oslo", tab="Failures", picture="By kind")
     assert Selection.of(one.to_dict()) == one
+
+
+@pytest.mark.parametrize("changes", [{"functions": ["gone"]}, {"statuses": ["Gone"]}, {"schedules": [42]}])
+def test_what_is_chosen_and_gone_takes_nothing(explorer: Explorer, changes: dict[str, Any]) -> None:
+    explorer.selection = changes
+    assert (len(explorer.calls), explorer.selection.to_dict()) == (0, changes)
+    assert message(explorer).startswith("No calls are selected.")
+
+
+def test_function_that_is_gone_after_a_refresh_stays_chosen(explorer: Explorer, calls: pd.DataFrame) -> None:
+    name = calls["function"].iloc[0]
+    explorer._controls.functions.value = (name,)
+    explorer._controls.fill(of_calls(calls[calls["function"] != name], None))
+    try:
+        assert explorer._controls.functions.options[-1] == (f"{label(name)} \N{MIDDLE DOT} no calls", name)
+        assert explorer.selection.functions == (name,)
+    finally:
+        explorer._fill()
+
+
+def test_reset_forgets_what_is_gone(explorer: Explorer) -> None:
+    explorer.selection = {"functions": ["gone"], "statuses": ["Gone"], "schedules": [42]}
+    press(explorer, "Reset")
+    assert "Gone" not in explorer._controls.statuses
+    assert [one for one in explorer._controls.schedules.options if one[1] == 42] == []
 
 
 # The dashboard
@@ -219,6 +287,27 @@ def test_time_zone_moves_the_fields_and_not_the_selection(explorer: Explorer) ->
     explorer._controls.tz.value = "Europe/Oslo"
     assert explorer._controls.start.value.hour == 13
     assert explorer.selection.start == "2026-01-01T12:00:00.000Z"
+
+
+def test_picking_one_end_leaves_the_other_as_it_is(explorer: Explorer) -> None:
+    second_two_oclock = "2026-10-25T01:30:00.123Z"
+    explorer.selection = {"start": second_two_oclock, "tz": "Europe/Oslo"}
+    explorer._controls.end.value = pd.Timestamp("2026-10-26 12:00").to_pydatetime()
+    assert (explorer.selection.start, explorer.selection.end) == (second_two_oclock, "2026-10-26T11:00:00.000Z")
+
+
+def test_time_that_no_clock_shows_is_the_next_one(explorer: Explorer) -> None:
+    explorer._controls.tz.value = "Europe/Oslo"
+    explorer._controls.start.value = pd.Timestamp("2026-03-29 02:30").to_pydatetime()
+    assert explorer.selection.start == "2026-03-29T01:00:00.000Z"
+
+
+@pytest.mark.parametrize("year", [2, 1969, 2262, 9999])
+def test_year_that_is_being_typed_is_no_error(explorer: Explorer, year: int) -> None:
+    explorer._controls.tz.value = "Pacific/Auckland"
+    explorer._controls.start.value = dt.datetime(year, 12, 31)  # noqa: DTZ001 - as pickers give it
+    explorer._controls.tz.value = "America/New_York"
+    assert 'role="alert"' not in explorer._message.value
 
 
 def test_search_offers_matching_functions_and_keeps_the_chosen_ones(explorer: Explorer, calls: pd.DataFrame) -> None:
@@ -273,7 +362,8 @@ def test_tab_of_one_call_shows_it(tab: str, status: str) -> None:
     assert message(cf.explore(one, selection={"tab": tab})) == ""
 
 
-def test_tab_is_drawn_when_it_is_first_looked_at(explorer: Explorer) -> None:
+def test_tab_is_drawn_when_it_is_first_looked_at(calls: pd.DataFrame) -> None:
+    explorer = cf.explore(calls)
     assert explorer._panels["Durations"]._picture.value == ""
     assert "<img" in open_tab(explorer, "Durations")._picture.value
 
@@ -287,6 +377,41 @@ def test_every_picture_is_drawn_into_the_same_figure(explorer: Explorer) -> None
     open_tab(explorer, "Failures")
     assert explorer.figure is before
     assert before.axes[0].get_title(loc="left") == "Calls that failed"
+
+
+def test_figure_is_that_of_the_tab_gone_back_to(explorer: Explorer) -> None:
+    open_tab(explorer, "Failures")
+    open_tab(explorer, "Overview")
+    assert explorer.figure.axes[0].get_title(loc="left") == "A day of calls"
+
+
+def test_style_of_the_user_changes_no_picture(explorer: Explorer) -> None:
+    panel = open_tab(explorer, "Durations")
+    before = panel._picture.value
+    with plt.style.context("dark_background"), plt.rc_context({"font.size": 30}):
+        explorer._shown.clear()
+        explorer.selection = explorer.selection
+    assert panel._picture.value == before
+
+
+def test_closed_dashboard_lets_its_calls_go(calls: pd.DataFrame) -> None:
+    before = set(kept_widgets)
+    explorer = cf.explore(calls)
+    open_tab(explorer, "Failures")
+    held = weakref.ref(explorer._source)
+    explorer.close()
+    del explorer
+    gc.collect()
+    assert (held(), set(kept_widgets) - before) == (None, set())
+
+
+def test_changes_keep_no_more_and_more_widgets(explorer: Explorer) -> None:
+    before = len(kept_widgets)
+    for name in ("Gone", "Elsewhere", "Nowhere"):
+        explorer.selection = {"statuses": [name]}
+        explorer._fill()
+    press(explorer, "Reset")
+    assert len(kept_widgets) == before
 
 
 def test_dashboard_leaves_no_figure_open(calls: pd.DataFrame) -> None:
@@ -326,6 +451,16 @@ def test_unknown_time_zone_is_a_sentence_in_the_view(explorer: Explorer) -> None
     explorer._controls.tz.value = "Middle/Earth"
     assert message(explorer).startswith("tz='Middle/Earth' is no time zone")
     assert 'role="alert"' in explorer._message.value
+
+
+@pytest.mark.parametrize("selection", [{"tz": "Middle/Earth"}, {"tz": "Middle/Earth", "start": "2026-01-01"}])
+def test_controls_go_on_while_the_time_zone_is_wrong(explorer: Explorer, selection: dict[str, Any]) -> None:
+    explorer.selection = selection
+    explorer._controls.start.value = pd.Timestamp("2026-01-01").to_pydatetime()
+    explorer._controls.last.value = "24h"
+    assert message(explorer).startswith("tz='Middle/Earth' is no time zone")
+    press(explorer, "Reset")
+    assert (message(explorer), explorer.selection) == ("", Selection())
 
 
 def test_view_goes_on_after_an_error(explorer: Explorer, calls: pd.DataFrame) -> None:
@@ -463,6 +598,21 @@ def test_search_finds_calls_by_function_status_error_and_id(calls: pd.DataFrame)
     assert len(rows.matching(calls, "  ")) == len(calls)
 
 
+def test_search_is_for_text_as_it_is_written() -> None:
+    one = call_frame([{"function": "a", "status": "Failed", "start": START_MS, "took": 1, "delay": 5}])
+    one["error_message"] = frame.text(["Stra\N{LATIN SMALL LETTER SHARP S}e (1.5) was \N{SNOWMAN} lost"])
+    assert [len(rows.matching(one, sought)) for sought in ("stra\N{LATIN SMALL LETTER SHARP S}e (1.5)", "1x5")] == [
+        1,
+        0,
+    ]
+
+
+def test_call_whose_function_is_missing_is_in_the_table(calls: pd.DataFrame) -> None:
+    odd = calls.head(3).assign(function=calls["function"].head(3).where(np.array([True, False, True])))
+    table, found = rows.shown(Look(odd, None, Selection()), "Earliest start", "")
+    assert (found, table["function"].tolist()[1]) == (3, "")
+
+
 def test_table_takes_the_first_thousand_of_an_order(calls: pd.DataFrame) -> None:
     table, found = rows.shown(Look(calls, None, Selection()), "Longest duration", "")
     assert (len(table), found) == (1_000, len(calls))
@@ -508,6 +658,64 @@ def test_export_into_a_folder_that_is_gone_is_a_sentence(
     assert 'role="alert"' in explorer._message.value
 
 
+def test_export_into_a_folder_that_may_not_be_looked_at_is_a_sentence(
+    explorer: Explorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.exists", refuse)
+    press(explorer, "Export CSV")
+    assert message(explorer) == "The working folder cannot be looked at: Permission denied."
+
+
+def copied(explorer: Explorer) -> str:
+    """Press Copy code, and take it."""
+    press(explorer, "Copy code")
+    found = re.search(r"<textarea[^>]*>(.*?)</textarea>", explorer._code.value, re.DOTALL)
+    assert found
+    return html.unescape(found[1])
+
+
+def drawn(figure_of: Any) -> list[Any]:
+    """Read what a figure shows: its labels, and how many of what are at which heights."""
+    (ax, *_) = figure_of.axes
+    labels = [one.get_text() for one in ax.get_yticklabels()]
+    return [ax.get_title(loc="left"), labels, [np.nan_to_num(one.get_ydata()).tolist() for one in ax.lines]]
+
+
+@pytest.mark.parametrize("kind", ["frame", "file", "project", "archive"])
+def test_copied_code_of_missed_runs_draws_the_same_picture(
+    kind: str, project: Project, archive: cf.Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, schedules = project.calls(start="7d"), project.schedules()
+    path = tmp_path / "archive.parquet"  # a name that says what it is not
+    cf.write_parquet(calls, path)
+    source: Any = {"frame": calls, "file": path, "project": project, "archive": archive}[kind]
+    known = schedules if kind in {"frame", "file"} else None
+    name = str(cf.missed_runs(calls, schedules)["function"].iloc[0])
+    chosen = {"functions": [name], "statuses": ["Failed"], "tab": "Schedules"}
+    explorer = cf.explore(source, schedules=known, selection=chosen)
+    monkeypatch.setattr(cf, "connect", lambda: project)
+    exec(copied(explorer), {"calls": calls, "schedules": schedules})
+    found = drawn(plt.gcf())
+    plt.close("all")
+    assert found == drawn(explorer.figure)
+
+
+def test_copied_code_of_many_functions_draws_the_same_rows() -> None:
+    rows_of = [
+        {"function": f"f{n:02}", "status": "Failed" if n % 3 else "Completed", "start": START_MS, "took": 9, "delay": 0}
+        for n in range(ROWS_MOST + 8)
+    ]
+    calls = call_frame(rows_of, fetched_ms=None)
+    explorer = cf.explore(calls)
+    exec(copied(explorer), {"calls": calls})
+    found = drawn(plt.gcf())
+    plt.close("all")
+    assert found == drawn(explorer.figure)
+
+
 @pytest.mark.parametrize(("tab", "picture"), [("Overview", ""), ("Durations", "Over time"), ("Data quality", "")])
 def test_copied_code_makes_the_same_selection(calls: pd.DataFrame, tmp_path: Path, tab: str, picture: str) -> None:
     cf.write_parquet(calls, tmp_path / "calls.parquet")
@@ -516,10 +724,8 @@ def test_copied_code_makes_the_same_selection(calls: pd.DataFrame, tmp_path: Pat
         tmp_path / "calls.parquet",
         selection={"functions": [name], "statuses": ["Completed"], "last": "24h", "tab": tab, "picture": picture},
     )
-    press(explorer, "Copy code")
-    written = html.unescape(re.search(r"<textarea[^>]*>(.*?)</textarea>", explorer._code.value, re.DOTALL)[1])  # type: ignore[index]
     made: dict[str, Any] = {}
-    exec(written, made)
+    exec(copied(explorer), made)
     plt.close("all")
     assert made["calls"]["call_id"].tolist() == explorer.calls["call_id"].tolist()
 
@@ -535,6 +741,65 @@ def test_project_is_fetched_and_can_be_refreshed(project: Project) -> None:
     assert message(explorer) == ""
     assert explorer.calls["start_time"].min() >= pd.Timestamp.now(tz="UTC") - pd.Timedelta("25h")
     assert button(explorer, "Refresh").icon == "refresh"
+
+
+def refreshed(explorer: Explorer) -> str:
+    """Press Refresh, and read what is said after it."""
+    press(explorer, "Refresh")
+    assert explorer.refreshing is not None
+    explorer.refreshing.join(60)
+    return message(explorer)
+
+
+def test_what_was_read_stays_when_the_service_goes_away() -> None:
+    with cf.demo(calls=300, functions=3, days=2) as other:
+        explorer = cf.explore(other)
+        before = explorer.calls
+    assert refreshed(explorer).startswith("The calls could not be fetched. No connection")
+    pd.testing.assert_frame_equal(explorer.calls, before)
+
+
+def test_what_was_read_stays_when_a_refresh_is_stopped(project: Project) -> None:
+    explorer = cf.explore(project)
+    count, stop = len(explorer.calls), threading.Event()
+    stop.set()
+    explorer._source.refresh(stop)
+    assert (len(explorer._source.calls), "interrupted" in explorer._source.problem) == (count, True)
+    assert "The calls shown are those fetched at" in explorer._source.problem
+
+
+def test_mistake_in_a_refresh_stays_to_be_read(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    explorer = cf.explore(project)
+    monkeypatch.setattr(explorer._source, "fetch", lambda _: 1 / 0)
+    assert "ZeroDivisionError" in refreshed(explorer)
+    assert button(explorer, "Refresh").icon == "refresh"
+
+
+def test_picture_drawn_while_a_refresh_comes_in_is_drawn_anew(
+    calls: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = cf.explore(calls)
+    panel, draw = explorer._panels["Durations"], explorer._panels["Durations"].draw
+
+    def draw_meanwhile(look: Look) -> None:
+        monkeypatch.setattr(panel, "draw", draw)
+        draw(look)
+        explorer._source.calls = calls.head(5)
+        explorer._fill()
+        explorer._redraw.ask()
+
+    monkeypatch.setattr(panel, "draw", draw_meanwhile)
+    open_tab(explorer, "Durations")
+    assert 'alt="How long calls took. 5 calls' in panel._picture.value
+    assert figure(explorer, "Calls") == "5"
+
+
+def test_change_made_while_another_thread_fills_the_controls_is_not_lost(explorer: Explorer) -> None:
+    with explorer._controls._quietly():
+        other = threading.Thread(target=lambda: setattr(explorer._controls.last, "value", "24h"))
+        other.start()
+        other.join(30)
+    assert explorer._controls.start.value is not None
 
 
 def test_function_without_permission_is_a_sentence_in_the_view(calls: pd.DataFrame) -> None:
@@ -571,6 +836,9 @@ def test_filtered_frame_can_be_explored(calls: pd.DataFrame) -> None:
         ("calls.xlsx", {}, cf.ArgumentError, "neither a .csv nor a .parquet"),
         ("gone.csv", {}, cf.FileError, "gone.csv"),
         (frame.empty(), {"start": "7d"}, cf.ArgumentError, "start= is for a project"),
+        (frame.empty(), {"schedules": pd.DataFrame({"a": [1]})}, cf.FrameError, "no frame of schedules"),
+        (frame.empty(), {"schedules": []}, cf.FrameError, "found list"),
+        (5, {}, cf.FrameError, "found int"),
     ],
 )
 def test_wrong_source_says_what_is_expected(
@@ -627,13 +895,36 @@ def test_calls_of_a_long_history_are_all_of_those_selected(long: Explorer, archi
     assert len(long.calls) == (archive.calls()["status"] == "Completed").sum()
 
 
-def test_copied_code_of_a_long_history_draws_the_same_picture(long: Explorer) -> None:
-    press(long, "Copy code")
-    written = html.unescape(re.search(r"<textarea[^>]*>(.*?)</textarea>", long._code.value, re.DOTALL)[1])  # type: ignore[index]
-    exec(written, {})
-    title = plt.gcf().axes[0].get_title(loc="left")
+@pytest.mark.parametrize("chosen", [{}, {"statuses": ["Failed"]}, {"start": "2026-01-01T10:00"}])
+def test_copied_code_of_a_long_history_makes_the_same_rollup(long: Explorer, chosen: dict[str, Any]) -> None:
+    if "start" in chosen:
+        chosen = {"start": (long.calls["start_time"].iloc[0] + pd.Timedelta("1h")).isoformat()}
+    long.selection = chosen
+    made: dict[str, Any] = {}
+    exec(copied(long), made)
     plt.close("all")
-    assert title == "Calls, and those that failed"
+    look: Any = long._looked()
+    pd.testing.assert_frame_equal(made["rollup"].reset_index(drop=True), look.rollup.reset_index(drop=True))
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"start": "2126-01-01"}, {"end": "1999-01-01"}, {"start": "2026-01-02", "end": "2026-01-01"},
+    {"functions": ["gone"]}],
+)  # fmt: skip
+def test_range_without_calls_in_an_archive_says_so(archive: cf.Archive, chosen: dict[str, Any]) -> None:
+    explorer = cf.explore(archive, selection=chosen)
+    assert message(explorer).startswith("No calls are selected.")
+    assert len(explorer.calls) == 0
+
+
+def test_archive_that_is_gone_leaves_what_was_read(project: Project, tmp_path: Path) -> None:
+    made = cf.Archive(tmp_path / "calls.delta")
+    made.sync(project)
+    explorer = cf.explore(made)
+    count = figure(explorer, "Calls")
+    (tmp_path / "calls.delta").rename(tmp_path / "moved")
+    assert refreshed(explorer).startswith("The calls could not be read anew. There is no archive at")
+    assert (figure(explorer, "Calls"), len(explorer.calls)) == (count, int(count.replace(",", "")))
 
 
 def test_archive_is_read_anew(archive: cf.Archive) -> None:
@@ -766,5 +1057,6 @@ def test_overlaps_are_those_of_a_loop_over_calls(seed: int) -> None:
 
 
 def test_unknown_grouping_of_overlaps_says_what_is_expected() -> None:
-    with pytest.raises(cf.ArgumentError, match="expected 'schedule' or 'function'"):
-        cf.overlapping_runs(frame.empty(), "status")
+    for by in ("status", ["schedule"]):
+        with pytest.raises(cf.ArgumentError, match="expected 'schedule' or 'function'"):
+            cf.overlapping_runs(frame.empty(), by)  # type: ignore[arg-type]

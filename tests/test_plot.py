@@ -276,6 +276,16 @@ def test_history_of_a_year_is_drawn_by_week() -> None:
     assert plot.history(rollup(calls, "1D")).get_ylabel() == "calls in a week"
 
 
+def test_history_of_what_is_no_rollup_is_refused() -> None:
+    with pytest.raises(FrameError, match="This is no rollup"):
+        plot.history(frame.empty())
+
+
+def test_history_in_an_unknown_time_zone_is_refused_even_without_calls() -> None:
+    with pytest.raises(ArgumentError, match="is no time zone"):
+        plot.history(rollup(frame.empty()), tz="Middle/Earth")
+
+
 def test_history_of_failures_is_the_share_of_finished_calls() -> None:
     ax = plot.history(rollup(many(40, status="Failed"), "1D"), "failures")
     assert ax.lines[0].get_ydata().tolist() == [1.0]

@@ -513,6 +513,16 @@ def test_window_of_a_frame_is_refused(options: dict[str, Any], said: str) -> Non
         cf.report(frame.empty(), io.BytesIO(), **options)
 
 
+def test_schedules_that_are_gone_are_judged_for_as_long_as_they_were_listed(
+    archive: cf.Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, seen = archive.calls(), archive.schedules()
+    seen["last_seen_time"] = seen["gone_time"] = calls["start_time"].iloc[len(calls) // 2]
+    monkeypatch.setattr(archive, "schedules", lambda: seen)
+    expected = int(cf.schedule_report(calls, seen)["missed"].sum())
+    assert of_archive(archive).figures()["Missed runs"] == f"{expected:,}"
+
+
 def test_schedules_beside_an_archive_are_refused(archive: cf.Archive) -> None:
     with pytest.raises(cf.ArgumentError, match="An archive knows its schedules"):
         cf.report(archive, io.BytesIO(), schedules=pd.DataFrame())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import threading
 import zoneinfo
 from typing import TYPE_CHECKING, Any
 
@@ -10,18 +12,25 @@ import ipywidgets as widgets
 import pandas as pd
 
 from callframe.errors import ArgumentError
-from callframe.explore.offer import Offer
+from callframe.explore.offer import Offer, label
 from callframe.explore.selection import BY, LAST, Selection, stretch
-from callframe.report.tables import cut
-from callframe.window import iso, zone
+from callframe.window import iso, parse_time, timestamp, zone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _BY = {"function": "Function", "schedule": "Schedule", "status": "Status", "1h": "Hour", "1d": "Day"}
 _LAST = {"1h": "1 h", "24h": "24 h", "7d": "7 d"}
 _ALL = "all"
 _ROWS = 7
+_LATEST = "9999-12-30T00:00Z"
+_YEARS = dt.datetime(1969, 12, 30), dt.datetime(9999, 12, 30)  # noqa: DTZ001 - as pickers have them
+
+
+class _Quiet(threading.local):
+    """Whether changes are the program's own, in each thread."""
+
+    on = False
 
 
 class Controls:
@@ -36,11 +45,12 @@ class Controls:
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
-        self._quiet = False
+        self._quiet = _Quiet()
         self._offer = Offer()
         self._entered = ""
         self._look: dict[str, str] = {}
         self._times: tuple[str | None, str | None] = (None, None)
+        self._zone = zone("UTC")
         self.search = widgets.Text(
             description="Search functions", placeholder="part of a name; Enter chooses all that have it"
         )
@@ -65,7 +75,7 @@ class Controls:
 
     def fill(self, offer: Offer) -> None:
         """
-        Offer what there is to choose from; what was chosen stays so where it is still there.
+        Offer what there is to choose from; what was chosen stays so, whether it is still there or not.
 
         Parameters
         ----------
@@ -74,12 +84,9 @@ class Controls:
         """
         with self._quietly():
             self._offer = offer
-            chosen = self.selection
-            self._offer_functions(chosen.functions)
-            self.schedules.options = offer.schedules
-            offered = {value for _, value in offer.schedules}
-            self.schedules.value = [one for one in chosen.schedules if one in offered]
-            self._offer_statuses(offer.statuses, chosen.statuses)
+            self._offer_functions(self.functions.value)
+            self._offer_schedules(self.schedules.value)
+            self._offer_statuses([name for name, button in self.statuses.items() if button.value])
 
     @property
     def selection(self) -> Selection:
@@ -103,11 +110,10 @@ class Controls:
         with self._quietly():
             self.search.value = ""
             self._offer_functions(selection.functions)
-            offered = {value for _, value in self.schedules.options}
-            self.schedules.value = [one for one in selection.schedules if one in offered]
-            for name, button in self.statuses.items():
-                button.value = name in selection.statuses
+            self._offer_schedules(selection.schedules)
+            self._offer_statuses(selection.statuses)
             self.tz.value = selection.tz
+            self._read_zone()
             self.by.options = [*_BY_OPTIONS, *([] if selection.by in BY else [(selection.by, selection.by)])]
             self.by.value = selection.by
             known = selection.last in LAST or selection.last is None
@@ -115,6 +121,11 @@ class Controls:
             self.last.value = selection.last or (None if selection.start or selection.end else _ALL)
             self._look = {"tab": selection.tab, "picture": selection.picture}
             self._show_times(selection.start, selection.end)
+
+    @property
+    def zone(self) -> str:
+        """The time zone of the times that are shown: what is written, or the one before where that is none."""
+        return self._zone.key
 
     def look_at(self, tab: str, picture: str) -> None:
         """Note which tab and picture are looked at."""
@@ -158,24 +169,24 @@ class Controls:
         self.last.observe(self._quick, names="value")
         for picker in (self.start, self.end):
             picker.observe(self._picked, names="value")
-        self.all_functions.on_click(lambda _: self._clear(self.functions))
-        self.all_schedules.on_click(lambda _: self._clear(self.schedules))
+        self.all_functions.on_click(lambda _: self._choose(self._offer_functions))
+        self.all_schedules.on_click(lambda _: self._choose(self._offer_schedules))
 
     def _tell(self, _: Any = None) -> None:
-        if not self._quiet:
+        if not self._quiet.on:
             self._changed()
 
     @contextlib.contextmanager
     def _quietly(self) -> Iterator[None]:
-        """Change controls without taking that for a person's change."""
-        before, self._quiet = self._quiet, True
+        """Change controls without taking that for a person's change, which may come in another thread meanwhile."""
+        before, self._quiet.on = self._quiet.on, True
         try:
             yield
         finally:
-            self._quiet = before
+            self._quiet.on = before
 
     def _filter(self, _: Any) -> None:
-        if self._quiet:
+        if self._quiet.on:
             return
         with self._quietly():
             self._offer_functions(self.functions.value)
@@ -196,66 +207,112 @@ class Controls:
             self.functions.value = [name for _, name in self.functions.options if sought in name.casefold()]
         self._tell()
 
-    def _clear(self, choice: widgets.SelectMultiple) -> None:
+    def _choose(self, offer: Callable[[tuple[()]], None]) -> None:
+        """Choose none, which means all."""
         with self._quietly():
             self.search.value = ""
-            self._offer_functions(() if choice is self.functions else self.functions.value)
-            choice.value = ()
+            self._offer_functions(self.functions.value)
+            offer(())
         self._tell()
 
     def _quick(self, change: dict[str, Any]) -> None:
-        if self._quiet or change["new"] is None:
+        if self._quiet.on or change["new"] is None:
             return
         with self._quietly():
             self._show_times(*stretch(self._offer.end_ms, self.selection))
         self._tell()
 
-    def _picked(self, _: Any) -> None:
-        if self._quiet:
+    def _picked(self, change: dict[str, Any]) -> None:
+        if self._quiet.on:
             return
         with self._quietly():
-            self._times = (self._time(self.start.value), self._time(self.end.value))
+            start, end = self._times
+            picked = self._time(change["new"])
+            self._times = (picked, end) if change["owner"] is self.start else (start, picked)
             self.last.value = None if any(self._times) else _ALL
         self._tell()
 
     def _zoned(self, _: Any) -> None:
-        if self._quiet:
+        if self._quiet.on:
             return
-        with self._quietly(), contextlib.suppress(ArgumentError):  # which the redraw will say
+        with self._quietly():
+            self._read_zone()
             self._show_times(*self._times)
         self._tell()
 
-    def _offer_functions(self, chosen: tuple[str, ...]) -> None:
+    def _read_zone(self) -> None:
+        """Take the time zone that is written; of what is none, which the redraw will say, the one before stays."""
+        with contextlib.suppress(ArgumentError):
+            self._zone = zone(self.tz.value)
+
+    def _offer_functions(self, chosen: Sequence[str]) -> None:
         """Offer the functions that match the search, and those that are chosen."""
         sought = self.search.value.casefold()
-        offered = [
-            (label, name) for label, name in self._offer.functions if sought in name.casefold() or name in chosen
+        offered = _with(self._offer.functions, chosen)
+        self.functions.options = [
+            (words, name) for words, name in offered if sought in name.casefold() or name in chosen
         ]
-        self.functions.options = offered
-        names = {name for _, name in offered}
-        self.functions.value = [name for name in chosen if name in names]
+        self.functions.value = tuple(chosen)
 
-    def _offer_statuses(self, names: list[str], chosen: tuple[str, ...]) -> None:
-        self.statuses = {
-            name: widgets.ToggleButton(value=name in chosen, description=cut(name, 24).text, layout={"width": "auto"})
-            for name in names
-        }
-        for button in self.statuses.values():
-            button.observe(self._tell, names="value")
+    def _offer_schedules(self, chosen: Sequence[int]) -> None:
+        self.schedules.options = _with(self._offer.schedules, chosen)
+        self.schedules.value = tuple(chosen)
+
+    def _offer_statuses(self, chosen: Sequence[str]) -> None:
+        names = list(dict.fromkeys([*self._offer.statuses, *chosen]))
+        before = self.statuses
+        self.statuses = {name: before.get(name) or self._status(name) for name in names}
+        for name, button in self.statuses.items():
+            button.value = name in chosen
         self._status_box.children = tuple(self.statuses.values())
+        close(before[name] for name in before.keys() - self.statuses.keys())
+
+    def _status(self, name: str) -> widgets.ToggleButton:
+        button = widgets.ToggleButton(description=label(name, 24), layout={"width": "auto"})
+        button.observe(self._tell, names="value")
+        return button
 
     def _show_times(self, start: str | None, end: str | None) -> None:
         self._times = (start, end)
         for picker, time in ((self.start, start), (self.end, end)):
-            stamp = None if time is None else pd.Timestamp(time).tz_convert(zone(self.tz.value))
+            stamp = None if time is None else pd.Timestamp(min(time, _LATEST)).tz_convert(self._zone)
             picker.value = None if stamp is None else stamp.tz_localize(None).to_pydatetime()
 
-    def _time(self, value: Any) -> str | None:
+    def _time(self, value: dt.datetime | None) -> str | None:
         """Read a time that was picked, which is in the time zone of the display."""
         if value is None:
             return None
-        stamp = pd.Timestamp(value).tz_localize(zone(self.tz.value), ambiguous=True, nonexistent="shift_forward")
-        return iso(int(stamp.timestamp() * 1000))
+        value = min(max(value, _YEARS[0]), _YEARS[1])  # a year that is being typed is the year 2, then 20, then 202
+        stamp = pd.Timestamp(value).tz_localize(self._zone, ambiguous=True, nonexistent="shift_forward")
+        return iso(parse_time(max(stamp, timestamp(0)), name="time", now_ms=0))
+
+
+def close(given: Iterable[object]) -> None:
+    """
+    Close widgets, and those that they hold: children, layouts, styles.
+
+    Parameters
+    ----------
+    given
+        Widgets, and dicts and tuples of them; anything else is passed over.
+    """
+    found: set[widgets.Widget] = set()
+    todo = list(given)
+    while todo:
+        one = todo.pop()
+        if isinstance(one, dict | tuple):
+            todo += one.values() if isinstance(one, dict) else one
+        elif isinstance(one, widgets.Widget) and one not in found:
+            found.add(one)
+            todo += (getattr(one, name) for name in one.keys)
+    for one in found:
+        widgets.Widget.close(one)
+
+
+def _with(offered: Sequence[tuple[str, Any]], chosen: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Offer also what is chosen and no longer there, so that a selection never grows by itself."""
+    there = {value for _, value in offered}
+    return [*offered, *((f"{label(one)} \N{MIDDLE DOT} no calls", one) for one in chosen if one not in there)]
 
 
 _BY_OPTIONS = [(label, value) for value, label in _BY.items()]

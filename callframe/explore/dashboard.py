@@ -10,7 +10,7 @@ import ipywidgets as widgets
 
 from callframe.errors import CallframeError
 from callframe.explore import exports, panels
-from callframe.explore.controls import Controls
+from callframe.explore.controls import Controls, close
 from callframe.explore.failures import Failures
 from callframe.explore.history import History
 from callframe.explore.look import Look
@@ -52,8 +52,10 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._source = source
         self._screen = Screen()
         self._redraw = Redraw(self._draw)
+        self._looking = threading.Lock()
         self._look: Look | History | None = None
         self._shown: dict[str, object] = {}
+        self._drawn_tab = ""
         self._stop: threading.Event | None = None
         self.refreshing: threading.Thread | None = None
         self._controls = Controls(self._redraw.ask)
@@ -95,13 +97,32 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     @property
     def figure(self) -> Figure:
-        """The figure of the picture that is shown; the next picture is drawn into the same one."""
-        self._redraw.now()
+        """The figure of the picture that is shown, or was last; the next picture is drawn into the same one."""
+        self._draw_shown()
         return self._screen.figure
+
+    def _draw_shown(self) -> None:
+        """Let the screen hold what the open tab shows, which may have been drawn before that of another tab."""
+        self._redraw.now()
+        if self._drawn_tab != (tab := TABS[self._tabs.selected_index or 0]):
+            self._shown.pop(tab, None)
+            self._redraw.ask()
+            self._redraw.now()
+
+    def close(self) -> None:
+        """Take the dashboard off the page, and let its calls go: ipywidgets keeps all widgets that are not closed."""
+        if self._stop is not None:
+            self._stop.set()
+        parts = [
+            *vars(self._controls).values(),
+            *(one for panel in self._panels.values() for one in vars(panel).values()),
+        ]
+        close([self, self._refresh, *parts])
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         """Show the widget, and its picture where there are no widgets."""
         bundle: dict[str, Any] = super()._repr_mimebundle_(**options) or {}
+        self._draw_shown()
         return {**bundle, "image/png": self._screen.png} if self._screen.png else bundle
 
     def _panel(self, name: str) -> panels.Panel:
@@ -141,38 +162,42 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _fill(self) -> None:
         """Offer what the source has."""
-        self._controls.fill(self._source.offer())
-        self._look = None
-        self._shown = {}
+        with self._looking:
+            self._controls.fill(self._source.offer())
+            self._look = None
+            self._shown = {}
 
     def _looked(self) -> Look | History:
         """Give what is selected now; what was worked out stays while that is the same."""
-        selection, look = self.selection, self._look
-        if look is None or look.selection.what != selection.what:
-            look = self._source.look(selection)
-        elif look.selection != selection:
-            look = look.seen_as(selection) if isinstance(look, Look) else self._source.look(selection)
-        self._look = look
-        return look
+        with self._looking:
+            selection, look = self.selection, self._look
+            if look is None or look.selection.what != selection.what:
+                look = self._source.look(selection)
+            elif look.selection != selection:
+                look = look.seen_as(selection) if isinstance(look, Look) else self._source.look(selection)
+            self._look = look
+            return look
 
     def _draw(self) -> None:
         """Show what is selected now: the picture first, then the numbers, then what is under the picture."""
         self._said(self._draw_all)
 
     def _draw_all(self) -> None:
+        shown = self._shown  # a refresh sets another one in its place
         look = self._looked()
         panel = self._panels[look.selection.tab]
-        fresh = self._shown.get(panel.name) != look.selection
+        fresh = shown.get(panel.name) != look.selection
         if fresh and isinstance(look, Look):
             panel.draw(look)
         figures = (look.selection.what, look.selection.tz)
-        if self._shown.get("") != figures:
+        if shown.get("") != figures:
             self._figures.value = part("figures", look.figures)
-            self._shown[""] = figures
+            shown[""] = figures
         self._message.value = self._state(look)
         if fresh:
             panel.tell(look) if isinstance(look, Look) else panel.survey(look)
-            self._shown[panel.name] = look.selection
+            shown[panel.name] = look.selection
+            self._drawn_tab = panel.name
         self._code.value = ""
 
     def _state(self, look: Look | History) -> str:
@@ -180,33 +205,37 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         if self._source.problem:
             return panels.paragraph(self._source.problem, class_="bad", role="alert")
         if not look.size:
-            return panels.paragraph(EMPTY if look.everything.empty else NOTHING, role="status")
+            return panels.paragraph(EMPTY if self._source.empty else NOTHING, role="status")
         return panels.paragraph(INCOMPLETE, class_="bad", role="status") if look.complete is False else ""
 
-    def _said(self, act: Callable[[], object]) -> None:
-        """Do something; what goes wrong is shown, since a notebook shows no error of a callback."""
+    def _said(self, act: Callable[[], object]) -> bool:
+        """Do something; what goes wrong is shown, since a notebook shows no error of a callback, and False is given."""
         try:
             act()
         except CallframeError as error:
             self._tell(str(error))
         except Exception as error:  # noqa: BLE001 - the view stays alive, whatever a callback meets
             self._tell(f"Something went wrong here, which is a mistake in callframe: {type(error).__name__}: {error}")
+        else:
+            return True
+        return False
 
     def _tell(self, words: str) -> None:
         self._message.value = panels.paragraph(words, class_="bad", role="alert")
 
     def _export(self, suffix: str) -> None:
+        self._redraw.now()  # else one that is due would wipe out what is said here
         calls = self.calls
         path = exports.export(calls, suffix)
         self._message.value = f'<p role="status">{exports.link(path, len(calls))}</p>'
 
     def _show_code(self) -> None:
+        self._redraw.now()
         words = exports.code(self._source, self._looked())
         self._code.value = part("code", words, words.count("\n") + 1)
 
     def _reset(self) -> None:
-        here = self.selection
-        self.selection = Selection(tab=here.tab, tz=here.tz)
+        self.selection = Selection(tab=TABS[self._tabs.selected_index or 0], tz=self._controls.zone)
 
     def _refresh_or_stop(self) -> None:
         """Fetch in a thread of its own, so that the same button can stop it."""
@@ -222,12 +251,11 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _fetch(self, stop: threading.Event) -> None:
         try:
-            self._said(lambda: self._source.fetch(stop))
-            self._said(self._fill)
+            if self._said(lambda: self._source.refresh(stop)) and self._said(self._fill):
+                self._redraw.ask()
         finally:
             self._stop = None
             self._refresh.description, self._refresh.icon = "Refresh", "refresh"
-            self._redraw.ask()
 
 
 def _html(name: str) -> widgets.HTML:

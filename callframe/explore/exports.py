@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 import html
+import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from callframe.display import printable
+from callframe.errors import FileError
 from callframe.explore.history import History
 from callframe.explore.pictures import WIDE, view_of
 from callframe.files import write_csv, write_parquet
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
 
     from callframe.explore.look import Look
@@ -22,7 +27,6 @@ LINK_MOST = 20_000_000
 """Bytes that a link can hold; browsers refuse longer ones."""
 
 _TYPES = {".csv": "text/csv", ".parquet": "application/vnd.apache.parquet"}
-_NAMES_MOST = 1_000
 
 
 def export(calls: pd.DataFrame, suffix: str) -> Path:
@@ -49,8 +53,11 @@ def export(calls: pd.DataFrame, suffix: str) -> Path:
     stem = (
         "calls" if calls.empty else f"calls-{calls['start_time'].iloc[0]:%Y%m%d}-{calls['start_time'].iloc[-1]:%Y%m%d}"
     )
-    names = [stem, *(f"{stem}-{number}" for number in range(2, _NAMES_MOST))]
-    path = next(one for one in (Path(f"{name}{suffix}") for name in names) if not one.exists())
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    try:
+        path = next(one for one in (Path(f"{name}{suffix}") for name in names) if not one.exists())
+    except OSError as error:
+        raise FileError(f"The working folder cannot be looked at: {error.strerror}.") from None
     write = write_csv if suffix == ".csv" else write_parquet
     write(calls, path)
     return path
@@ -73,7 +80,7 @@ def link(path: Path, calls: int) -> str:
         Without a link where the file is too large for one.
     """
     size = path.stat().st_size
-    words = f"{calls:,} calls written to {html.escape(str(path.resolve()))} ({_size(size)})."
+    words = f"{calls:,} calls written to {html.escape(printable(str(path.resolve())))} ({_size(size)})."
     if size > LINK_MOST:
         return f"{words} It is too large for a link; narrow the selection to download it."
     held = base64.b64encode(path.read_bytes()).decode()
@@ -97,33 +104,54 @@ def code(source: Source, look: Look | History) -> str:
     code
         Python.
     """
-    selection, opening = look.selection, source.opening(look)
-    if isinstance(look, History):
-        view = WIDE.get(selection.tab)
-        last = view.code(selection.tz) if view else "cf.summarize_rollup(rollup)"
-        return "\n".join(["import callframe as cf", "", *opening.splitlines(), last]) + "\n"
-    lines = ["import callframe as cf", *(["import pandas as pd"] if any(look.window) else []), ""]
-    lines += opening.splitlines()
-    if conditions := _conditions(look):
-        lines += ["calls = calls[", f"    {(chr(10) + '    & ').join(conditions)}", "]"]
-    view = view_of(selection.tab, selection.picture)
-    if view is not None and view.function == "missed_runs":
-        lines.append(f"schedules = {'archive' if 'archive' in opening else 'project'}.schedules()")
-    lines.append(view.code(selection.tz) if view else _last_line(selection))
+    lines = ["import callframe as cf", *(["import pandas as pd"] if not look.wide and any(look.window) else []), ""]
+    lines += source.opening(look).splitlines()
+    lines += _of_rollup(look) if isinstance(look, History) else _of_calls(source, look)
     return "\n".join(lines) + "\n"
 
 
-def _conditions(look: Look) -> list[str]:
-    selection, (start, end) = look.selection, look.window
-    found = [
-        f'calls["{column}"].isin({list(names)!r})'
-        for column, names in (
-            ("function", selection.functions), ("status", selection.statuses), ("schedule_id", selection.schedules),
-        )
-        if names
-    ]  # fmt: skip
-    found += [f'(calls["start_time"] >= pd.Timestamp({start!r}))'] if start else []
-    return found + ([f'(calls["start_time"] < pd.Timestamp({end!r}))'] if end else [])
+def _of_rollup(look: History) -> list[str]:
+    statuses, view = look.selection.statuses, WIDE.get(look.selection.tab)
+    lines = _taking("rollup", [f'rollup["status"].isin({list(statuses)!r})'] if statuses else [])
+    return [*lines, view.code(look.selection.tz, "rollup") if view else "cf.summarize_rollup(rollup)"]
+
+
+def _of_calls(source: Source, look: Look) -> list[str]:
+    selection, times = look.selection, look.window
+    view = view_of(selection.tab, selection.picture)
+    lines, what = [], "calls"
+    if view is not None and view.function == "missed_runs" and look.missed is None:
+        view = None
+    elif view is not None and view.function == "missed_runs":  # of all calls: a slot is filled by calls of any status
+        lines = [*source.schedules_line.splitlines(), "missed = cf.missed_runs(calls, schedules)"]
+        chosen = {"function": selection.functions, "schedule_id": selection.schedules}
+        lines += _taking("missed", _conditions("missed", chosen, "scheduled_time", times))
+        what = "missed"
+    chosen = {"function": selection.functions, "status": selection.statuses, "schedule_id": selection.schedules}
+    lines += _taking("calls", _conditions("calls", chosen, "start_time", times))
+    if view is not None and view.rows and what == "calls" and look.worst is not look.calls:
+        worst = look.worst["function"].unique().tolist()
+        lines += [f'worst = calls[calls["function"].isin({worst!r})]']
+        what = "worst"
+    return [*lines, view.code(selection.tz, what) if view else _last_line(selection)]
+
+
+def _conditions(
+    table: str, chosen: Mapping[str, Sequence[Any]], time: str, window: tuple[str | None, str | None]
+) -> list[str]:
+    """Write as code which rows of a table are selected."""
+    found = [f'{table}["{column}"].isin({list(names)!r})' for column, names in chosen.items() if names]
+    found += [
+        f'({table}["{time}"] {sign} pd.Timestamp({moment!r}))'
+        for sign, moment in zip((">=", "<"), window, strict=True)
+        if moment
+    ]
+    return found
+
+
+def _taking(table: str, conditions: Sequence[str]) -> list[str]:
+    """Write as code that only some rows of a table are taken."""
+    return [f"{table} = {table}[", f"    {(chr(10) + '    & ').join(conditions)}", "]"] if conditions else []
 
 
 def _last_line(selection: Selection) -> str:

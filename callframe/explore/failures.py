@@ -10,6 +10,7 @@ import pandas as pd
 
 from callframe.display import printable
 from callframe.errors import CallframeError
+from callframe.explore.offer import label
 from callframe.explore.panels import Panel, paragraph
 from callframe.report import tables as report_tables
 from callframe.report.html import part
@@ -90,7 +91,7 @@ class Failures(Panel):
         self._filling = True
         try:
             self.examples.options = [
-                (f"{moment(row['start_time'], zone)} {zone} \N{MIDDLE DOT} {cut(row['function']).text}", place)
+                (f"{moment(row['start_time'], zone)} {zone} \N{MIDDLE DOT} {label(row['function'])}", place)
                 for place, row in rows.head(EXAMPLES_MOST)[["start_time", "function"]].to_dict("index").items()
             ]
             self.examples.value = self.examples.options[0][1] if len(rows) else None

@@ -69,9 +69,10 @@ class History:
     def words(self) -> str:
         """Say why single calls are not shown, and what to do."""
         schedules = " Schedules are not told apart here." if self.selection.schedules else ""
+        days = " Days are counted whole." if any(self.window) else ""
         return (
             f"{self.size:,} calls are selected. Single calls, failures, schedules and concurrency are shown of at most"
-            f" {history.CALLS_MOST:,}: choose a shorter range, or fewer functions.{schedules}"
+            f" {history.CALLS_MOST:,}: choose a shorter range, or fewer functions.{days}{schedules}"
         )
 
 
@@ -119,7 +120,7 @@ def part(
     selection
         What to take.
     window
-        Start times as ISO 8601 text; days that begin within it, and the one it begins in, are taken whole.
+        Start times as ISO 8601 text; days that it takes in part are taken whole.
     any_status
         Whether to take every status.
 
@@ -133,9 +134,18 @@ def part(
         kept &= rollup["function"].isin(selection.functions)
     if selection.statuses and not any_status:
         kept &= rollup["status"].isin(selection.statuses)
-    start, end = window
+    start, end = whole_days(window)
     if start:
-        kept &= rollup["start_time"] >= pd.Timestamp(start).floor("D")
+        kept &= rollup["start_time"] >= pd.Timestamp(start)
     if end:
         kept &= rollup["start_time"] < pd.Timestamp(end)
     return rollup if kept.all() else rollup[kept]
+
+
+def whole_days(window: tuple[str | None, str | None]) -> tuple[str | None, str | None]:
+    """Widen a window to the days in UTC that it touches."""
+    start, end = window
+    return (
+        f"{pd.Timestamp(start).floor('D'):%Y-%m-%dT%H:%MZ}" if start else None,
+        f"{pd.Timestamp(end).ceil('D'):%Y-%m-%dT%H:%MZ}" if end else None,
+    )

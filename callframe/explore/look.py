@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from callframe.coverage import is_complete
+from callframe.explore.offer import schedule_names
 from callframe.explore.selection import end_ms, select, stretch
 from callframe.measures.concurrency import concurrency_peaks
 from callframe.measures.failures import failure_groups, failures
@@ -138,11 +139,8 @@ class Look:
         return "no schedule" if pd.isna(schedule_id) else str(self._schedule_names.get(schedule_id, schedule_id))
 
     @cached_property
-    def _schedule_names(self) -> dict[Any, str]:
-        found = self._schedules
-        if found is None:
-            return {}
-        return dict(zip(found["schedule_id"], found["name"].fillna(found["schedule_id"].astype("str")), strict=True))
+    def _schedule_names(self) -> dict[int, str]:
+        return schedule_names(self._schedules)
 
     @property
     def size(self) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from callframe.display import printable
 from callframe.explore.selection import end_ms
 from callframe.report.tables import cut
 
@@ -88,19 +89,28 @@ def of_rollup(rollup: pd.DataFrame, schedules: pd.DataFrame) -> Offer:
     return Offer(_functions(counts), _schedules(schedules["schedule_id"], schedules), statuses, end_ms(rollup))
 
 
+def label(words: object, most: int = NAME) -> str:
+    """Write a name of any kind for a control to show."""
+    return printable(cut(words, most).text)
+
+
+def schedule_names(schedules: pd.DataFrame | None) -> dict[int, str]:
+    """Name schedules by their ids, as far as names are known."""
+    if schedules is None or "name" not in schedules:
+        return {}
+    known = schedules[schedules["name"].notna() & schedules["schedule_id"].notna()]
+    return dict(zip(known["schedule_id"].astype("int64").tolist(), known["name"], strict=True))
+
+
 def _functions(counts: pd.DataFrame) -> list[tuple[str, str]]:
     counts = counts.sort_values(["sum", "size"], ascending=False, kind="stable")
     return [
-        (f"{cut(name, NAME).text} \N{MIDDLE DOT} {failures:,} of {size:,} failed", str(name))
+        (f"{label(name)} \N{MIDDLE DOT} {failures:,} of {size:,} failed", str(name))
         for name, failures, size in zip(counts.index, counts["sum"], counts["size"], strict=True)
     ]
 
 
 def _schedules(ids: Iterable[int], schedules: pd.DataFrame | None) -> list[tuple[str, int]]:
-    """Name schedules, by their ids where no names are known."""
-    names: dict[int, str] = {}
-    if schedules is not None:
-        known = schedules[schedules["name"].notna()]
-        names = dict(zip(known["schedule_id"], known["name"], strict=True))
-    found = [(cut(names.get(one, one), NAME).text, int(one)) for one in ids]
+    names = schedule_names(schedules)
+    found = [(label(names.get(int(one), one)), int(one)) for one in ids]
     return sorted(found, key=lambda option: (option[0].casefold(), option[1]))

@@ -46,7 +46,7 @@ class Panel:
     """
 
     def __init__(
-        self, name: str, screen: Screen, changed: Callable[[], None], guard: Callable[[Callable[[], object]], None]
+        self, name: str, screen: Screen, changed: Callable[[], None], guard: Callable[[Callable[[], object]], object]
     ) -> None:
         self.name = name
         self._guard = guard

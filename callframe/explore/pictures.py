@@ -56,9 +56,8 @@ class View:
         count = look.calls["function"].nunique() if self.rows and self.function != "missed_runs" else 0
         return f"The {ROWS_MOST} functions with the most failures, of {count:,}." if count > ROWS_MOST else ""
 
-    def code(self, tz: str) -> str:
-        """Write the line that draws it."""
-        what = {"missed_runs": "cf.missed_runs(calls, schedules)", "history": "rollup"}.get(self.function, "calls")
+    def code(self, tz: str, what: str) -> str:
+        """Write the line that draws it of what has that name."""
         options = [f"{name}={value!r}" for name, value in self._options(tz).items()]
         return f"cf.plot.{self.function}({', '.join([what, *options])})"
 

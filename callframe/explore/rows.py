@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +61,8 @@ def matching(calls: pd.DataFrame, words: str) -> pd.DataFrame:
     sought = words.strip().casefold()
     if not sought:
         return calls
-    found = calls["error_message"].str.contains(re.escape(sought), case=False, na=False).to_numpy(dtype=bool, copy=True)
+    said = calls["error_message"].str.contains(words.strip(), case=False, regex=False, na=False)
+    found = said.to_numpy(dtype=bool, copy=True)
     for name in ("function", "status"):
         hits = [one for one in calls[name].cat.categories if sought in one.casefold()]
         found |= calls[name].isin(hits).to_numpy()
@@ -97,7 +97,7 @@ def shown(look: Look, order: str, words: str) -> tuple[pd.DataFrame, int]:
     table = pd.DataFrame(
         {
             f"start [{look.selection.tz}]": moments["start_time"].dt.strftime("%Y-%m-%d %H:%M:%S"),
-            "function": calls["function"].astype("object").map(_short),
+            "function": calls["function"].astype("object").map(_short, na_action="ignore"),
             "status": calls["status"].astype("object"),
             NUMBERS[0]: _seconds(calls["duration"]),
             NUMBERS[1]: _seconds(calls["schedule_delay"]),

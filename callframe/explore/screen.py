@@ -6,6 +6,7 @@ import io
 import threading
 from typing import TYPE_CHECKING
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -47,9 +48,10 @@ class Screen:
         Returns
         -------
         picture
-            With what it shows in words.
+            With what it shows in words; drawn as matplotlib does out of the box, whatever style the user has set.
         """
-        with self._lock:
+        with self._lock, mpl.rc_context():
+            mpl.rcdefaults()
             self.figure.clear()
             self.figure.set_size_inches(WIDTH, height or canvas.rows_height(0))
             ax = draw(self.figure.add_subplot())

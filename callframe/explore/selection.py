@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,9 +13,10 @@ import pandas as pd
 from callframe import window
 from callframe.coverage import KEY, narrow
 from callframe.errors import ArgumentError
+from callframe.measures import basis
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 LAST = ("1h", "24h", "7d")
 """Stretches of time that end where the calls do, for a quick choice."""
@@ -67,15 +69,18 @@ class Selection:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be right, in a sentence."""
-        for name in ("functions", "statuses", "schedules"):
-            if isinstance(getattr(self, name), str):
-                raise ArgumentError(f"{name}={getattr(self, name)!r}; expected a list of them.")
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, kind in (("functions", str), ("statuses", str), ("schedules", int)):
+            object.__setattr__(self, name, _several(name, getattr(self, name), kind))
+        for name in ("by", "tz", "picture"):
+            if not isinstance(getattr(self, name), str):
+                raise ArgumentError(f"{name}={getattr(self, name)!r}; expected text.")
         if self.tab not in TABS:
             raise ArgumentError(f"tab={self.tab!r}; expected one of {', '.join(map(repr, TABS))}.")
         if self.last is not None:
             if self.start or self.end:
                 raise ArgumentError("A selection takes last, or start and end, but not both.")
+            if not isinstance(self.last, str):
+                raise ArgumentError(f'last={self.last!r}; expected text such as "24h".')
             window.parse_span(self.last, name="last")
         for name in ("start", "end"):
             if (value := getattr(self, name)) is not None:
@@ -84,12 +89,12 @@ class Selection:
     @classmethod
     def of(cls, given: Selection | Mapping[str, Any] | None) -> Self:
         """Make a selection of what a user gave: another one, what `to_dict` gave, or nothing."""
+        if not isinstance(given, Selection | Mapping | None):
+            raise ArgumentError(f"selection={given!r}; expected a selection, or the dict that its to_dict gave.")
         fields = {field.name for field in dataclasses.fields(cls)}
         values = {} if given is None else dict(given.to_dict() if isinstance(given, Selection) else given)
-        if unknown := sorted(set(values) - fields):
-            raise ArgumentError(
-                f"A selection has no {', '.join(map(repr, unknown))}; it has {', '.join(sorted(fields))}."
-            )
+        if unknown := [repr(name) for name in values if name not in fields]:
+            raise ArgumentError(f"A selection has no {', '.join(unknown)}; it has {', '.join(sorted(fields))}.")
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -138,7 +143,7 @@ def end_ms(calls: pd.DataFrame) -> int:
     held = calls.attrs.get(KEY) or {}
     if asked := held.get("window"):
         return min(window.parse_time(one, name="end", now_ms=0) for one in (asked["end"], held["fetched_at"]))
-    return 0 if calls.empty else int(calls["start_time"].max().timestamp() * 1000) + 1
+    return 0 if calls.empty else int(basis.stamps(calls["start_time"]).max()) + 1
 
 
 def select(calls: pd.DataFrame, selection: Selection) -> pd.DataFrame:
@@ -181,6 +186,18 @@ def select(calls: pd.DataFrame, selection: Selection) -> pd.DataFrame:
         start=start, end=end,
     )  # fmt: skip
     return chosen
+
+
+def _several(name: str, given: Any, kind: type) -> tuple[Any, ...]:
+    """Take names or ids, each once."""
+    listed = not isinstance(given, str) and isinstance(given, Iterable)
+    found = tuple(dict.fromkeys(given)) if listed else ()
+    if kind is int:
+        found = tuple(int(one) if isinstance(one, np.integer) else one for one in found)
+    if not listed or not all(isinstance(one, kind) for one in found):
+        words = {"functions": "labels", "statuses": "names", "schedules": "ids, whole numbers"}[name]
+        raise ArgumentError(f"{name}={given!r}; expected a list of {words}.")
+    return found
 
 
 def _among(column: pd.Series, names: Sequence[str]) -> np.ndarray:

@@ -10,12 +10,14 @@ import pandas as pd
 
 from callframe import frame
 from callframe.archive import Archive
+from callframe.coverage import KEY
 from callframe.errors import ArgumentError, CallframeError, IncompleteError
-from callframe.explore.history import History, estimate
+from callframe.explore.history import History, estimate, whole_days
 from callframe.explore.look import Look
 from callframe.explore.offer import Offer, of_calls, of_rollup
 from callframe.explore.selection import select, stretch
 from callframe.files import read_csv, read_parquet
+from callframe.measures.judgement import listed
 from callframe.project import Project
 from callframe.report import history
 
@@ -44,6 +46,8 @@ class Source:
 
     project: Project | None = None
     refreshable = False
+    schedules_line = ""
+    """The line of code that makes `schedules`; empty where a user has them at hand, as the calls of a frame."""
 
     def __init__(self, calls: pd.DataFrame, schedules: pd.DataFrame | None, lines: str = "") -> None:
         self.calls = calls
@@ -52,7 +56,19 @@ class Source:
         self._lines = lines
 
     def fetch(self, stop: threading.Event | None = None) -> None:
-        """Read everything anew, where that can be done."""
+        """Read everything anew, where that can be done; what goes wrong is raised, or said in `problem`."""
+
+    def refresh(self, stop: threading.Event) -> None:
+        """Read everything anew; where that cannot be done, what is known stays, and `problem` says why."""
+        try:
+            self.fetch(stop)
+        except CallframeError as error:
+            self.problem = f"The calls could not be read anew. {error}"
+
+    @property
+    def empty(self) -> bool:
+        """Whether there are no calls at all."""
+        return self.calls.empty
 
     def offer(self) -> Offer:
         """Say what there is to choose from."""
@@ -84,6 +100,7 @@ class ProjectSource(Source):
     """
 
     refreshable = True
+    schedules_line = "schedules = project.schedules()"
 
     def __init__(self, project: Project, start: TimeLike) -> None:
         super().__init__(frame.empty(), None, f"project = cf.connect()\ncalls = project.calls(start={start!r})")
@@ -91,13 +108,17 @@ class ProjectSource(Source):
         self._start = start
 
     def fetch(self, stop: threading.Event | None = None) -> None:
-        """Fetch the window; what could not be read is said, and what was is kept."""
+        """Fetch the window; what could not be read is said, and what is known already stays where less arrives."""
         self.problem = ""
         progress = None if stop is None else False
         try:
             self.calls = self.project.calls(start=self._start, strict=True, stop=stop, progress=progress)
         except IncompleteError as error:
-            self.calls, self.problem = error.calls, str(error)
+            self.problem = str(error)
+            if _known(error.calls) >= _known(self.calls):
+                self.calls = error.calls
+            else:
+                self.problem += f"\nThe calls shown are those fetched at {self.calls.attrs[KEY]['fetched_at']}."
         except CallframeError as error:
             self.problem = f"The calls could not be fetched. {error}"
             return
@@ -118,6 +139,7 @@ class ArchiveSource(Source):
     """
 
     refreshable = True
+    schedules_line = "schedules = archive.schedules()"
 
     def __init__(self, archive: Archive) -> None:
         super().__init__(frame.empty(), None)
@@ -128,10 +150,15 @@ class ArchiveSource(Source):
 
     def fetch(self, stop: threading.Event | None = None) -> None:  # noqa: ARG002 - reading is quick
         """Read the rollup, and which functions and schedules there are."""
-        self._rollup = self._archive.rollup()
-        self.schedules = self._archive.schedules()
-        self._offer = of_rollup(self._rollup, self.schedules)
+        rollup, schedules = self._archive.rollup(), self._archive.schedules()
+        self._rollup, self.schedules, self.problem = rollup, schedules, ""
+        self._offer = of_rollup(rollup, schedules)
         self._held = (None, self.calls)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there are no calls at all."""
+        return self._rollup.empty
 
     def offer(self) -> Offer:
         """Say what there is to choose from."""
@@ -142,10 +169,11 @@ class ArchiveSource(Source):
         window = stretch(self._offer.end_ms, selection)
         if estimate(self._rollup, selection, window) > history.CALLS_MOST:
             return History(self._rollup, selection, window)
-        wanted = (selection.functions, *window)
-        if self._held[0] != wanted:
-            self._held = (wanted, self._read(selection))
-        return Look(self._held[1], self.schedules, selection)
+        wanted, (held, calls) = (selection.functions, *window), self._held
+        if held != wanted:
+            calls = self._read(selection)
+            self._held = (wanted, calls)
+        return Look(calls, self.schedules, selection)
 
     def selected(self, selection: Selection) -> pd.DataFrame:
         """Give the calls that are selected, however many."""
@@ -153,7 +181,7 @@ class ArchiveSource(Source):
 
     def opening(self, look: Look | History) -> str:
         """Write the lines of code that read what is looked at."""
-        start, end = look.window
+        start, end = whole_days(look.window) if look.wide else look.window
         options = {"start": start, "end": end, "functions": list(look.selection.functions) or None}
         words = ", ".join(f"{name}={value!r}" for name, value in options.items() if value)
         if look.wide:
@@ -162,7 +190,12 @@ class ArchiveSource(Source):
 
     def _read(self, selection: Selection) -> pd.DataFrame:
         start, end = stretch(self._offer.end_ms, selection)
-        return self._archive.calls(start, end, list(selection.functions) or None)
+        there = {name for _, name in self._offer.functions}
+        functions = [name for name in selection.functions if name in there]
+        first = self._rollup.attrs[KEY]["window"]["start"]
+        if (selection.functions and not functions) or (end is not None and end <= max(first, start or "")):
+            return self.calls
+        return self._archive.calls(start, end, functions or None)
 
 
 def source_of(given: Any, *, schedules: pd.DataFrame | None, start: TimeLike | None) -> Source:
@@ -188,6 +221,10 @@ def source_of(given: Any, *, schedules: pd.DataFrame | None, start: TimeLike | N
     FrameError, ArgumentError, FileError
         It is none of these, or cannot be read.
     """
+    if not isinstance(given, Project | Archive | str | os.PathLike):
+        frame.check(given)
+    if schedules is not None:
+        listed(schedules)
     if isinstance(given, Project):
         if schedules is not None:
             raise ArgumentError("A project knows its schedules; leave out schedules=.")
@@ -210,5 +247,9 @@ def source_of(given: Any, *, schedules: pd.DataFrame | None, start: TimeLike | N
             )
         calls = reader(path)
         return Source(calls, schedules, f"calls = cf.{reader.__name__}({str(path)!r})")
-    frame.check(given)
     return Source(given.reset_index(drop=True), schedules, "")
+
+
+def _known(calls: pd.DataFrame) -> int:
+    """Count the functions that were read completely."""
+    return sum(bool(row["complete"]) for row in (calls.attrs.get(KEY) or {"functions": ()})["functions"])

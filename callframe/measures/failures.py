@@ -175,7 +175,7 @@ def failure_episodes(calls: pd.DataFrame, by: str = "function") -> pd.DataFrame:
     True
     """
     frame.check(calls)
-    if by not in _EPISODES_BY:
+    if by not in tuple(_EPISODES_BY):  # which takes what cannot be hashed
         raise ArgumentError(f"by={by!r}; expected {' or '.join(map(repr, _EPISODES_BY))}.")
     key = calls[_EPISODES_BY[by]]
     settled = (_is_failure(calls) | (calls["status"] == "Completed")).to_numpy() & key.notna().to_numpy()

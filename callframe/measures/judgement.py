@@ -126,13 +126,13 @@ def judge(
 ) -> tuple[list[Judged], dict[Hashable | None, Any]]:
     """Judge every schedule; gives also the `attrs` of the answer."""
     frame.check(calls)
-    listed = _listed(schedules)
+    known = listed(schedules)
     grace_ms = basis.span_ms(grace, "grace")
     calls = basis.once(calls)
     grounds = _grounds(calls, grace_ms)
     runs = _Runs(calls)
-    vanished = [runs.schedule(one) for one in runs.ids if one not in {known.schedule_id for known in listed}]
-    judged = [_judged(one, runs, grounds) for one in (*listed, *vanished)]
+    vanished = [runs.schedule(one) for one in runs.ids if one not in {each.schedule_id for each in known}]
+    judged = [_judged(one, runs, grounds) for one in (*known, *vanished)]
     told = {
         "grace": str(pd.Timedelta(grace_ms, "ms")),
         "start": iso(grounds.start_ms) if grounds.end_ms > grounds.start_ms else None,
@@ -258,7 +258,7 @@ class _Runs:
         return Schedule(schedule_id, None, label, function_id, None, None, inferred=True)
 
 
-def _listed(schedules: pd.DataFrame) -> list[Schedule]:
+def listed(schedules: pd.DataFrame) -> list[Schedule]:
     """Read the frame of schedules, each schedule once."""
     if not isinstance(schedules, pd.DataFrame):
         raise FrameError(

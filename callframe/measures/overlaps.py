@@ -59,7 +59,7 @@ def overlapping_runs(calls: pd.DataFrame, by: str = "schedule", *, run_limit: Sp
     True
     """
     frame.check(calls)
-    if by not in _BY:
+    if by not in tuple(_BY):  # which takes what cannot be hashed
         raise ArgumentError(f"by={by!r}; expected {' or '.join(map(repr, _BY))}.")
     limit_ms = parse_span(run_limit, name="run_limit")
     calls = basis.once(calls)

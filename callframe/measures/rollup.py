@@ -135,7 +135,7 @@ def merge_rollups(rollups: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """
     parts = list(rollups)
     for part in parts:
-        _check(part)
+        check(part)
     return _keep_account(_add_up(parts), parts)
 
 
@@ -183,7 +183,7 @@ def summarize_rollup(rollup: pd.DataFrame, by: str | Sequence[str] = "function")
     >>> int(cf.summarize_rollup(rollup)["calls"].sum()) == rollup.loc[rollup["measure"] == "duration", "count"].sum()
     True
     """
-    _check(rollup)
+    check(rollup)
     keys = dict(_keys(rollup, by))
     spans, weights = _integers(rollup["bucket"]), rollup["count"].to_numpy()
     grouped = rollup.groupby(list(keys.values()), observed=True, sort=True)
@@ -255,7 +255,20 @@ def _width(freq: str, name: str) -> pd.Timedelta:
     return width
 
 
-def _check(table: pd.DataFrame) -> None:
+def check(table: pd.DataFrame) -> None:
+    """
+    Refuse what is no rollup.
+
+    Parameters
+    ----------
+    table
+        Anything.
+
+    Raises
+    ------
+    FrameError
+        It is no rollup; the message says what it lacks.
+    """
     if not isinstance(table, pd.DataFrame):
         raise FrameError(f"Expected a rollup, found {type(table).__name__}. Make one with callframe.rollup(calls).")
     lacking = [name for name in [*KEYS, "count"] if name not in table.columns]

@@ -9,9 +9,10 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from callframe.errors import ArgumentError
-from callframe.measures.rollup import summarize_rollup
+from callframe.measures.rollup import check, summarize_rollup
 from callframe.plot import canvas
 from callframe.plot.spreads import FLOOR_S, SERIES_MOST
+from callframe.window import zone
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,6 +59,8 @@ def history(rollup: pd.DataFrame, of: Of = "calls", *, tz: str = "UTC", ax: Axes
     """
     if of not in get_args(Of):
         raise ArgumentError(f"of={of!r}; expected one of {', '.join(map(repr, get_args(Of)))}.")
+    check(rollup)
+    zone(tz)
     width = _width(rollup)
     ax = canvas.axes(ax, height=3.6)
     by = f"{width}D"

@@ -92,7 +92,5 @@ def _of_archive(
     rollup = archive.rollup(start=start, end=end)
     if history.count(rollup) > history.CALLS_MOST:
         return render_history(rollup, archive.coverage(start, end), title=title, tz=tz)
-    seen = archive.schedules()
-    return render(
-        archive.calls(start, end), schedules=seen[seen["gone_time"].isna()], title=title, tz=tz, traces=traces
-    )
+    calls = archive.calls(start, end)
+    return render(calls, schedules=archive.schedules(), title=title, tz=tz, traces=traces)
