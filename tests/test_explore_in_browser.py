@@ -308,6 +308,15 @@ def test_functions_are_found_and_chosen_by_keyboard(board: Dashboard) -> None:
     board.shows(board.calls["function"].str.contains("ingest").sum())
 
 
+def test_keys_in_a_list_are_no_commands_of_the_notebook(board: Dashboard) -> None:
+    functions = board.field("Functions")
+    functions.focus()
+    for key in ("m", "x", "Home", "ArrowDown"):
+        board.page.keyboard.press(key)
+    expect(board.figure("Calls")).not_to_have_text(f"{len(board.calls):,}", timeout=PATIENCE_MS)
+    expect(functions).to_be_focused()
+
+
 def test_status_and_grouping_are_chosen_by_keyboard(board: Dashboard) -> None:
     board.field("Schedules").focus()
     tab_until(board, "Failed")

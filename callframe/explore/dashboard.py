@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import threading
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,12 @@ INCOMPLETE = (
 NOTHING = "No calls are selected. Choose more functions, statuses or schedules, or a longer range; Reset selects all."
 EMPTY = "There are no calls to show."
 
+_KEYS = (
+    "this.closest('.callframe-explore')?.addEventListener('focusin', event =>"
+    " event.target.matches('select') && event.target.setAttribute('data-lm-suppress-shortcuts', 'true'))"
+)
+"""Keeps JupyterLab from taking keys pressed in a list for commands: "m" would turn the cell into text."""
+
 
 class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """
@@ -65,7 +72,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._panels = {name: self._panel(name) for name in TABS}
         self._tabs = widgets.Tab([one.widget for one in self._panels.values()], titles=TABS)
         self._tabs.observe(lambda _: self._redraw.ask(), names="selected_index")
-        style = widgets.HTML(f"<style>{_style()}</style>", layout={"display": "none"})
+        style = widgets.HTML(f'<style onload="{html.escape(_KEYS)}">{_style()}</style>', layout={"display": "none"})
         super().__init__(
             [style, self._controls.widget, self._actions(), self._message, self._code, self._figures, self._tabs]
         )
