@@ -87,7 +87,10 @@ def test_quickstart_runs_and_ends_in_a_dashboard(server: Server, chromium: Brows
     with chromium.new_page(viewport={"width": 1200, "height": 1400}) as page:
         seen = watch(page)
         show(page, server, name)
-        page.locator(".callframe-picture img").first.wait_for(timeout=PATIENCE_MS)
+        picture = page.locator(".callframe-picture img").first
+        picture.wait_for(state="attached", timeout=PATIENCE_MS)
+        page.evaluate("document.querySelector('.jp-WindowedPanel-outer')?.scrollTo(0, 1e6)")  # older Labs hide the rest
+        picture.wait_for(timeout=PATIENCE_MS)
         board = Dashboard(page, seen, cf.read_parquet(server.notebooks / KEPT))
         board.shows(len(board.calls))
         board.root.scroll_into_view_if_needed()
