@@ -20,15 +20,15 @@ import numpy as np
 import pyarrow as pa
 
 from callframe import frame
-from callframe.archive import layout, seen
-from callframe.archive.known import Known
-from callframe.archive.options import Options
-from callframe.archive.tables import Tables
-from callframe.catalogue import Catalogue
-from callframe.demo.history import ABSENT, RUNNING, STATUSES, History
-from callframe.demo.world import World
-from callframe.records import Function, Schedule, decode_page
-from callframe.window import Window
+from callframe.api.catalogue import Catalogue
+from callframe.api.schemas import Function, Schedule, decode_page
+from callframe.archive import registry, schema
+from callframe.archive.coverage_ledger import CoverageLedger
+from callframe.archive.storage_options import StorageOptions
+from callframe.archive.transactions import Tables
+from callframe.sample.call_store import ABSENT, RUNNING, STATUSES, CallStore
+from callframe.sample.project_data import ProjectData
+from callframe.timespan import TimeRange
 
 Record = TypeVar("Record", Function, Schedule)
 
@@ -55,7 +55,7 @@ class Made:
         When the history begins and ends.
     """
 
-    world: World
+    world: ProjectData
     cut_ms: int
     begin_ms: int
     end_ms: int
@@ -63,7 +63,7 @@ class Made:
 
 def make(*, calls: int, days: float, functions: int = 20, hold_back: int = 0, seed: int = 0) -> Made:
     """Make a history up, and choose when the archive was last brought up to date."""
-    world = World.generate(calls=calls, functions=functions, seed=seed, end_time=END, days=days)
+    world = ProjectData.generate(calls=calls, functions=functions, seed=seed, end_time=END, days=days)
     end_ms = int(END.timestamp() * 1000)
     cut_ms = end_ms + 1
     if hold_back:
@@ -74,38 +74,38 @@ def make(*, calls: int, days: float, functions: int = 20, hold_back: int = 0, se
 
 def write(made: Made, folder: str, *, project: str = "demo") -> int:
     """Write what came before the cut as an archive; gives the number of calls."""
-    tables = Tables(folder, Options({}))
+    tables = Tables(folder, StorageOptions({}))
     listed = Catalogue(_decoded(made.world.functions, Function))
     schedules = _decoded(made.world.schedules, Schedule)
     common: dict[str, Any] = {"project": project, "now_ms": made.cut_ms, "whole": True}
     tables.calls.open_or_make()
-    rows = tables.see(tables.functions, project, lambda held: seen.functions_seen(held, listed, **common))
-    tables.see(tables.schedules, project, lambda held: seen.schedules_seen(held, listed, schedules, rows, **common))
+    rows = tables.see(tables.functions, project, lambda held: registry.functions_seen(held, listed, **common))
+    tables.see(tables.schedules, project, lambda held: registry.schedules_seen(held, listed, schedules, rows, **common))
     labels = {row["function_id"]: row["function"] for row in rows}
     count = 0
     first = made.begin_ms // DAY_MS * DAY_MS
     for low in range(first, made.cut_ms, _DAYS_A_STEP * DAY_MS):
         high = min(low + _DAYS_A_STEP * DAY_MS, made.cut_ms)
         wire = [_wire(made, function_id, low, high) for function_id in labels]
-        calls = frame.assemble(wire, labels)
-        tables.upsert(layout.to_stored(calls, project), {})
+        calls = frame.from_columns(wire, labels)
+        tables.upsert(schema.to_stored(calls, project), {})
         count += len(calls)
-    known = Known()
+    known = CoverageLedger()
     for function_id in labels:
-        known.read(function_id, Window(made.begin_ms, made.cut_ms), made.cut_ms)
+        known.read(function_id, TimeRange(made.begin_ms, made.cut_ms), made.cut_ms)
     tables.note(project, known)
     return count
 
 
-def later(made: Made) -> World:
+def later(made: Made) -> ProjectData:
     """Make a small world of the newest calls, to be served to a sync that goes on from the cut."""
     histories = {}
     for function_id in _ids(made.world):
         history = made.world.history(function_id)
         kept = history.columns["start"] >= made.cut_ms - _OVERLAP_MS
         columns = {name: column[kept] for name, column in history.columns.items()}
-        histories[function_id] = History(function_id, columns, error=history.error)
-    return World(
+        histories[function_id] = CallStore(function_id, columns, error=history.error)
+    return ProjectData(
         functions=made.world.functions,
         schedules=made.world.schedules,
         histories=histories,
@@ -114,11 +114,11 @@ def later(made: Made) -> World:
     )
 
 
-def _ids(world: World) -> list[int]:
+def _ids(world: ProjectData) -> list[int]:
     return [record["id"] for record in world.functions]
 
 
-def _columns(world: World, function_id: int) -> dict[str, Any]:
+def _columns(world: ProjectData, function_id: int) -> dict[str, Any]:
     return world.history(function_id).columns
 
 

@@ -64,9 +64,10 @@ def decode(page_rows: int, turns: int) -> dict[str, Any]:
     """Decode the pages of the first function to the finished frame, and with bare msgspec."""
     import msgspec
 
-    from callframe import frame, records
+    from callframe import frame
+    from callframe.api import schemas
 
-    fields: list[Any] = [("items", list[records.Call]), ("next_cursor", str | None, None)]
+    fields: list[Any] = [("items", list[schemas.Call]), ("next_cursor", str | None, None)]
     decoder = msgspec.json.Decoder(msgspec.defstruct("Page", fields, rename="camel", gc=False))
     pages = _pages(page_rows)
 
@@ -75,8 +76,8 @@ def decode(page_rows: int, turns: int) -> dict[str, Any]:
             decoder.decode(page)
 
     def to_frame() -> None:
-        tables = [frame.columns(records.decode_page(page, records.Call).items) for page in pages]
-        frame.assemble(tables, {})
+        tables = [schemas.to_columns(schemas.decode_page(page, schemas.Call).items) for page in pages]
+        frame.from_columns(tables, {})
 
     # Nothing here waits, so the time of the processor is all there is, and what else the machine does is not in it.
     frame_s, bare_s = _in_turns(to_frame, bare, turns=turns, clock=time.process_time)
@@ -174,8 +175,8 @@ def _scheduled(count: int, days: int) -> tuple[Any, Any]:
     import numpy as np
     import pandas as pd
 
-    from callframe import frame, window
-    from callframe.coverage import FunctionCoverage, attach
+    from callframe import frame, timespan
+    from callframe.completeness import FunctionCoverage, attach
 
     chance = np.random.default_rng(0)
     now_ms = 1_800_000_000_000
@@ -207,9 +208,9 @@ def _scheduled(count: int, days: int) -> tuple[Any, Any]:
             "error_trace": pd.array([None] * len(slots), dtype=frame.TEXT),
         }
     )
-    asked = {"window": {"start": window.iso(int(minutes[0])), "end": window.iso(now_ms)}}
+    asked = {"window": {"start": timespan.iso(int(minutes[0])), "end": timespan.iso(now_ms)}}
     rows = [FunctionCoverage(one, f"f{one}", created_ms=0) for one in range(1, 21)]
-    attach(calls, rows, project="benchmark", fetched_at=window.iso(now_ms), asked=asked)
+    attach(calls, rows, project="benchmark", fetched_at=timespan.iso(now_ms), asked=asked)
     owners = np.arange(1, count + 1) % 20 + 1
     schedules = pd.DataFrame(
         {
@@ -429,8 +430,9 @@ def _on_a_cluster(folder: str, turns: int) -> dict[str, Any]:
 def _made_up(rows: int) -> Any:
     """Make a call frame whose failures are of all causes in turn."""
     from callframe import frame
-    from callframe.demo.failures import CAUSES, error
-    from callframe.records import Call, CallError
+    from callframe.api import schemas
+    from callframe.api.schemas import Call, CallError
+    from callframe.sample.error_samples import CAUSES, error
 
     start, gap = 1_790_000_000_000, 14 * 86_400_000 // rows
     records = []
@@ -449,7 +451,7 @@ def _made_up(rows: int) -> Any:
                 error=CallError(told["message"], told.get("trace")) if failed else None,
             )
         )
-    return frame.assemble([frame.columns(records)], {number: f"function-{number}" for number in range(1, 21)})
+    return frame.from_columns([schemas.to_columns(records)], {number: f"function-{number}" for number in range(1, 21)})
 
 
 def archive(calls: int, days: int, fresh: int, turns: int) -> dict[str, Any]:
@@ -492,9 +494,10 @@ def archive(calls: int, days: int, fresh: int, turns: int) -> dict[str, Any]:
 def _sync_into(path: Path, made: Any, fresh: int) -> tuple[float, float]:
     """Sync what came since; gives the seconds it took without the fetch, and those of the fetch."""
     from benchmarks.history import later
-    from callframe import Archive, connect, fetch
-    from callframe.demo.service import Service
+    from callframe import Archive, connect
+    from callframe.api import fetch
     from callframe.project import Project
+    from callframe.sample.server import Service
 
     fetched: list[float] = []
     read = fetch.read

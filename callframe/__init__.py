@@ -5,13 +5,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from callframe.analysis.comparison import compare
+from callframe.analysis.concurrency import concurrency, concurrency_peaks
+from callframe.analysis.failures import failure_episodes, failure_groups, failures
+from callframe.analysis.overlaps import overlapping_runs
+from callframe.analysis.quality import quality
+from callframe.analysis.rollup import merge_rollups, rollup, summarize_rollup
+from callframe.analysis.schedules import duplicate_runs, missed_runs, schedule_report
+from callframe.analysis.summary import summarize
+from callframe.analysis.survival import survival
+from callframe.api.client import Retry
 from callframe.archive import Archive, SyncReport
-from callframe.client import Retry
-from callframe.coverage import coverage, is_complete
-from callframe.demo import demo
-from callframe.display import style
+from callframe.completeness import coverage, is_complete
+from callframe.dashboard import explore
 from callframe.errors import (
     ArgumentError,
+    AuthenticationError,
     BadRequestError,
     CallframeError,
     FileError,
@@ -20,29 +29,20 @@ from callframe.errors import (
     FrameError,
     IncompleteError,
     IncompleteWarning,
+    InvalidResponseError,
     NotFoundError,
     RateLimitError,
     RecordWarning,
     ServiceError,
-    SignInError,
     TransportError,
     UnauthorizedError,
     UnavailableError,
-    UnexpectedAnswerError,
 )
-from callframe.explore import explore
 from callframe.files import read_csv, read_parquet, write_csv, write_parquet
-from callframe.measures.comparison import compare
-from callframe.measures.concurrency import concurrency, concurrency_peaks
-from callframe.measures.failures import failure_episodes, failure_groups, failures
-from callframe.measures.overlaps import overlapping_runs
-from callframe.measures.quality import quality
-from callframe.measures.rollup import merge_rollups, rollup, summarize_rollup
-from callframe.measures.schedules import duplicate_runs, missed_runs, schedule_report
-from callframe.measures.summary import summarize
-from callframe.measures.survival import survival
+from callframe.formatting import style
 from callframe.project import Project, connect
-from callframe.report import report
+from callframe.reporting import report
+from callframe.sample import demo
 from callframe.version import __version__
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Archive",
     "ArgumentError",
+    "AuthenticationError",
     "BadRequestError",
     "CallframeError",
     "FileError",
@@ -59,18 +60,17 @@ __all__ = [
     "FrameError",
     "IncompleteError",
     "IncompleteWarning",
+    "InvalidResponseError",
     "NotFoundError",
     "Project",
     "RateLimitError",
     "RecordWarning",
     "Retry",
     "ServiceError",
-    "SignInError",
     "SyncReport",
     "TransportError",
     "UnauthorizedError",
     "UnavailableError",
-    "UnexpectedAnswerError",
     "__version__",
     "compare",
     "concurrency",

@@ -6,9 +6,10 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from callframe import fetch, frame, window
-from callframe.client import LISTING_LIMIT
-from callframe.coverage import FORGOTTEN, FunctionCoverage
+from callframe import frame, timespan
+from callframe.api import fetch
+from callframe.api.client import LISTING_LIMIT
+from callframe.completeness import FORGOTTEN, FunctionCoverage
 from callframe.errors import IncompleteError, IncompleteWarning, RecordWarning
 
 if TYPE_CHECKING:
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from callframe.catalogue import Catalogue
-    from callframe.fetch import Reading
-    from callframe.records import Page
-    from callframe.window import Window
+    from callframe.api.catalogue import Catalogue
+    from callframe.api.fetch import Reading
+    from callframe.api.schemas import Page
+    from callframe.timespan import TimeRange
 
 RETENTION_MS = 90 * 24 * 60 * 60 * 1000
 """How long the service keeps calls, in milliseconds."""
@@ -47,7 +48,7 @@ class Asked:
     """
 
     now_ms: int
-    stretch: Window | None = None
+    stretch: TimeRange | None = None
     statuses: Sequence[str] = ()
     schedule_ids: Sequence[int] = ()
     call_ids: Sequence[int] = ()
@@ -57,7 +58,7 @@ class Asked:
         if self.stretch is None:
             return {"call_ids": len(self.call_ids)}
         return {
-            "window": {"start": window.iso(self.stretch.start_ms), "end": window.iso(self.stretch.end_ms)},
+            "window": {"start": timespan.iso(self.stretch.start_ms), "end": timespan.iso(self.stretch.end_ms)},
             "status": list(self.statuses),
             "schedule_ids": list(self.schedule_ids),
         }
@@ -102,7 +103,7 @@ def _lacking(
     if missing:
         named = ", ".join(map(str, missing[:_NAMED])) + (" ..." if len(missing) > _NAMED else "")
         yield f"{len(missing)} of {len(asked.call_ids)} ids were not found: {named}", rows
-    edge = window.timestamp(max(0, asked.now_ms - RETENTION_MS))
+    edge = timespan.timestamp(max(0, asked.now_ms - RETENTION_MS))
     if asked.stretch and asked.stretch.start < edge and not (calls["start_time"] < edge).any():
         old = [row for row in rows if row.created_ms is None or row.created_ms < asked.now_ms - RETENTION_MS]
         yield f"{FORGOTTEN}: none are left from before {edge:%Y-%m-%d %H:%M} UTC", old

@@ -14,10 +14,10 @@ import click
 import pandas as pd
 
 import callframe as cf
-from callframe import lab
-from callframe.display import printable, table
+from callframe import jupyter
 from callframe.errors import ArgumentError, CallframeError
-from callframe.window import parse_span
+from callframe.formatting import format_summary, printable
+from callframe.timespan import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -151,7 +151,7 @@ def summary(source: tuple[str, ...], by: str, **asked: Any) -> None:
     if given is None:
         with cf.connect() as project:
             given = _fetch(project, source, asked)
-    click.echo(table(cf.summarize(given, by=by), width=_width()))
+    click.echo(format_summary(cf.summarize(given, by=by), width=_width()))
     _exit(given)
 
 
@@ -201,7 +201,7 @@ def sync(path: str, start: str | None, keep: str | None, options: tuple[str, ...
     """
     archive = cf.Archive(path, storage_options=_pairs(options))
     if keep is not None:
-        parse_span(keep, name="--keep")  # before a long sync rather than after it
+        parse_duration(keep, name="--keep")  # before a long sync rather than after it
     with cf.connect() as project, warnings.catch_warnings():
         for told in (cf.IncompleteWarning, cf.RecordWarning):  # the report says the same
             warnings.simplefilter("ignore", told)
@@ -235,7 +235,7 @@ def demo(out: str, *, serve: bool, port: int, count: int, functions: int, latenc
         fetched = project.calls(start="15d")
     took_s = time.perf_counter() - began
     click.echo(f"{len(fetched):,} calls of {fetched['function'].nunique()} functions in {took_s:.1f} s\n")
-    click.echo(table(cf.summarize(fetched), width=_width()))
+    click.echo(format_summary(cf.summarize(fetched), width=_width()))
     click.echo("\nWritten:")
     for path in _export(fetched, folder):
         click.echo(f"  {path}")
@@ -259,15 +259,15 @@ def notebook(folder: str, *, no_browser: bool, port: int | None, jupyter_options
 
     Copies that you have changed are kept. Further options, such as --ip or --allow-root, go to JupyterLab.
     """
-    lab.check_installed()
-    kept = lab.copy(Path(folder))
+    jupyter.check_installed()
+    kept = jupyter.copy(Path(folder))
     click.echo(f"The notebooks are in {folder}. Ctrl-C here ends JupyterLab.", err=True)
     if kept:
         click.echo(f"Yours are kept as they are: {', '.join(kept)}. To get one new, rename or delete it.", err=True)
     options = ["--no-browser"] if no_browser else []
     if port is not None:
         options += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
-    lab.run(Path(folder), [*options, *jupyter_options])
+    jupyter.run(Path(folder), [*options, *jupyter_options])
 
 
 def _export(fetched: pd.DataFrame, folder: Path) -> list[Path]:
@@ -288,7 +288,7 @@ def _export(fetched: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 def _serve(port: int, made: dict[str, Any]) -> None:
-    from callframe.demo import serve  # noqa: PLC0415 - needs an extra
+    from callframe.sample import serve  # noqa: PLC0415 - needs an extra
 
     def announce(environment: dict[str, str]) -> None:
         for name, value in environment.items():

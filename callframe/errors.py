@@ -52,7 +52,7 @@ class FileFormatError(FileError, ValueError):
     """A file that was read and is not what it should be."""
 
 
-class SignInError(CallframeError):
+class AuthenticationError(CallframeError):
     """No way to sign in was found, or the identity provider said no."""
 
 
@@ -115,7 +115,7 @@ class UnavailableError(ServiceError):
     """5xx, still after all retries."""
 
 
-class UnexpectedAnswerError(ServiceError):
+class InvalidResponseError(ServiceError):
     """An answer that is not JSON, or JSON of another shape."""
 
 

@@ -21,9 +21,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from callframe import frame
-from callframe.coverage import KEY
+from callframe.completeness import KEY
 from callframe.errors import ArgumentError, FileError, FileFormatError
-from callframe.records import ID_MAX
+from callframe.frame import MAX_ID
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -358,7 +358,7 @@ def _converts(cells: pa.Array, convert: Callable[[pa.Array], pa.Array]) -> bool:
 
 def _ids(cells: pa.Array) -> pa.Array:
     ids = cells.cast(pa.int64())
-    if len(ids) > ids.null_count and pc.max(ids).as_py() > ID_MAX:
+    if len(ids) > ids.null_count and pc.max(ids).as_py() > MAX_ID:
         raise pa.ArrowInvalid("an id beyond the range")
     return ids
 

@@ -11,12 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from callframe.errors import FrameError
-from callframe.records import CallError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from callframe.records import Call
 
 STATUSES = ("Running", "Completed", "Failed", "Timeout")
 """The states of a call that the API documents, in the order of the categories."""
@@ -42,7 +40,9 @@ COLUMNS = (
 )
 """The columns of a call frame, in order."""
 
-_WIRE = pa.schema(
+MAX_ID = 2**53 - 1
+"""The largest id that the API assigns: every JSON parser represents it exactly."""
+RECORD_SCHEMA = pa.schema(
     [
         ("call_id", pa.int64()),
         ("function_id", pa.int64()),
@@ -55,6 +55,7 @@ _WIRE = pa.schema(
         ("error_trace", pa.large_string()),
     ]
 )
+"""The columns of call records as Arrow holds them between a fetch and its frame: times in epoch milliseconds."""
 
 ARROW = pa.schema(
     [
@@ -93,39 +94,9 @@ _KINDS = {
 _CONCAT = " After pd.concat: calls.astype({'function': 'category', 'status': 'category'})."
 
 
-def columns(records: Sequence[Call]) -> pa.Table:
-    """
-    Turn records into columns, so that no record has to be kept.
-
-    Parameters
-    ----------
-    records
-        Calls as the wire has them.
-
-    Returns
-    -------
-    columns
-        One row a record, in their order; times are integers of milliseconds. For `assemble`.
-    """
-    count = len(records)
-    # np.fromiter takes whole numbers faster than Arrow does, but no nulls.
-    table = {
-        "call_id": np.fromiter([record.id for record in records], "int64", count),
-        "function_id": np.fromiter([record.function_id for record in records], "int64", count),
-        "schedule_id": [record.schedule_id for record in records],
-        "status": [record.status for record in records],
-        "scheduled_time": [record.scheduled_time for record in records],
-        "start_time": np.fromiter([record.start_time for record in records], "int64", count),
-        "end_time": [record.end_time for record in records],
-        **_errors([record.error for record in records]),
-    }
-    # Arrow's own pool keeps memory for each thread that ever asked it, and pages are read in many.
-    pool = pa.system_memory_pool()
-    arrays = [pa.array(table[field.name], field.type, memory_pool=pool) for field in _WIRE]
-    return pa.Table.from_arrays(arrays, schema=_WIRE)
-
-
-def assemble(tables: Sequence[pa.Table], labels: Mapping[int, str], *, statuses: Sequence[str] = ()) -> pd.DataFrame:
+def from_columns(
+    tables: Sequence[pa.Table], labels: Mapping[int, str], *, statuses: Sequence[str] = ()
+) -> pd.DataFrame:
     """
     Make a call frame of columns.
 
@@ -146,7 +117,7 @@ def assemble(tables: Sequence[pa.Table], labels: Mapping[int, str], *, statuses:
     calls
         Call frame, sorted by `start_time`, `call_id`.
     """
-    table = pa.concat_tables([_WIRE.empty_table(), *tables])
+    table = pa.concat_tables([RECORD_SCHEMA.empty_table(), *tables])
     rows = pa.array(_rows(table))
     if statuses:
         wanted = pc.is_in(table["status"].cast(pa.string()).take(rows), pa.array(statuses)).combine_chunks()
@@ -163,7 +134,7 @@ def empty() -> pd.DataFrame:
     calls
         All columns, with their dtypes.
     """
-    return assemble([], {})
+    return from_columns([], {})
 
 
 def check(calls: pd.DataFrame) -> None:
@@ -268,7 +239,7 @@ def status_categories(found: Sequence[str]) -> list[str]:
     return [*STATUSES, *sorted(set(found).difference(STATUSES))]
 
 
-def text(values: Sequence[str | None]) -> pd.Series:
+def text_column(values: Sequence[str | None]) -> pd.Series:
     """
     Make a text column, of the dtype that pandas 2.3 and 3 both call `str`.
 
@@ -285,7 +256,7 @@ def text(values: Sequence[str | None]) -> pd.Series:
     return pd.Series(_text(pa.chunked_array([pa.array(values, pa.large_string())])))
 
 
-def times(values: Sequence[int | None]) -> pd.Series:
+def time_column(values: Sequence[int | None]) -> pd.Series:
     """
     Make a time column of epoch milliseconds.
 
@@ -302,27 +273,14 @@ def times(values: Sequence[int | None]) -> pd.Series:
     return pd.Series(_times(pa.chunked_array([pa.array(values, pa.int64())])))
 
 
-def _errors(errors: Sequence[CallError | str | None]) -> dict[str, list[str | None]]:
-    """Split errors into messages and traces; most calls have neither."""
-    messages: list[str | None] = [None] * len(errors)
-    traces = messages.copy()
-    for place in [place for place, error in enumerate(errors) if error is not None]:
-        error = errors[place]
-        if isinstance(error, CallError):
-            messages[place], traces[place] = error.message, error.trace
-        else:
-            messages[place] = error
-    return {"error_message": messages, "error_trace": traces}
-
-
 def _rows(table: pa.Table) -> np.ndarray:
     """Choose the rows of a frame, in its order: each call once."""
     start, call_id, function_id = (table[name].to_numpy() for name in ("start_time", "call_id", "function_id"))
     ordered = np.sort(call_id)
     if not (ordered[1:] == ordered[:-1]).any():
-        return order(start, call_id, function_id)
-    kept = most_final(table)
-    rows: np.ndarray = kept[order(start[kept], call_id[kept], function_id[kept])]
+        return sort_order(start, call_id, function_id)
+    kept = deduplicate(table)
+    rows: np.ndarray = kept[sort_order(start[kept], call_id[kept], function_id[kept])]
     return rows
 
 
@@ -332,7 +290,7 @@ def finality(statuses: pa.ChunkedArray) -> np.ndarray:
     return np.select([status == "Running", np.isin(status, STATUSES)], [0, 2], default=1)
 
 
-def most_final(table: pa.Table) -> np.ndarray:
+def deduplicate(table: pa.Table) -> np.ndarray:
     """
     Choose each call once: finished beats unknown beats Running, then the later end, then the later reading.
 
@@ -360,7 +318,7 @@ def most_final(table: pa.Table) -> np.ndarray:
     return np.sort(kept.index.to_numpy())
 
 
-def order(start: np.ndarray, call_id: np.ndarray, function_id: np.ndarray) -> np.ndarray:
+def sort_order(start: np.ndarray, call_id: np.ndarray, function_id: np.ndarray) -> np.ndarray:
     """Order by start, then id. Pages are runs in order, which a stable sort likes; only ties compare their ids."""
     rows = np.argsort(start, kind="stable")
     ordered = start[rows]

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import pandas as pd
 
-from callframe import account, auth, catalogue, fetch, frame, window
+from callframe import account, frame, timespan
 from callframe.account import Asked
-from callframe.catalogue import Catalogue
-from callframe.client import WORKERS, WORKERS_MAX, Client, Retry
-from callframe.coverage import attach
-from callframe.errors import (
-    ArgumentError,
-    NotFoundError,
-)
+from callframe.api import catalogue, fetch, schemas
+from callframe.api.catalogue import Catalogue
+from callframe.api.client import WORKERS, WORKERS_MAX, Client, Retry
+from callframe.auth import options
+from callframe.completeness import attach
+from callframe.errors import ArgumentError, NotFoundError
+from callframe.http.transport import TIMEOUT_S, Transport
 from callframe.progress import bar
-from callframe.transport import TIMEOUT_S, Transport
 from callframe.version import __version__
 
 if TYPE_CHECKING:
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from callframe.fetch import Listing
-    from callframe.records import Schedule
-    from callframe.window import TimeLike
+    from callframe.api.fetch import Listing
+    from callframe.api.schemas import Schedule
+    from callframe.timespan import TimeLike
 
 Answer = TypeVar("Answer")
 
@@ -110,10 +109,10 @@ def connect(
     >>> calls = project.calls(start="7d")
     >>> project.close()
     """
-    token, client_secret = auth.hide(token), auth.hide(client_secret)  # type: ignore[assignment] # before any frame
+    token, client_secret = options.wrap_secret(token), options.wrap_secret(client_secret)  # type: ignore[assignment] # before any frame
     if not 1 <= workers <= WORKERS_MAX:
         raise ArgumentError(f"workers={workers!r}; expected 1 to {WORKERS_MAX}, more than that the service throttles.")
-    target, credentials = auth.find(
+    target, credentials = options.find(
         client=client,
         cluster=cluster,
         project=project,
@@ -247,10 +246,12 @@ class Project:
         known = self._catalogue_for([function])
         now_ms = self.now_ms()
         record = self._first_found(known, function, lambda one: self.client.retrieve_call(one, call_id))
-        calls = frame.assemble([frame.columns([record])], {record.function_id: known.label(record.function_id)})
+        calls = frame.from_columns(
+            [schemas.to_columns([record])], {record.function_id: known.label(record.function_id)}
+        )
         row = account.row(known, record.function_id, fetch.Reading(0), 1)
         asked = Asked(now_ms, call_ids=[call_id])
-        attach(calls, [row], project=self.name, fetched_at=window.iso(now_ms), asked=asked.described())
+        attach(calls, [row], project=self.name, fetched_at=timespan.iso(now_ms), asked=asked.described())
         return calls
 
     def calls(
@@ -322,7 +323,7 @@ class Project:
         """
         wanted = _call_ids(call_ids, start=start, end=end, status=status, schedule=schedule)
         now_ms = self.now_ms()
-        stretch = window.window("7d" if start is None else start, end, now_ms=now_ms)
+        stretch = timespan.time_range("7d" if start is None else start, end, now_ms=now_ms)
         statuses = _statuses(status)
         known = self._catalogue_for(functions)
         function_ids = list(dict.fromkeys(one for function in functions for one in known.ids(function)))
@@ -366,8 +367,8 @@ class Project:
         account.warn_of_listing(page, "entries of the log")
         return pd.DataFrame(
             {
-                "timestamp": frame.times([entry.timestamp for entry in page.items]),
-                "message": frame.text([entry.message for entry in page.items]),
+                "timestamp": frame.time_column([entry.timestamp for entry in page.items]),
+                "message": frame.text_column([entry.message for entry in page.items]),
             }
         )
 
@@ -458,14 +459,14 @@ class Project:
         tables = [table for reading in readings.values() for table in reading.tables]
         readings_left = {function_id: replace(reading, tables=[]) for function_id, reading in readings.items()}
         del readings
-        calls = frame.assemble(tables, labels, statuses=asked.statuses)
+        calls = frame.from_columns(tables, labels, statuses=asked.statuses)
         counts = calls["function_id"].value_counts()
         rows = [
             account.row(known, function_id, reading, int(counts.get(function_id, 0)))
             for function_id, reading in sorted(readings_left.items(), key=lambda one: labels[one[0]])
         ]
         account.add_what_is_lacking(rows, calls, asked)
-        attach(calls, rows, project=self.name, fetched_at=window.iso(asked.now_ms), asked=asked.described())
+        attach(calls, rows, project=self.name, fetched_at=timespan.iso(asked.now_ms), asked=asked.described())
         account.warn_of_oddities(calls, rows)
         account.tell(calls, rows, strict=strict)
         return calls

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 from wire import DAY_MS, NOW_MS, QUICK, function, record
 
 from callframe import frame
-from callframe.catalogue import Catalogue
-from callframe.client import Client
-from callframe.credentials import StaticToken
-from callframe.demo.api import Problem
-from callframe.demo.service import Service
-from callframe.demo.world import World
+from callframe.api import schemas
+from callframe.api.catalogue import Catalogue
+from callframe.api.client import Client
+from callframe.api.schemas import Call, Function, decode_page
+from callframe.auth.credentials import StaticToken
+from callframe.auth.settings import Target
 from callframe.project import Project
-from callframe.records import Call, Function, decode_page
-from callframe.settings import Target
+from callframe.sample.http_api import Problem
+from callframe.sample.project_data import ProjectData
+from callframe.sample.server import Service
 
 if TYPE_CHECKING:
     import random
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from callframe.demo.history import Filter, Page
+    from callframe.sample.call_store import Filter, Page
 
 MINUTE = 60_000
 LATE_MS = 15 * MINUTE
 """How late a call may appear in a listing: the run limit."""
 
 
-class Story(World):
+class Story(ProjectData):
     """A world that goes on in time, where stretches of functions may be unreadable for a while."""
 
     now_ms: int = NOW_MS
@@ -85,7 +86,7 @@ class Seen:
 
         page = decode_page(json.dumps({"items": self.records}).encode(), Call)
         listed = decode_page(json.dumps({"items": list(self.functions.values())}).encode(), Function)
-        return frame.assemble([frame.columns(page.items)], Catalogue(listed.items).labels)
+        return frame.from_columns([schemas.to_columns(page.items)], Catalogue(listed.items).labels)
 
 
 @dataclass

@@ -10,7 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from callframe import frame
-from callframe.records import ID_MAX, TIME_MAX_MS, Call, CallError
+from callframe.api import schemas
+from callframe.api.schemas import Call, CallError
+from callframe.frame import MAX_ID
+from callframe.timespan import MAX_TIME_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,11 +59,11 @@ def record(**changes: Any) -> Call:
 
 def frame_of(*records: Call, labels: Mapping[int, str] | None = None) -> pd.DataFrame:
     """Make a call frame; functions are labelled by their ids."""
-    return frame.assemble([frame.columns(records)], labels or {})
+    return frame.from_columns([schemas.to_columns(records)], labels or {})
 
 
-ids = st.integers(1, ID_MAX) | st.sampled_from([1, 2, 2**31, 2**53 - 2, ID_MAX])
-moments = st.integers(0, TIME_MAX_MS) | st.integers(NOON, NOON + DAY) | st.sampled_from([0, TIME_MAX_MS])
+ids = st.integers(1, MAX_ID) | st.sampled_from([1, 2, 2**31, 2**53 - 2, MAX_ID])
+moments = st.integers(0, MAX_TIME_MS) | st.integers(NOON, NOON + DAY) | st.sampled_from([0, MAX_TIME_MS])
 statuses = st.sampled_from([*frame.STATUSES, *frame.STATUSES, "Cancelled", "=1+1", ""])
 # What a program between may take for something else: missing values, formulas, quotes, ends of lines.
 _MISTAKEN = (
@@ -74,7 +77,7 @@ errors = st.none() | texts | st.builds(CallError, message=texts, trace=st.none()
 records = st.builds(
     Call,
     id=ids,
-    function_id=st.sampled_from([1, 2, 3, ID_MAX]),
+    function_id=st.sampled_from([1, 2, 3, MAX_ID]),
     status=statuses,
     start_time=moments,
     end_time=st.none() | moments,
@@ -87,7 +90,7 @@ records = st.builds(
 @st.composite
 def frames(draw: st.DrawFn) -> pd.DataFrame:
     """Make call frames of all sorts, at times filtered, so that categories are unused and the index has gaps."""
-    labels = draw(st.dictionaries(st.sampled_from([1, 2, 3, ID_MAX]), texts, max_size=4))
+    labels = draw(st.dictionaries(st.sampled_from([1, 2, 3, MAX_ID]), texts, max_size=4))
     calls = frame_of(*draw(st.lists(records, max_size=8)), labels=labels)
     if not draw(st.booleans()):
         return calls

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from callframe.transport import is_loopback
+from callframe.http.transport import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

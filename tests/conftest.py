@@ -11,7 +11,7 @@ import pytest
 from chromium import browser
 from hypothesis import settings
 
-from callframe.transport import is_loopback
+from callframe.http.transport import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from callframe.records import CallError
+from callframe.api.schemas import CallError
 
 HOME = "/home/site/wwwroot"
 PACKAGES = f"{HOME}/.python_packages/lib/site-packages"

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from callframe import frame
-from callframe.coverage import FunctionCoverage, attach
-from callframe.records import Call
-from callframe.window import iso
+from callframe.api import schemas
+from callframe.api.schemas import Call
+from callframe.completeness import FunctionCoverage, attach
+from callframe.timespan import iso
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ def runs(slots: Sequence[int], *, schedule_id: int = 7, delay_ms: int = 2_000, *
 def history(records: Sequence[Call], *, start_ms: int = NOW - DAY, end_ms: int = NOW, **changes: Any) -> pd.DataFrame:
     """Make a call frame, as a complete fetch at `NOW` gives it, or with other attributes."""
     ids = {record.function_id for record in records} | {1}
-    calls = frame.assemble([frame.columns(records)], {one: f"f{one}" for one in ids})
+    calls = frame.from_columns([schemas.to_columns(records)], {one: f"f{one}" for one in ids})
     counts = calls["function_id"].value_counts()
     functions = [FunctionCoverage(one, f"f{one}", calls=int(counts.get(one, 0)), created_ms=0) for one in sorted(ids)]
     asked: dict[str, Any] = {"window": {"start": iso(start_ms), "end": iso(end_ms)}, "status": [], "schedule_ids": []}
@@ -63,11 +64,11 @@ def schedules(*rows: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "schedule_id": pd.Series([row["schedule_id"] for row in full], dtype="int64"),
-            "name": frame.text([row["name"] for row in full]),
+            "name": frame.text_column([row["name"] for row in full]),
             "function_id": pd.Series([row["function_id"] for row in full], dtype="Int64"),
-            "function": frame.text([row.get("function", f"f{row['function_id']}") for row in full]),
-            "function_external_id": frame.text([row.get("function_external_id") for row in full]),
-            "cron_expression": frame.text([row["cron_expression"] for row in full]),
-            "created_time": frame.times([row["created_ms"] for row in full]),
+            "function": frame.text_column([row.get("function", f"f{row['function_id']}") for row in full]),
+            "function_external_id": frame.text_column([row.get("function_external_id") for row in full]),
+            "cron_expression": frame.text_column([row["cron_expression"] for row in full]),
+            "created_time": frame.time_column([row["created_ms"] for row in full]),
         }
     )

@@ -16,8 +16,8 @@ from wire import DAY_MS, NOW_MS, function, many, record
 
 import callframe as cf
 from callframe import frame
-from callframe.archive import scale
-from callframe.archive.options import Options
+from callframe.archive import dask
+from callframe.archive.storage_options import StorageOptions
 
 TOP = Path(__file__).parents[1]
 
@@ -164,14 +164,14 @@ def _day(snapshot: Any) -> tuple[Any, Any]:
 def test_object_store_is_read_through_its_own_file_system(
     archive: cf.Archive, calls: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("callframe.archive.store.local_folder", lambda _: None)
+    monkeypatch.setattr("callframe.archive.storage.local_folder", lambda _: None)
     far = cf.Archive(Path(archive.path).as_uri())
     same(far.calls(), calls)
     same(far.dask().compute(scheduler="sync").reset_index(drop=True).astype(calls.dtypes), calls)
 
 
 def test_options_of_a_store_are_shown_nowhere_and_travel() -> None:
-    options = Options({"AWS_SECRET_ACCESS_KEY": "hush-hush", "AWS_REGION": "eu-north-1"})
+    options = StorageOptions({"AWS_SECRET_ACCESS_KEY": "hush-hush", "AWS_REGION": "eu-north-1"})
     assert repr(options) == "<2 storage options>"
     assert options.redacted("key hush-hush in eu-north-1") == "key <secret> in eu-north-1"
     assert pickle.loads(pickle.dumps(options)).reveal() == options.reveal()
@@ -259,10 +259,10 @@ def test_runs_of_long_ago_are_missed_too(tmp_path: Path) -> None:
 
 
 def test_dask_gives_the_same_calls_in_the_same_order(archive: cf.Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scale, "ROWS_A_PARTITION", 3_000)
-    dask = archive.dask("10d", status=["Failed", "Timeout"])
-    assert dask.npartitions > 3
-    found = dask.compute(scheduler="sync").reset_index(drop=True)
+    monkeypatch.setattr(dask, "ROWS_A_PARTITION", 3_000)
+    lazy = archive.dask("10d", status=["Failed", "Timeout"])
+    assert lazy.npartitions > 3
+    found = lazy.compute(scheduler="sync").reset_index(drop=True)
     expected = archive.calls("10d", status=["Failed", "Timeout"])
     same(found.astype({"function": expected["function"].dtype}), expected)
 
@@ -273,18 +273,18 @@ def test_dask_has_the_dtypes_of_a_call_frame(archive: cf.Archive) -> None:
 
 
 def test_partitions_of_dask_have_the_same_categories(archive: cf.Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scale, "ROWS_A_PARTITION", 3_000)
-    dask = archive.dask()
-    kinds = [part.compute(scheduler="sync").dtypes for part in (dask.partitions[0], dask.partitions[-1])]
+    monkeypatch.setattr(dask, "ROWS_A_PARTITION", 3_000)
+    lazy = archive.dask()
+    kinds = [part.compute(scheduler="sync").dtypes for part in (lazy.partitions[0], lazy.partitions[-1])]
     assert kinds[0].equals(kinds[1])
-    assert kinds[0].equals(dask.dtypes)
+    assert kinds[0].equals(lazy.dtypes)
 
 
 def test_dask_says_what_it_rests_on(archive: cf.Archive) -> None:
-    dask = archive.dask("3d")
-    account = dask.attrs["callframe"]
+    lazy = archive.dask("3d")
+    account = lazy.attrs["callframe"]
     assert all(row["complete"] for row in account["functions"])
-    assert dask[dask["status"] == "Failed"]._meta.attrs["callframe"] == account
+    assert lazy[lazy["status"] == "Failed"]._meta.attrs["callframe"] == account
 
 
 def test_dask_of_nothing_is_an_empty_frame(archive: cf.Archive) -> None:
@@ -328,7 +328,7 @@ def test_rollup_counts_anew_what_has_gone_on(tmp_path: Path) -> None:
 
 def test_kept_days_are_not_counted_again(archive: cf.Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     archive.rollup()
-    monkeypatch.setattr("callframe.archive.rollups._count", None)
+    monkeypatch.setattr("callframe.archive.daily_rollup._count", None)
     assert len(archive.rollup()) > 0
 
 

@@ -19,8 +19,8 @@ from deltalake import DeltaTable, write_deltalake
 from wire import DAY_MS, NOW_MS, function, many, record
 
 import callframe as cf
-from callframe.archive import store, tables
-from callframe.demo.service import Service
+from callframe.archive import storage, transactions
+from callframe.sample.server import Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ CHILD = """
 import sys, warnings
 import callframe as cf
 from callframe.archive import sync
-from callframe.archive.tables import Tables
+from callframe.archive.transactions import Tables
 
 sync.ROWS_A_STEP, sync._LONGEST_MS = 60, 5 * 86_400_000
 url, token, now_ms = sys.argv[1:4]
@@ -154,10 +154,10 @@ def test_conflict_that_does_not_end_is_an_error_that_says_so(
     archive: cf.Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lose(*_: Any, **__: Any) -> Any:
-        raise store.ConflictError("somebody was quicker")
+        raise storage.ConflictError("somebody was quicker")
 
-    monkeypatch.setattr(store.Snapshot, "replace", lose)
-    monkeypatch.setattr(tables, "_FIRST_PAUSE_S", 0)
+    monkeypatch.setattr(storage.Snapshot, "replace", lose)
+    monkeypatch.setattr(transactions, "_FIRST_PAUSE_S", 0)
     with told(story(record())) as project, pytest.raises(cf.FileError, match="Sync from one place at a time"):
         archive.sync(project)
 
@@ -419,7 +419,9 @@ def test_negative_version_is_refused(tmp_path: Path) -> None:
 
 def test_archive_without_its_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "deltalake", None)
-    for name in [name for name in sys.modules if name in {"callframe.archive.tables", "callframe.archive.store"}]:
+    for name in [
+        name for name in sys.modules if name in {"callframe.archive.transactions", "callframe.archive.storage"}
+    ]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(cf.CallframeError, match=r"pip install 'callframe\[archive\]'"):
         cf.Archive(tmp_path)

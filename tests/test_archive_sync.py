@@ -14,7 +14,7 @@ from wire import DAY_MS, NOW_MS, function, many, record
 
 import callframe as cf
 from callframe.archive import sync
-from callframe.demo.service import Faults
+from callframe.sample.server import Faults
 
 if TYPE_CHECKING:
     import random

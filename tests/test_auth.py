@@ -23,19 +23,19 @@ from cognite.client import AsyncCogniteClient, ClientConfig, CogniteClient, glob
 from cognite.client.credentials import Token
 from IPython.core.ultratb import VerboseTB
 
-from callframe.auth import HOSTED_VARIABLES, TOOLKIT_VARIABLES, Secret, Target, bearer, find
-from callframe.credentials import ClientToken, NotebookToken, StaticToken, TokenFunction
-from callframe.errors import ArgumentError, CallframeError, SignInError, TransportError
-from callframe.login import PersonalLogin
-from callframe.provider import LIFETIME_S, ClientCredentials
-from callframe.settings import Settings
-from callframe.transport import Transport
+from callframe.auth.credentials import ClientToken, NotebookToken, StaticToken, TokenFunction
+from callframe.auth.interactive import PersonalLogin
+from callframe.auth.oauth import LIFETIME_S, ClientCredentials
+from callframe.auth.options import HOSTED_VARIABLES, TOOLKIT_VARIABLES, Secret, Target, bearer, find
+from callframe.auth.settings import Settings
+from callframe.errors import ArgumentError, AuthenticationError, CallframeError, TransportError
+from callframe.http.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from callframe.credentials import Credentials
+    from callframe.auth.credentials import Credentials
 
 SECRET = "s3cr3t-Of-The-Client+/=&"
 TOKEN = "t0ken.of-nobody.c2ln"
@@ -475,7 +475,7 @@ def test_personal_login_needs_entra_id(tmp_path: Path) -> None:
 
 def test_nothing_found_lists_all_that_was_looked_for(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"IDP_CLIENT_SECRET={SECRET}")
-    with pytest.raises(SignInError) as caught:
+    with pytest.raises(AuthenticationError) as caught:
         find(environ={"CDF_PROJECT": "acme"}, folder=tmp_path)
     words = str(caught.value)
     assert all(name in words for name in (*HOSTED_VARIABLES, *TOOLKIT_VARIABLES))
@@ -532,7 +532,7 @@ def test_file_leaves_the_environment_alone(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text(f"CDF_CLUSTER=a\nCDF_PROJECT=acme\nCDF_TOKEN={TOKEN}")
     find()
-    with pytest.raises(SignInError):
+    with pytest.raises(AuthenticationError):
         find(folder=tmp_path / "elsewhere" / "deep")
 
 
@@ -564,7 +564,7 @@ def test_token_of_a_hosted_notebook_is_read_anew(tmp_path: Path) -> None:
     environ["COGNITE_TOKEN"] = "fresh"
     assert credentials.authorization() == "Bearer fresh"
     del environ["COGNITE_TOKEN"]
-    with pytest.raises(SignInError, match="COGNITE_TOKEN gave no token"):
+    with pytest.raises(AuthenticationError, match="COGNITE_TOKEN gave no token"):
         credentials.authorization()
 
 
@@ -603,7 +603,7 @@ def test_token_of_a_client_goes_nowhere_else(other: dict[str, Any], tmp_path: Pa
 
 @pytest.mark.parametrize("header", [("api-key", "Bearer x"), ("Authorization", "Basic x"), None, "Bearer x", ("a",)])
 def test_client_without_a_bearer_token_cannot_sign_in(header: object) -> None:
-    with pytest.raises(SignInError, match=r"client\.config\.credentials\.authorization_header\(\)"):
+    with pytest.raises(AuthenticationError, match=r"client\.config\.credentials\.authorization_header\(\)"):
         ClientToken(fake_client(header).config.credentials).authorization()
 
 
@@ -628,7 +628,7 @@ def test_token_is_taken_with_or_without_bearer(token: str) -> None:
 def test_what_cannot_be_a_token_is_refused_and_not_shown(token: Any) -> None:
     with failing() as seen:
         StaticToken(token)
-    assert isinstance(seen.error, SignInError)
+    assert isinstance(seen.error, AuthenticationError)
     assert TOKEN not in seen.text
 
 
@@ -656,7 +656,7 @@ def test_error_of_a_token_function_is_named_without_its_words() -> None:
 
     with failing() as seen:
         TokenFunction(broken).authorization()
-    assert isinstance(seen.error, SignInError)
+    assert isinstance(seen.error, AuthenticationError)
     assert "token= raised RuntimeError" in str(seen.error)
     assert seen.error.__cause__ is seen.error.__context__ is None
     assert TOKEN not in seen.text
@@ -742,13 +742,13 @@ def test_eight_threads_share_one_failure(robot: ClientCredentials, provider: Pro
     assert len(provider.forms) == 2
     assert {str(error) for error in errors} == {str(errors[0])}
     assert len({id(error) for error in errors}) == 8
-    assert isinstance(errors[0], SignInError)
+    assert isinstance(errors[0], AuthenticationError)
 
 
 def test_failure_is_not_kept(robot: ClientCredentials, provider: Provider) -> None:
     provider.says({"error": "invalid_client"}, 401)
     provider.gives()
-    with pytest.raises(SignInError):
+    with pytest.raises(AuthenticationError):
         robot.authorization()
     assert robot.authorization() == f"Bearer {TOKEN}"
 
@@ -792,7 +792,7 @@ def test_odd_answers_are_named(
     answer: tuple[int, str, bytes], words: str, robot: ClientCredentials, provider: Provider, waits: list[float]
 ) -> None:
     provider.answers.append(answer)
-    with pytest.raises(SignInError, match=re.escape(words)):
+    with pytest.raises(AuthenticationError, match=re.escape(words)):
         robot.authorization()
     assert waits == []
 
@@ -811,7 +811,7 @@ def test_passing_fault_is_waited_for(
 
 def test_lasting_fault_ends_after_three_tries(robot: ClientCredentials, provider: Provider) -> None:
     provider.answers.append((503, "text/html", b"busy"))
-    with pytest.raises(SignInError, match="answered 503"):
+    with pytest.raises(AuthenticationError, match="answered 503"):
         robot.authorization()
     assert len(provider.forms) == 3
 
@@ -907,7 +907,7 @@ def test_person_is_asked_once_and_renewed_in_silence(entra: Elsewhere, provider:
 @pytest.mark.usefixtures("entra")
 def test_no_to_a_person_is_repeated(provider: Provider, clock: Clock) -> None:
     provider.says({"error": "unauthorized_client", "error_description": "AADSTS700016: not found"}, 400)
-    with pytest.raises(SignInError, match="unauthorized_client: AADSTS700016: not found"):
+    with pytest.raises(AuthenticationError, match="unauthorized_client: AADSTS700016: not found"):
         person([], clock).authorization()
 
 
@@ -919,14 +919,14 @@ def test_answer_that_is_no_json_reaches_neither_log_nor_traceback(
     provider.answers.append((200, "text/html", f"oops {TOKEN}".encode()))
     with caplog.at_level(logging.DEBUG), failing() as seen:
         person([], clock).authorization()
-    assert isinstance(seen.error, SignInError)
+    assert isinstance(seen.error, AuthenticationError)
     assert TOKEN not in seen.text + caplog.text
     assert "d3v1ce" not in seen.text + caplog.text
 
 
 def test_unknown_tenant_is_a_sign_in_error(provider: Provider, entra: Elsewhere, clock: Clock) -> None:
     provider.directory = (400, {"error": "invalid_tenant"})
-    with pytest.raises(SignInError, match="Check the tenant"):
+    with pytest.raises(AuthenticationError, match="Check the tenant"):
         person([], clock).authorization()
     assert entra.paths == ["openid-configuration"]
 
@@ -957,7 +957,7 @@ def test_browser_is_opened_for_the_interactive_flow(tmp_path: Path, monkeypatch:
 
 def test_missing_library_is_named_with_the_way_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "msal", None)
-    with pytest.raises(SignInError, match=re.escape("pip install 'callframe[login]'")):
+    with pytest.raises(AuthenticationError, match=re.escape("pip install 'callframe[login]'")):
         find(login="device_code", environ={**PLACE, **CLIENT}, folder=tmp_path)
 
 
@@ -1085,7 +1085,7 @@ def test_renewal_that_fails_does_not_show_the_rejected_token(robot: ClientCreden
     robot.authorization()
     with failing() as seen:
         robot.renew(robot.authorization())
-    assert isinstance(seen.error, SignInError)
+    assert isinstance(seen.error, AuthenticationError)
     assert TOKEN not in seen.text
 
 

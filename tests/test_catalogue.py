@@ -11,9 +11,10 @@ from builders import NOON, steady
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callframe.catalogue import Catalogue, check_id, function_frame, owner, schedule_frame
+from callframe.api.catalogue import Catalogue, check_id, function_frame, owner, schedule_frame
+from callframe.api.schemas import CallError, Function, Schedule
 from callframe.errors import ArgumentError
-from callframe.records import ID_MAX, CallError, Function, Schedule
+from callframe.frame import MAX_ID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +118,7 @@ def test_name_of_digits_goes_before_an_id() -> None:
 
 
 def test_id_need_not_be_listed() -> None:
-    assert catalogue().ids(ID_MAX) == [ID_MAX]
+    assert catalogue().ids(MAX_ID) == [MAX_ID]
 
 
 def test_id_is_a_plain_integer() -> None:
@@ -172,7 +173,7 @@ def test_deploy_time_is_told_where_it_is_known() -> None:
 # Ids
 
 
-@pytest.mark.parametrize("value", [1, ID_MAX, np.int64(5), np.uint8(5)])
+@pytest.mark.parametrize("value", [1, MAX_ID, np.int64(5), np.uint8(5)])
 def test_id_in_range_is_taken(value: Any) -> None:
     assert (check_id(value, "call id"), type(check_id(value, "call id"))) == (value, int)
 
@@ -232,12 +233,12 @@ def schedules(functions: Sequence[Function], *found: Schedule) -> pd.DataFrame:
     return schedule_frame(Catalogue(functions), found)
 
 
-@pytest.mark.parametrize("functions", [[], [of(1)], [of(1, "a", file_id=ID_MAX, cpu=0.25), of(2)]])
+@pytest.mark.parametrize("functions", [[], [of(1)], [of(1, "a", file_id=MAX_ID, cpu=0.25), of(2)]])
 def test_functions_have_their_dtypes(functions: list[Function]) -> None:
     assert list(dtypes(function_frame(Catalogue(functions))).items()) == list(FUNCTION_DTYPES.items())
 
 
-@pytest.mark.parametrize("found", [[], [Schedule(1)], [Schedule(1, function_id=2, session_id=ID_MAX), Schedule(2)]])
+@pytest.mark.parametrize("found", [[], [Schedule(1)], [Schedule(1, function_id=2, session_id=MAX_ID), Schedule(2)]])
 def test_schedules_have_their_dtypes(found: list[Schedule]) -> None:
     assert list(dtypes(schedules([], *found)).items()) == list(SCHEDULE_DTYPES.items())
 

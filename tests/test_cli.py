@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 import callframe as cf
 from callframe import cli
-from callframe.demo.service import Faults, Service
-from callframe.demo.world import World
+from callframe.sample.project_data import ProjectData
+from callframe.sample.server import Faults, Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,7 +48,7 @@ LOGS = {
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    world = World.of(functions=FUNCTIONS, calls=CALLS, logs=LOGS)
+    world = ProjectData.of(functions=FUNCTIONS, calls=CALLS, logs=LOGS)
     with Service(world) as running:
         yield running
 
@@ -138,7 +138,9 @@ def test_summary_of_a_file_needs_no_project(run: Run, tmp_path: Path, monkeypatc
 
 
 def test_a_forbidden_function_is_exit_status_3_and_the_others_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Service(World.of(functions=FUNCTIONS, calls=CALLS), faults=Faults(forbidden=frozenset({OTHER}))) as service:
+    with Service(
+        ProjectData.of(functions=FUNCTIONS, calls=CALLS), faults=Faults(forbidden=frozenset({OTHER}))
+    ) as service:
         for name, value in service.environment().items():
             monkeypatch.setenv(name, value)
         done = CliRunner().invoke(cli.main, ["calls"])
@@ -160,7 +162,9 @@ def test_sync_removes_old_versions_when_asked(run: Run, tmp_path: Path) -> None:
 
 
 def test_sync_that_lacks_a_function_is_exit_status_3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with Service(World.of(functions=FUNCTIONS, calls=CALLS), faults=Faults(forbidden=frozenset({OTHER}))) as service:
+    with Service(
+        ProjectData.of(functions=FUNCTIONS, calls=CALLS), faults=Faults(forbidden=frozenset({OTHER}))
+    ) as service:
         for name, value in service.environment().items():
             monkeypatch.setenv(name, value)
         done = CliRunner().invoke(cli.main, ["sync", str(tmp_path / "calls.delta")])
@@ -179,7 +183,9 @@ def test_sync_with_words_that_mean_nothing_is_wrong_usage(run: Run, tmp_path: Pa
 
 
 def test_strict_is_a_failure_where_something_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Service(World.of(functions=FUNCTIONS, calls=CALLS), faults=Faults(forbidden=frozenset({OTHER}))) as service:
+    with Service(
+        ProjectData.of(functions=FUNCTIONS, calls=CALLS), faults=Faults(forbidden=frozenset({OTHER}))
+    ) as service:
         for name, value in service.environment().items():
             monkeypatch.setenv(name, value)
         assert CliRunner().invoke(cli.main, ["calls", "--strict"]).exit_code == 1
@@ -325,7 +331,7 @@ def test_report_of_one_function_is_of_its_schedules_alone(monkeypatch: pytest.Mo
         }
         for k, function in enumerate((FUNCTION, OTHER))
     ]
-    with Service(World.of(functions=FUNCTIONS, calls=CALLS, schedules=listed)) as service:
+    with Service(ProjectData.of(functions=FUNCTIONS, calls=CALLS, schedules=listed)) as service:
         for name, value in service.environment().items():
             monkeypatch.setenv(name, value)
         CliRunner().invoke(cli.main, ["report", "ingest", "--out", str(tmp_path / "report.html")])
@@ -346,7 +352,9 @@ def test_report_without_a_word_on_schedules_is_incomplete(
 
 
 def test_incomplete_report_is_exit_status_3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with Service(World.of(functions=FUNCTIONS, calls=CALLS), faults=Faults(forbidden=frozenset({OTHER}))) as service:
+    with Service(
+        ProjectData.of(functions=FUNCTIONS, calls=CALLS), faults=Faults(forbidden=frozenset({OTHER}))
+    ) as service:
         for name, value in service.environment().items():
             monkeypatch.setenv(name, value)
         done = CliRunner().invoke(cli.main, ["report", "--out", str(tmp_path / "report.html")])

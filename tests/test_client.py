@@ -39,26 +39,26 @@ from wire import (
     stand,
 )
 
-from callframe.client import Client, Gate, Retry
-from callframe.credentials import StaticToken, TokenFunction
-from callframe.demo.service import Faults
-from callframe.demo.world import World
+from callframe.api.client import Client, Retry, Throttle
+from callframe.auth.credentials import StaticToken, TokenFunction
+from callframe.auth.oauth import ClientCredentials
+from callframe.auth.settings import Target
 from callframe.errors import (
+    AuthenticationError,
     BadRequestError,
     CallframeError,
     ForbiddenError,
+    InvalidResponseError,
     NotFoundError,
     RateLimitError,
     ServiceError,
-    SignInError,
     TransportError,
     UnauthorizedError,
     UnavailableError,
-    UnexpectedAnswerError,
 )
-from callframe.provider import ClientCredentials
-from callframe.settings import Target
-from callframe.transport import Transport
+from callframe.http.transport import Transport
+from callframe.sample.project_data import ProjectData
+from callframe.sample.server import Faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,7 +75,7 @@ PAGE = says({"items": CALLS})
 
 @pytest.fixture(scope="module")
 def at() -> Iterator[Stand]:
-    world = World.of(
+    world = ProjectData.of(
         functions=[function(), function(id=8, name="Eight", externalId=None)],
         schedules=[{"id": 71, "functionId": 7, "name": "s", "createdTime": 1, "cronExpression": "* * * * *"}],
         calls=CALLS,
@@ -216,15 +216,15 @@ NOES = {
     "error without a message": No(says({"error": {"code": 400, "message": None}}, 400), BadRequestError, ["400"]),
     "redirect": No(
         Reply(307, b"", {"Location": "https://elsewhere.example/x"}),
-        UnexpectedAnswerError,
+        InvalidResponseError,
         ["307", "elsewhere.example", "not followed"],
     ),
-    "204": No(Reply(204, b""), UnexpectedAnswerError, ["204"]),
+    "204": No(Reply(204, b""), InvalidResponseError, ["204"]),
     "HTML with status 200": No(
-        Reply(200, b"<html>sign in</html>", {"Content-Type": "text/html"}), UnexpectedAnswerError, ["HTML page"]
+        Reply(200, b"<html>sign in</html>", {"Content-Type": "text/html"}), InvalidResponseError, ["HTML page"]
     ),
-    "empty body with status 200": No(Reply(200, b""), UnexpectedAnswerError, ["expected JSON"]),
-    "JSON of another shape": No(says([1, 2]), UnexpectedAnswerError, ["cannot be read"]),
+    "empty body with status 200": No(Reply(200, b""), InvalidResponseError, ["expected JSON"]),
+    "JSON of another shape": No(says([1, 2]), InvalidResponseError, ["cannot be read"]),
 }
 
 
@@ -512,7 +512,10 @@ def test_token_function_is_called_anew_after_a_401() -> None:
 
 def test_trouble_with_signing_in_is_not_tried_again() -> None:
     raw = Raw(CALL)
-    with asking(raw, credentials=TokenFunction(lambda: "")) as client, pytest.raises(SignInError, match="empty text"):
+    with (
+        asking(raw, credentials=TokenFunction(lambda: "")) as client,
+        pytest.raises(AuthenticationError, match="empty text"),
+    ):
         client.retrieve_call(7, 1)
     assert raw.heard == []
 
@@ -521,7 +524,7 @@ def test_renewal_that_fails_is_told() -> None:
     tokens = iter(["old"])
     with (
         asking(Raw(refuses(401)), credentials=TokenFunction(lambda: next(tokens))) as client,
-        pytest.raises(SignInError, match="StopIteration"),
+        pytest.raises(AuthenticationError, match="StopIteration"),
     ):
         client.retrieve_call(7, 1)
 
@@ -533,7 +536,7 @@ def test_redirect_is_not_followed_and_takes_no_token_along() -> None:
     elsewhere = Raw(CALL)
     with listening(elsewhere):
         raw = Raw(Reply(307, b"", {"Location": f"{elsewhere.url}/api/v1/projects/demo/functions/7/calls/1"}))
-        with asking(raw) as client, pytest.raises(UnexpectedAnswerError, match=r"redirected to 127\.0\.0\.1"):
+        with asking(raw) as client, pytest.raises(InvalidResponseError, match=r"redirected to 127\.0\.0\.1"):
             client.retrieve_call(7, 1)
     assert elsewhere.heard == []
     assert len(raw.heard) == 1
@@ -722,7 +725,7 @@ def test_given_bundle_wins_over_the_environment(
 
 
 def test_many_refusals_together_halve_the_gate_once() -> None:
-    gate = Gate(8)
+    gate = Throttle(8)
     with gate.passing() as one, gate.passing() as other:
         gate.slow_down(one)
         gate.slow_down(other)
@@ -730,7 +733,7 @@ def test_many_refusals_together_halve_the_gate_once() -> None:
 
 
 def test_gate_never_closes() -> None:
-    gate = Gate(5)
+    gate = Throttle(5)
     for _ in range(10):
         with gate.passing() as era:
             gate.slow_down(era)
@@ -738,7 +741,7 @@ def test_gate_never_closes() -> None:
 
 
 def test_gate_recovers_one_by_one_up_to_the_most() -> None:
-    gate = Gate(4)
+    gate = Throttle(4)
     gate.slow_down(0)
     limits = []
     for _ in range(100):
@@ -767,7 +770,7 @@ def test_burst_of_refusals_halves_the_requests_at_once() -> None:
 
 
 def test_no_more_requests_at_once_than_workers() -> None:
-    world = World.of(functions=[function()], calls=many(20))
+    world = ProjectData.of(functions=[function()], calls=many(20))
     with stand(world, workers=3, latency_s=0.02) as made, ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda _: made.client.retrieve_call(7, 7_000_001), range(24)))
         assert made.service.most_at_once == 3
@@ -775,7 +778,7 @@ def test_no_more_requests_at_once_than_workers() -> None:
 
 def test_tries_after_a_refusal_leave_the_gate_to_others() -> None:
     faults = Faults(too_many=0.5, retry_after_s=None, seed=1)
-    with stand(World.of(functions=[function()], calls=CALLS), workers=1, faults=faults) as made:
+    with stand(ProjectData.of(functions=[function()], calls=CALLS), workers=1, faults=faults) as made:
         with ThreadPoolExecutor(4) as pool:
             answers = list(pool.map(lambda _: made.client.retrieve_call(7, 1).id, range(20)))
         assert answers == [1] * 20

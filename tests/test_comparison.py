@@ -15,8 +15,8 @@ from scipy import stats
 
 import callframe as cf
 from callframe import frame
-from callframe.measures import comparison as comparisons
-from callframe.measures import estimates
+from callframe.analysis import comparison as comparisons
+from callframe.analysis import statistics
 
 AT_MS = START_MS + 7 * DAY_MS
 AT = pd.Timestamp(AT_MS, unit="ms", tz="UTC")
@@ -133,7 +133,7 @@ def test_drawn_medians_are_those_of_resamples() -> None:
     values = np.sort(np.random.default_rng(0).lognormal(8, 1, 41)).round()
     rng = np.random.default_rng(1)
     resampled = np.quantile(rng.choice(values, (20_000, 41)), 0.5, axis=1, method="inverted_cdf")
-    known = estimates.curve(values, np.ones(41, dtype=bool))
+    known = statistics.curve(values, np.ones(41, dtype=bool))
     drawn = np.concatenate([comparisons._medians(known, 41, rng) for _ in range(5)])
     assert stats.ks_2samp(drawn, resampled).statistic < 0.015
 
@@ -142,7 +142,7 @@ def test_curve_is_that_of_the_published_example() -> None:
     # Remission of leukaemia under 6-MP, in weeks (Freireich et al., 1963, Blood 21:699)
     ended = [6, 6, 6, 7, 10, 13, 16, 22, 23]
     left = [6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]
-    known = estimates.curve(np.array([*ended, *left], dtype=float), np.arange(21) < 9)
+    known = statistics.curve(np.array([*ended, *left], dtype=float), np.arange(21) < 9)
     assert (1 - known.done).round(3).tolist() == [0.857, 0.807, 0.753, 0.690, 0.627, 0.538, 0.448]
 
 
@@ -175,7 +175,7 @@ def test_p_values_are_corrected_over_all_tests() -> None:
 def test_design_effect_of_bursts_is_about_their_length() -> None:
     rng = np.random.default_rng(0)
     values = np.repeat(rng.random(1000) < 0.1, 12).astype(float)
-    assert 9 < estimates.design_effect(values, np.arange(12_000) >= 6_000, np.arange(12_000) // 860) < 24
+    assert 9 < statistics.design_effect(values, np.arange(12_000) >= 6_000, np.arange(12_000) // 860) < 24
 
 
 # Where the truth is known

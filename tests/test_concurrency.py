@@ -14,7 +14,7 @@ from pandas.testing import assert_frame_equal
 
 import callframe as cf
 from callframe import frame
-from callframe.records import Call
+from callframe.api.schemas import Call
 
 LIMIT = 15 * MINUTE
 START = NOW - DAY

@@ -12,7 +12,7 @@ from cognite.client.credentials import Token
 from wire import Stand, stand
 
 import callframe as cf
-from callframe.demo.world import World
+from callframe.sample.project_data import ProjectData
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ KEYS = ("id", "functionId", "scheduleId", "status", "scheduledTime", "startTime"
 
 @pytest.fixture(scope="module")
 def at() -> Iterator[Stand]:
-    with stand(World.generate(calls=4_000, functions=8, end_time=END), now_ms=END_MS) as made:
+    with stand(ProjectData.generate(calls=4_000, functions=8, end_time=END), now_ms=END_MS) as made:
         yield made
 
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 import callframe as cf
 from callframe import frame
-from callframe.measures import failures as module
-from callframe.measures import traces
-from callframe.records import Call, CallError
+from callframe.analysis import failures as module
+from callframe.analysis import tracebacks
+from callframe.api import schemas
+from callframe.api.schemas import Call, CallError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ def record(at: int = 0, **changes: Any) -> Call:
 
 
 def frame_of(*records: Call) -> pd.DataFrame:
-    return frame.assemble([frame.columns(records)], {7: "ingest", 8: "report"})
+    return frame.from_columns([schemas.to_columns(records)], {7: "ingest", 8: "report"})
 
 
 def groups(*errors: CallError | str | None) -> list[str]:
@@ -143,13 +144,13 @@ def test_comprehensions_make_no_difference() -> None:
     ],
 )
 def test_frame_of_a_library_is_left_out(path: str) -> None:
-    [exception] = traces.read(f'Traceback (most recent call last):\n  File "{path}", line 3, in get\nKeyError: 1')
+    [exception] = tracebacks.read(f'Traceback (most recent call last):\n  File "{path}", line 3, in get\nKeyError: 1')
     assert exception.functions == ()
 
 
 @pytest.mark.parametrize("path", [f"{HOME}/lib/units.py", "handler.py", "/var/task/handler.py", "/app/main.py"])
 def test_frame_of_the_user_is_kept(path: str) -> None:
-    [exception] = traces.read(f'Traceback (most recent call last):\n  File "{path}", line 3, in get\nKeyError: 1')
+    [exception] = tracebacks.read(f'Traceback (most recent call last):\n  File "{path}", line 3, in get\nKeyError: 1')
     assert exception.functions == ("get",)
 
 
@@ -289,8 +290,8 @@ def loop(calls: pd.DataFrame) -> Iterator[dict[str, Any]]:
 def group_alone(status: str, message: str | float, trace: str | float) -> str:
     """Tell the group of a failure that is the only one in its frame."""
     calls = frame_of(record(status=status)).assign(
-        error_message=frame.text([message if isinstance(message, str) else None]),
-        error_trace=frame.text([trace if isinstance(trace, str) else None]),
+        error_message=frame.text_column([message if isinstance(message, str) else None]),
+        error_trace=frame.text_column([trace if isinstance(trace, str) else None]),
     )
     return str(cf.failures(calls)["group"].item())
 

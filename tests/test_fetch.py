@@ -17,21 +17,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import DAY_MS, NOW_MS, Heard, Raw, Reply, Stand, asking, function, many, record, refuses, says, stand
 
-from callframe import fetch, frame
-from callframe.coverage import coverage, is_complete
-from callframe.credentials import TokenFunction
-from callframe.demo.service import Faults
-from callframe.demo.world import World
+from callframe import frame
+from callframe.api import fetch
+from callframe.auth.credentials import TokenFunction
+from callframe.completeness import coverage, is_complete
 from callframe.errors import IncompleteWarning, RecordWarning
 from callframe.frame import STATUSES
 from callframe.project import Project
-from callframe.window import Window
+from callframe.sample.project_data import ProjectData
+from callframe.sample.server import Faults
+from callframe.timespan import TimeRange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from callframe.client import Client
-    from callframe.fetch import Progress, Reading
+    from callframe.api.client import Client
+    from callframe.api.fetch import Progress, Reading
 
 FUNCTIONS = [function(id=number, name=f"f{number}", externalId=f"f{number}") for number in (7, 8, 9)]
 
@@ -62,7 +63,7 @@ def windows(at: Stand) -> list[tuple[int, int]]:
 def test_calls_at_the_edges_of_windows_appear_once(workers: int) -> None:
     starts = [NOW_MS - 100_000 + 10_000 * k + d for k in range(11) for d in (-1, 0, 1)]
     calls = [record(id=number, startTime=start) for number, start in enumerate(starts, 1)]
-    with stand(World.of(functions=[function()], calls=calls), workers=workers) as at:
+    with stand(ProjectData.of(functions=[function()], calls=calls), workers=workers) as at:
         found = between(at, NOW_MS - 100_000, NOW_MS)
         asked = windows(at)
     assert ids(found) == [number for number, start in enumerate(starts, 1) if NOW_MS - 100_000 <= start < NOW_MS]
@@ -72,13 +73,13 @@ def test_calls_at_the_edges_of_windows_appear_once(workers: int) -> None:
 @pytest.mark.parametrize("length_ms", [1, 2, 3, 7])
 def test_window_of_a_few_milliseconds_is_read_exactly(length_ms: int) -> None:
     calls = [record(id=number, startTime=NOW_MS - 100 + number) for number in range(1, 50)]
-    with stand(World.of(functions=[function()], calls=calls), page_cap=1) as at:
+    with stand(ProjectData.of(functions=[function()], calls=calls), page_cap=1) as at:
         found = between(at, NOW_MS - 80, NOW_MS - 80 + length_ms)
     assert ids(found) == list(range(20, 20 + length_ms))
 
 
 def test_windows_touch_and_do_not_overlap() -> None:
-    with stand(World.of(functions=[function()], calls=many(300)), workers=10, page_cap=7) as at:
+    with stand(ProjectData.of(functions=[function()], calls=many(300)), workers=10, page_cap=7) as at:
         found = between(at, NOW_MS - 10 * DAY_MS, NOW_MS)
         asked = windows(at)
     shortest = [
@@ -90,7 +91,7 @@ def test_windows_touch_and_do_not_overlap() -> None:
 
 
 def test_long_listing_is_cut_for_idle_workers() -> None:
-    with stand(World.of(functions=[function()], calls=many(300)), workers=5, page_cap=10) as at:
+    with stand(ProjectData.of(functions=[function()], calls=many(300)), workers=5, page_cap=10) as at:
         found = between(at, NOW_MS - 10 * DAY_MS, NOW_MS)  # four of the five windows hold nothing
         asked = windows(at)
     assert found["call_id"].is_unique
@@ -99,14 +100,14 @@ def test_long_listing_is_cut_for_idle_workers() -> None:
 
 
 def test_call_of_epoch_zero_is_in_the_window() -> None:
-    with stand(World.of(functions=[function(createdTime=0)], calls=[record(startTime=0, endTime=0)])) as at:
+    with stand(ProjectData.of(functions=[function(createdTime=0)], calls=[record(startTime=0, endTime=0)])) as at:
         found = between(at, 0, 1)
     assert found["start_time"].to_list() == [pd.Timestamp(0, tz="UTC")]
 
 
 def test_many_functions_are_read_together() -> None:
     calls = [call for one in FUNCTIONS for call in many(20, function_id=one["id"])]
-    with stand(World.of(functions=FUNCTIONS, calls=calls), page_cap=7) as at:
+    with stand(ProjectData.of(functions=FUNCTIONS, calls=calls), page_cap=7) as at:
         found = at.project.calls()
     assert found["function_id"].value_counts().to_dict() == {7: 20, 8: 20, 9: 20}
     assert found["function"].cat.categories.to_list() == ["f7", "f8", "f9"]
@@ -114,7 +115,7 @@ def test_many_functions_are_read_together() -> None:
 
 def test_no_more_requests_at_once_than_workers() -> None:
     calls = [call for one in FUNCTIONS for call in many(100, function_id=one["id"])]
-    with stand(World.of(functions=FUNCTIONS, calls=calls), workers=3, page_cap=10, latency_s=0.01) as at:
+    with stand(ProjectData.of(functions=FUNCTIONS, calls=calls), workers=3, page_cap=10, latency_s=0.01) as at:
         at.project.calls()
         assert at.service.most_at_once == 3
 
@@ -125,7 +126,9 @@ def test_no_more_requests_at_once_than_workers() -> None:
 @pytest.mark.parametrize(("page_cap", "short_pages"), [(1, False), (7, False), (100, False), (2, True), (7, True)])
 def test_pages_of_every_size_add_up(page_cap: int, short_pages: bool) -> None:
     faults = Faults(short_pages=short_pages, seed=3)
-    with stand(World.of(functions=[function()], calls=many(40)), workers=2, page_cap=page_cap, faults=faults) as at:
+    with stand(
+        ProjectData.of(functions=[function()], calls=many(40)), workers=2, page_cap=page_cap, faults=faults
+    ) as at:
         found = at.project.calls()
     assert ids(found) == [call["id"] for call in many(40)]
     assert is_complete(found)
@@ -145,13 +148,13 @@ def test_page_without_calls_that_goes_on_is_not_the_end() -> None:
 
 def read(client: Client, **arguments: Any) -> Reading:
     """Read the last day of function 7."""
-    window = Window(NOW_MS - DAY_MS, NOW_MS)
+    window = TimeRange(NOW_MS - DAY_MS, NOW_MS)
     return fetch.read(client, fetch.listings([7], window, workers=1), **arguments)[7]
 
 
 @pytest.mark.parametrize("workers", [1, 5])
 def test_same_cursor_twice_ends_the_listing_and_is_told(workers: int) -> None:
-    world = World.of(functions=[function()], calls=many(50))
+    world = ProjectData.of(functions=[function()], calls=many(50))
     with stand(world, workers=workers, page_cap=7, faults=Faults(repeat_cursor=True)) as at:
         with pytest.warns(IncompleteWarning, match="same cursor twice, so the listing would never end"):
             found = between(at, NOW_MS - 60_000, NOW_MS)
@@ -174,7 +177,10 @@ def test_cursor_that_came_some_pages_ago_is_noticed_too() -> None:
 def test_expired_cursor_restarts_its_window(workers: int) -> None:
     calls = [call for one in FUNCTIONS for call in many(20, function_id=one["id"])]
     with stand(
-        World.of(functions=FUNCTIONS, calls=calls), workers=workers, page_cap=7, faults=Faults(expire_cursors_after=2)
+        ProjectData.of(functions=FUNCTIONS, calls=calls),
+        workers=workers,
+        page_cap=7,
+        faults=Faults(expire_cursors_after=2),
     ) as at:
         found = at.project.calls()
         statuses = {asked.status for asked in at.service.requests}
@@ -194,7 +200,7 @@ def test_cursors_that_always_expire_are_given_up_and_told() -> None:
         reading = read(client)
     assert "cursor expired" in reading.problems[0]
     assert len(raw.heard) == 8  # the window is begun four times, and each time the second page fails
-    assert frame.assemble(reading.tables, {})["call_id"].to_list() == [1]
+    assert frame.from_columns(reading.tables, {})["call_id"].to_list() == [1]
 
 
 def test_bad_request_on_the_first_page_is_no_expired_cursor() -> None:
@@ -206,7 +212,7 @@ def test_bad_request_on_the_first_page_is_no_expired_cursor() -> None:
 
 
 def test_parameters_stay_the_same_while_a_cursor_is_followed() -> None:
-    with stand(World.of(functions=[function()], calls=many(30)), workers=1, page_cap=7) as at:
+    with stand(ProjectData.of(functions=[function()], calls=many(30)), workers=1, page_cap=7) as at:
         at.project.calls(status="Completed")
         bodies = at.asked("/calls/list")
     assert len(bodies) == 5
@@ -221,30 +227,30 @@ def test_parameters_stay_the_same_while_a_cursor_is_followed() -> None:
 def test_call_that_finishes_between_two_pages_is_kept_as_finished(page_cap: int, final_first: bool) -> None:
     running = {"id": 1, "functionId": 7, "status": "Running", "startTime": NOW_MS - 60_000}
     states = [record(), running] if final_first else [running, record()]
-    with stand(World.of(functions=[function()], calls=states), workers=1, page_cap=page_cap) as at:
+    with stand(ProjectData.of(functions=[function()], calls=states), workers=1, page_cap=page_cap) as at:
         found = at.project.calls()
     assert found["status"].to_list() == ["Completed"]
     assert found["duration"].to_list() == [pd.Timedelta(seconds=30)]
 
 
 def test_calls_that_arrive_after_the_fetch_began_are_not_in_it() -> None:
-    world = World.of(functions=[function()], calls=many(50))
+    world = ProjectData.of(functions=[function()], calls=many(50))
     with stand(world, page_cap=7, workers=2) as at:
         newer = itertools.count(NOW_MS)
 
         def report(_: Progress) -> None:
             world.add_call(record(id=next(newer), startTime=next(newer)))
 
-        window = Window(NOW_MS - DAY_MS, NOW_MS)
+        window = TimeRange(NOW_MS - DAY_MS, NOW_MS)
         readings = fetch.read(at.client, fetch.listings([7], window, workers=2), report=report)
-        found = frame.assemble(readings[7].tables, {})
+        found = frame.from_columns(readings[7].tables, {})
     assert ids(found) == [call["id"] for call in many(50)]
     assert world.call_count > 50
 
 
 def test_upper_bound_is_pinned_before_the_first_page() -> None:
     calls = [record(id=1, startTime=NOW_MS - 1), record(id=2, startTime=NOW_MS), record(id=3, startTime=NOW_MS + 1)]
-    with stand(World.of(functions=[function()], calls=calls), page_cap=1) as at:
+    with stand(ProjectData.of(functions=[function()], calls=calls), page_cap=1) as at:
         found = at.project.calls()
         bounds = {body["filter"]["startTime"]["max"] for body in at.asked("/calls/list")}
     assert ids(found) == [1]
@@ -252,7 +258,7 @@ def test_upper_bound_is_pinned_before_the_first_page() -> None:
 
 
 def test_function_deleted_during_the_fetch_is_told() -> None:
-    world = World.of(functions=[function()], calls=many(50))
+    world = ProjectData.of(functions=[function()], calls=many(50))
 
     def report(_: Progress) -> None:
         if world.has_function(7):
@@ -306,15 +312,15 @@ def test_fetch_is_what_the_world_holds(  # noqa: PLR0917 - Hypothesis names them
     short_pages: bool,
 ) -> None:
     start_ms, end_ms = NOW_MS - 42 + edges[0], NOW_MS - 42 + edges[1]
-    world, faults = World.of(functions=FUNCTIONS, calls=calls), Faults(short_pages=short_pages)
+    world, faults = ProjectData.of(functions=FUNCTIONS, calls=calls), Faults(short_pages=short_pages)
     with stand(world, page_cap=page_cap, workers=workers, faults=faults) as at:
-        window = Window(start_ms, end_ms)
+        window = TimeRange(start_ms, end_ms)
         schedules = [] if schedule is None else [(schedule, None)]
         wanted = fetch.listings(
             sorted(functions), window, statuses=sorted(statuses), schedules=schedules, workers=workers
         )
         readings = fetch.read(at.client, wanted)
-    found = frame.assemble([table for reading in readings.values() for table in reading.tables], {})
+    found = frame.from_columns([table for reading in readings.values() for table in reading.tables], {})
     expected = [
         (call["startTime"], call["id"])
         for call in calls
@@ -332,13 +338,13 @@ def test_fetch_is_what_the_world_holds(  # noqa: PLR0917 - Hypothesis names them
 END = dt.datetime(2026, 6, 15, 12, 34, 56, tzinfo=dt.UTC)
 
 
-def all_calls(world: World, **options: Any) -> pd.DataFrame:
+def all_calls(world: ProjectData, **options: Any) -> pd.DataFrame:
     with stand(world, now_ms=int(END.timestamp() * 1000), page_cap=1000, **options) as at:
         return at.project.calls(start="15d")
 
 
 def test_hundred_thousand_calls_through_faults_give_the_identical_frame() -> None:
-    world = World.generate(calls=100_000, end_time=END)
+    world = ProjectData.generate(calls=100_000, end_time=END)
     faults = Faults(too_many=0.10, unavailable=0.05, reset=0.03, cut=0.02, retry_after_s=0.01)
     whole, through = all_calls(world), all_calls(world, faults=faults)
     assert len(whole) == 100_000
@@ -348,7 +354,7 @@ def test_hundred_thousand_calls_through_faults_give_the_identical_frame() -> Non
 
 
 def test_faults_beyond_the_budget_are_told_for_what_they_hit() -> None:
-    world = World.of(functions=FUNCTIONS, calls=many(30))
+    world = ProjectData.of(functions=FUNCTIONS, calls=many(30))
     faults, words = Faults(forbidden=frozenset({8})), "f8: 403 from .*functionsAcl:READ"
     with stand(world, faults=faults) as at, pytest.warns(IncompleteWarning, match=words):
         found = at.project.calls()
@@ -432,13 +438,13 @@ def test_ctrl_c_before_the_first_page_gives_an_empty_frame() -> None:
 
 def test_interrupted_function_that_was_read_to_its_end_is_complete() -> None:
     calls = [call for one in FUNCTIONS for call in many(20, function_id=one["id"])]
-    with stand(World.of(functions=FUNCTIONS, calls=calls), workers=1, page_cap=1000) as at:
+    with stand(ProjectData.of(functions=FUNCTIONS, calls=calls), workers=1, page_cap=1000) as at:
 
         def report(so_far: Progress) -> None:
             if so_far.share > 0.3:
                 signal.raise_signal(signal.SIGINT)
 
-        window = Window(NOW_MS - DAY_MS, NOW_MS)
+        window = TimeRange(NOW_MS - DAY_MS, NOW_MS)
         readings = fetch.read(at.client, fetch.listings([7, 8, 9], window, workers=1), report=report)
     assert readings[7].problems == []
     assert readings[9].problems == [fetch.INTERRUPTED]
@@ -463,7 +469,7 @@ def test_event_set_by_another_thread_ends_a_fetch_and_keeps_what_was_read() -> N
 
 
 def test_workers_end_with_the_fetch() -> None:
-    with stand(World.of(functions=[function()], calls=many(20))) as at:
+    with stand(ProjectData.of(functions=[function()], calls=many(20))) as at:
         at.project.calls()
         workers = [thread for thread in threading.enumerate() if thread.name.startswith("callframe-")]
         for worker in workers:
@@ -483,8 +489,8 @@ def test_progress_grows_to_the_whole() -> None:
         shares.append(so_far.share)
         rows.append(so_far.rows)
 
-    with stand(World.of(functions=[function()], calls=many(100)), page_cap=7) as at:
-        window = Window(NOW_MS - 100_000, NOW_MS)
+    with stand(ProjectData.of(functions=[function()], calls=many(100)), page_cap=7) as at:
+        window = TimeRange(NOW_MS - 100_000, NOW_MS)
         fetch.read(at.client, fetch.listings([7], window, workers=5), report=report)
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)
@@ -503,7 +509,7 @@ def test_ids_are_asked_for_in_requests_of_ten_thousand() -> None:
 
 def test_broken_record_is_counted_once_though_every_window_shows_it() -> None:
     broken = {"id": 5, "functionId": 7, "status": "Completed", "startTime": -1}
-    world = World.of(functions=[function()], calls=[broken, record()])
+    world = ProjectData.of(functions=[function()], calls=[broken, record()])
     with stand(world) as at, pytest.warns(RecordWarning, match="1 records broke"):
         found = at.project.calls()
     assert coverage(found)["set_aside"].to_list() == [1]

@@ -20,10 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callframe import files, frame
-from callframe.coverage import KEY
+from callframe.api.schemas import CallError
+from callframe.completeness import KEY
 from callframe.errors import ArgumentError, FileError, FileFormatError, FrameError
 from callframe.files import read_csv, read_parquet, write_csv, write_parquet
-from callframe.records import ID_MAX, CallError
+from callframe.frame import MAX_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +100,8 @@ def test_csv_gives_back_what_was_written(folder: Path, calls: pd.DataFrame, ids:
 def test_csv_without_traces_gives_back_the_rest(folder: Path, calls: pd.DataFrame, *, guard: bool) -> None:
     write_csv(calls, folder / "calls.csv", guard=guard)
     assert_equal(
-        read_csv(folder / "calls.csv"), as_csv_holds(calls.assign(error_trace=frame.text([None] * len(calls)).array))
+        read_csv(folder / "calls.csv"),
+        as_csv_holds(calls.assign(error_trace=frame.text_column([None] * len(calls)).array)),
     )
 
 
@@ -192,7 +194,7 @@ def test_traces_are_left_out_unless_asked_for() -> None:
 
 
 def test_ids_for_spreadsheets_are_text() -> None:
-    text = text_of(full(id=ID_MAX), ids="text")
+    text = text_of(full(id=MAX_ID), ids="text")
     assert text.startswith("\ufeffcall_id,")
     assert text.splitlines()[1].startswith('"=""9007199254740991""","=""2""","fn","=""3""",')
 
@@ -532,7 +534,7 @@ import resource, sys
 from pathlib import Path
 import callframe as cf
 from callframe import frame
-from callframe.records import Call
+from callframe.api.schemas import Call
 path = Path(sys.argv[1])
 found = [Call(id, 2, "Failed", id * 7919, error=str(id)) for id in range(1, 20_000)]
 calls = frame.assemble([frame.columns(found)], {})

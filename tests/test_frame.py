@@ -13,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callframe import frame
+from callframe.api import schemas
+from callframe.api.schemas import Call, CallError, decode_one, decode_page
 from callframe.errors import FrameError
-from callframe.records import ID_MAX, TIME_MAX_MS, Call, CallError, decode_one, decode_page
+from callframe.frame import MAX_ID
+from callframe.timespan import MAX_TIME_MS
 
 if TYPE_CHECKING:
     import random
@@ -148,11 +151,11 @@ def test_epoch_is_a_time_like_any_other() -> None:
 
 
 def test_last_moment_of_the_year_9999_is_kept() -> None:
-    calls = frame_of(record(start_time=0, end_time=TIME_MAX_MS))
-    assert calls["end_time"].astype("int64").item() == calls["duration"].astype("int64").item() == TIME_MAX_MS
+    calls = frame_of(record(start_time=0, end_time=MAX_TIME_MS))
+    assert calls["end_time"].astype("int64").item() == calls["duration"].astype("int64").item() == MAX_TIME_MS
 
 
-@pytest.mark.parametrize("value", [1, 2**31, 2**53 - 2, ID_MAX])
+@pytest.mark.parametrize("value", [1, 2**31, 2**53 - 2, MAX_ID])
 def test_ids_are_exact_beside_a_missing_one(value: int) -> None:
     calls = frame_of(record(id=value, function_id=value, schedule_id=value), record(id=3, start_time=NOON + 1))
     assert [calls[name].iloc[0] for name in ("call_id", "function_id", "schedule_id")] == [value] * 3
@@ -209,7 +212,7 @@ def test_function_is_labelled_as_asked() -> None:
 
 
 def test_function_without_a_label_is_labelled_by_its_id() -> None:
-    assert only(frame_of(record(function_id=ID_MAX)))["function"] == "9007199254740991"
+    assert only(frame_of(record(function_id=MAX_ID)))["function"] == "9007199254740991"
 
 
 def test_ids_of_one_label_are_one_category() -> None:
@@ -271,8 +274,11 @@ def test_later_reading_wins_among_equally_final_ones() -> None:
 
 
 def test_call_read_on_two_pages_appears_once() -> None:
-    pages = [frame.columns([record(id=1), record(id=2)]), frame.columns([record(id=2), record(id=3)])]
-    assert frame.assemble(pages, {})["call_id"].tolist() == [1, 2, 3]
+    pages = [
+        schemas.to_columns([record(id=1), record(id=2)]),
+        schemas.to_columns([record(id=2), record(id=3)]),
+    ]
+    assert frame.from_columns(pages, {})["call_id"].tolist() == [1, 2, 3]
 
 
 def test_calls_of_two_functions_with_one_id_are_two() -> None:
@@ -373,19 +379,22 @@ def test_values_of_a_frame_can_be_set() -> None:
 
 @pytest.mark.parametrize("values", [[], [None], ["a", None, ""]])
 def test_text_column_is_str_with_nan(values: list[str | None]) -> None:
-    column = frame.text(values)
+    column = frame.text_column(values)
     assert (str(column.dtype), [None if pd.isna(one) else one for one in column]) == ("str", values)
 
 
 @pytest.mark.parametrize("values", [[], [None], [0, None, NOON]])
 def test_time_column_keeps_the_epoch_and_what_is_missing(values: list[int | None]) -> None:
-    column = frame.times(values)
+    column = frame.time_column(values)
     assert (str(column.dtype), [milliseconds(one) for one in column]) == ("datetime64[ms, UTC]", values)
 
 
 def test_unknown_status_that_a_later_reading_replaced_is_no_category() -> None:
-    pages = [frame.columns([record(id=1, status="Queued")]), frame.columns([record(id=1, status="Completed")])]
-    assert frame.assemble(pages, {})["status"].cat.categories.tolist() == list(frame.STATUSES)
+    pages = [
+        schemas.to_columns([record(id=1, status="Queued")]),
+        schemas.to_columns([record(id=1, status="Completed")]),
+    ]
+    assert frame.from_columns(pages, {})["status"].cat.categories.tolist() == list(frame.STATUSES)
 
 
 @pytest.mark.parametrize("name", ["function", "status", "start_time"])

@@ -31,50 +31,49 @@ PROJECT = PYPROJECT["project"]
 
 # Rooms by layer, lowest first. A room is a module or a subpackage; "" is callframe/__init__.py.
 LAYERS: list[set[str]] = [
-    {"errors", "progress", "secret", "version"},
-    {"records", "transport", "credentials"},
-    {"window", "frame", "settings", "provider"},
-    {"coverage", "login"},
-    {"auth", "catalogue", "display"},
-    {"client"},
-    {"fetch", "files", "measures"},
+    {"errors", "progress", "version"},
+    {"http", "timespan"},
+    {"auth", "frame"},
+    {"api", "completeness"},
+    {"formatting"},
+    {"analysis", "files"},
     {"account"},
-    {"project", "plot"},
+    {"plot", "project"},
     {"archive"},
-    {"demo", "report"},
-    {"explore", "lab"},
+    {"reporting", "sample"},
+    {"dashboard", "jupyter"},
     {""},
     {"cli"},
     {"__main__"},
 ]
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 
-WITH_FRAMES = {"frame", "coverage", "catalogue", "fetch", "files", "measures", "account", "project", "plot", "archive"}
-WITH_FRAMES |= {"window", "display", "demo", "explore", "report", "cli"}
+WITH_FRAMES = {"timespan", "frame", "completeness", "formatting", "api", "account", "files", "analysis", "plot"}
+WITH_FRAMES |= {"project", "archive", "sample", "reporting", "dashboard", "cli"}
 ROOMS_OF: dict[str, set[str]] = {
-    "IPython": {"explore"},
+    "IPython": {"dashboard"},
     "click": {"cli"},
-    "cronsim": {"measures"},
-    "dask": {"archive", "measures"},
+    "cronsim": {"analysis"},
+    "dask": {"archive", "analysis"},
     "deltalake": {"archive"},
     "distributed": {"archive"},
-    "dotenv": {"settings"},
-    "ipywidgets": {"explore"},
-    "itables": {"explore"},
-    "jinja2": {"report"},
-    "jupyterlab": {"lab"},
-    "matplotlib": {"plot", "report", "explore"},
-    "msal": {"login"},
-    "msgspec": {"records", "client", "demo"},
+    "dotenv": {"auth"},
+    "ipywidgets": {"dashboard"},
+    "itables": {"dashboard"},
+    "jinja2": {"reporting"},
+    "jupyterlab": {"jupyter"},
+    "matplotlib": {"plot", "reporting", "dashboard"},
+    "msal": {"auth"},
+    "msgspec": {"api", "sample"},
     "numpy": WITH_FRAMES,
     "pandas": WITH_FRAMES | {"errors"},
-    "pyarrow": {"frame", "files", "fetch", "records", "archive", "measures"},
-    "requests": {"transport", "credentials", "provider", "login", "client"},
-    "scipy": {"measures"},
-    "starlette": {"demo"},
+    "pyarrow": {"frame", "files", "api", "archive", "analysis"},
+    "requests": {"http", "auth", "api"},
+    "scipy": {"analysis"},
+    "starlette": {"sample"},
     "tqdm": {"progress"},
-    "urllib3": {"transport"},
-    "uvicorn": {"demo"},
+    "urllib3": {"http"},
+    "uvicorn": {"sample"},
 }
 
 MODULES = {
@@ -174,14 +173,14 @@ def test_imports_go_downwards_only(module: str) -> None:
 @pytest.mark.parametrize(
     ("source", "found"),
     [
-        ("import callframe.client", "callframe.client"),
-        ("from callframe import client", "callframe.client"),
-        ("from callframe.client import Client", "callframe.client"),
+        ("import callframe.project", "callframe.project"),
+        ("from callframe import project", "callframe.project"),
+        ("from callframe.project import Project", "callframe.project"),
         ("from callframe import __version__", "callframe"),
-        ("from . import client", "callframe.client"),
-        ("from .client import Client", "callframe.client"),
-        ("def late():\n    import callframe.client", "callframe.client"),
-        ("importlib.import_module('callframe.client')", "callframe.client"),
+        ("from . import project", "callframe.project"),
+        ("from .project import Project", "callframe.project"),
+        ("def late():\n    import callframe.project", "callframe.project"),
+        ("importlib.import_module('callframe.project')", "callframe.project"),
     ],
 )
 def test_imports_are_seen_however_they_are_written(source: str, found: str) -> None:
@@ -189,25 +188,25 @@ def test_imports_are_seen_however_they_are_written(source: str, found: str) -> N
 
 
 def test_relative_import_in_a_subpackage_is_its_own() -> None:
-    assert imports("from .summary import summarize", "callframe.measures", package=True) == {
-        "callframe.measures.summary"
+    assert imports("from .summary import summarize", "callframe.analysis", package=True) == {
+        "callframe.analysis.summary"
     }
 
 
 def test_neighbours_of_a_layer_do_not_import_each_other() -> None:
-    assert not may_import("records", "transport")
+    assert not may_import("http", "timespan")
 
 
 def test_demo_service_never_sees_the_project() -> None:
     rooms = [
-        module for module in MODULES if module.startswith("callframe.demo.") and "project" in rooms_imported(module)
+        module for module in MODULES if module.startswith("callframe.sample.") and "project" in rooms_imported(module)
     ]
     assert rooms == []
 
 
 def test_only_the_shell_and_the_front_door_import_the_demo() -> None:
-    guests = {room(module) for module in MODULES if "demo" in rooms_imported(module)}
-    assert guests <= {"demo", "cli", ""}
+    guests = {room(module) for module in MODULES if "sample" in rooms_imported(module)}
+    assert guests <= {"sample", "cli", ""}
 
 
 @pytest.mark.parametrize("module", MODULES)

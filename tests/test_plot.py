@@ -13,10 +13,10 @@ import pytest
 from builders import frame_of, record
 
 from callframe import frame, plot
-from callframe.coverage import FunctionCoverage, attach
+from callframe.analysis.rollup import rollup
+from callframe.analysis.schedules import missed_runs
+from callframe.completeness import FunctionCoverage, attach
 from callframe.errors import ArgumentError, FrameError
-from callframe.measures.rollup import rollup
-from callframe.measures.schedules import missed_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -222,12 +222,12 @@ def test_missed_runs_are_a_mark_each() -> None:
     schedules = pd.DataFrame(
         {
             "schedule_id": pd.Series([100], dtype="int64"),
-            "name": frame.text(["every minute"]),
+            "name": frame.text_column(["every minute"]),
             "function_id": pd.Series([1], dtype="Int64"),
-            "function": frame.text(["1"]),
-            "function_external_id": frame.text([None]),
-            "cron_expression": frame.text(["* * * * *"]),
-            "created_time": frame.times([0]),
+            "function": frame.text_column(["1"]),
+            "function_external_id": frame.text_column([None]),
+            "cron_expression": frame.text_column(["* * * * *"]),
+            "created_time": frame.time_column([0]),
         }
     )
     missed = missed_runs(calls, schedules)

@@ -13,19 +13,19 @@ from wire import DAY_MS, NOW_MS, TOKEN, Heard, Raw, Reply, Stand, asking, functi
 
 import callframe as cf
 from callframe import frame
-from callframe.coverage import coverage, is_complete
-from callframe.demo.service import Faults, Service
-from callframe.demo.world import World
+from callframe.completeness import coverage, is_complete
 from callframe.errors import (
     ArgumentError,
+    AuthenticationError,
     IncompleteError,
     IncompleteWarning,
     NotFoundError,
     RecordWarning,
-    SignInError,
     UnauthorizedError,
 )
 from callframe.project import Project
+from callframe.sample.project_data import ProjectData
+from callframe.sample.server import Faults, Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,9 @@ CALLS = [
 def at() -> Iterator[Stand]:
     logs: dict[tuple[int, int], list[dict[str, Any]]] = {}
     logs[OLD, 1] = [{"timestamp": 0, "message": "b"}, {"timestamp": NOW_MS, "message": ""}, {"message": "a"}]
-    world = World.of(functions=FUNCTIONS, schedules=SCHEDULES, calls=CALLS, logs=logs, responses={(OLD, 1): {"n": 1}})
+    world = ProjectData.of(
+        functions=FUNCTIONS, schedules=SCHEDULES, calls=CALLS, logs=logs, responses={(OLD, 1): {"n": 1}}
+    )
     with stand(world) as made:
         yield made
 
@@ -87,7 +89,7 @@ def ids(calls: pd.DataFrame) -> list[int]:
 
 @pytest.fixture(scope="module")
 def published() -> Iterator[pd.DataFrame]:
-    world = World.of(functions=[function(id=PUBLISHED["functionId"], externalId="example")], calls=[PUBLISHED])
+    world = ProjectData.of(functions=[function(id=PUBLISHED["functionId"], externalId="example")], calls=[PUBLISHED])
     with stand(world) as made:
         yield made.project.call("example", 4503599627370496)
 
@@ -132,7 +134,7 @@ def test_unknown_call_is_said_to_be(project: Project) -> None:
 
 
 def test_call_of_a_function_that_is_listed_no_more_is_labelled_by_the_id() -> None:
-    with stand(World.of(functions=[], calls={7: [record()]})) as made:
+    with stand(ProjectData.of(functions=[], calls={7: [record()]})) as made:
         assert made.project.call(7, 1)["function"].to_list() == ["7"]
 
 
@@ -233,7 +235,7 @@ def test_only_some_of_many_missing_ids_are_named(project: Project) -> None:
 
 def test_labels_of_ids_are_not_asked_for_again_within_a_minute() -> None:
     now_s = [NOW_MS / 1000]
-    with stand(World.of(functions=FUNCTIONS, calls=CALLS)) as at:
+    with stand(ProjectData.of(functions=FUNCTIONS, calls=CALLS)) as at:
         project = Project(at.client, clock=lambda: now_s[0])
         for passed_s, listings in ((0, 1), (59, 1), (2, 2)):
             now_s[0] += passed_s
@@ -243,7 +245,7 @@ def test_labels_of_ids_are_not_asked_for_again_within_a_minute() -> None:
 
 @pytest.mark.parametrize("functions", [(), ("ingest-sap",), (NEW, "twin"), (NEW, 12345)], ids=str)
 def test_catalogue_is_asked_for_anew_where_ids_do_not_say_it_all(functions: tuple[Any, ...]) -> None:
-    with stand(World.of(functions=FUNCTIONS, calls=CALLS)) as at, warnings.catch_warnings():
+    with stand(ProjectData.of(functions=FUNCTIONS, calls=CALLS)) as at, warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteWarning)  # 12345 is no function of the project
         at.project.functions()
         at.project.calls(*functions)
@@ -257,7 +259,7 @@ def test_no_calls_are_an_empty_typed_frame(project: Project) -> None:
 
 
 def test_project_without_functions_has_no_calls() -> None:
-    with stand(World.of(functions=[])) as made:
+    with stand(ProjectData.of(functions=[])) as made:
         assert made.project.calls().empty
         assert made.project.functions().empty
 
@@ -331,7 +333,7 @@ MANY: list[dict[str, Any] | bytes] = [*many(20)]
 
 @pytest.fixture(scope="module")
 def broken() -> Iterator[tuple[pd.DataFrame, pytest.WarningsRecorder]]:
-    world = World.of(functions=[function()], calls={7: [*BROKEN, *MANY]})
+    world = ProjectData.of(functions=[function()], calls={7: [*BROKEN, *MANY]})
     with stand(world, page_cap=7, workers=2) as made, pytest.warns(RecordWarning) as warned:
         yield made.project.calls(), warned
 
@@ -358,7 +360,7 @@ def test_broken_records_leave_the_function_complete(broken: Any) -> None:
 
 def test_half_a_surrogate_pair_costs_one_letter_and_no_page() -> None:
     bad = b'{"id":9,"functionId":7,"status":"Failed","startTime":1779999999000,"error":{"message":"half \\ud83d"}}'
-    with stand(World.of(functions=[function()], calls={7: [bad, *MANY]})) as made:
+    with stand(ProjectData.of(functions=[function()], calls={7: [bad, *MANY]})) as made:
         calls = made.project.calls()
     assert len(calls) == 21
     assert calls["error_message"].dropna().to_list() == ["half \ufffd"]
@@ -366,14 +368,16 @@ def test_half_a_surrogate_pair_costs_one_letter_and_no_page() -> None:
 
 def test_new_status_is_kept_and_said_once() -> None:
     calls = [record(id=number, status="Paused") for number in (1, 2)]
-    with stand(World.of(functions=[function()], calls=calls)) as made, pytest.warns(RecordWarning) as warned:
+    with stand(ProjectData.of(functions=[function()], calls=calls)) as made, pytest.warns(RecordWarning) as warned:
         found = made.project.calls()
     assert found["status"].to_list() == ["Paused", "Paused"]
     assert ["'Paused' is new to callframe" in str(one.message) for one in warned] == [True]
 
 
 def test_more_fields_than_expected_do_no_harm() -> None:
-    with stand(World.of(functions=[function(colour="red")], calls=[record(colour="red", nested={"a": [1]})])) as made:
+    with stand(
+        ProjectData.of(functions=[function(colour="red")], calls=[record(colour="red", nested={"a": [1]})])
+    ) as made:
         assert ids(made.project.calls()) == [1]
 
 
@@ -383,7 +387,7 @@ def test_more_fields_than_expected_do_no_harm() -> None:
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Stand]:
     faults = Faults(forbidden=frozenset({TWIN}))
-    with stand(World.of(functions=FUNCTIONS, schedules=SCHEDULES, calls=CALLS), faults=faults) as made:
+    with stand(ProjectData.of(functions=FUNCTIONS, schedules=SCHEDULES, calls=CALLS), faults=faults) as made:
         yield made
 
 
@@ -430,15 +434,15 @@ def test_nothing_to_sign_in_with_is_told_before_anything_is_sent(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SignInError, match="CDF_TOKEN"):
+    with pytest.raises(AuthenticationError, match="CDF_TOKEN"):
         cf.connect(cluster="westeurope-1", project="demo")
 
 
 # Retention
 
 
-def retained(created_ms: int | None, calls: list[dict[str, Any]]) -> World:
-    return World.of(functions=[function(createdTime=created_ms)], calls={7: calls})
+def retained(created_ms: int | None, calls: list[dict[str, Any]]) -> ProjectData:
+    return ProjectData.of(functions=[function(createdTime=created_ms)], calls={7: calls})
 
 
 LONG_AGO, LATELY = NOW_MS - 200 * DAY_MS, NOW_MS - 20 * DAY_MS
@@ -479,7 +483,9 @@ def no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def progress_of(capsys: pytest.CaptureFixture[str], *, latency_s: float, progress: bool | None) -> str:
     """Fetch five pages, and give what was written to stderr."""
-    with stand(World.of(functions=[function()], calls=many(50)), workers=1, page_cap=10, latency_s=latency_s) as made:
+    with stand(
+        ProjectData.of(functions=[function()], calls=many(50)), workers=1, page_cap=10, latency_s=latency_s
+    ) as made:
         made.project.calls(progress=progress)
     return capsys.readouterr().err
 
@@ -565,7 +571,7 @@ def test_listing_that_is_as_long_as_its_limit_may_lack_some(method: str) -> None
 
 def test_function_that_breaks_the_contract_is_left_out_and_told() -> None:
     with (
-        stand(World.of(functions=[function(), {"name": "no id"}])) as made,
+        stand(ProjectData.of(functions=[function(), {"name": "no id"}])) as made,
         pytest.warns(RecordWarning, match="1 functions broke the API's contract"),
     ):
         assert made.project.functions()["function_id"].to_list() == [7]
@@ -607,7 +613,7 @@ def test_a_call_that_ends_while_two_statuses_are_read_is_not_missed() -> None:
         "status": "Running",
         "startTime": int(pd.Timestamp.now("UTC").timestamp()) * 1000 - 5_000,
     }
-    world = World.of(
+    world = ProjectData.of(
         functions=[{"id": OTHER_TWIN, "name": "a", "fileId": 1, "status": "Ready", "createdTime": 0}], calls=[running]
     )
     with Service(world) as service, cf.connect(base_url=service.url, project="demo", token=service.token) as project:
@@ -626,7 +632,7 @@ def test_only_the_statuses_asked_for_arrive_when_they_are_sorted_out_here() -> N
         }
         for k, status in enumerate(["Running", "Completed", "Failed"], 1)
     ]
-    world = World.of(
+    world = ProjectData.of(
         functions=[{"id": OTHER_TWIN, "name": "a", "fileId": 1, "status": "Ready", "createdTime": 0}], calls=records
     )
     with Service(world) as service, cf.connect(base_url=service.url, project="demo", token=service.token) as project:

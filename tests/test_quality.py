@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import callframe as cf
 from callframe import frame
-from callframe.coverage import FunctionCoverage, attach
-from callframe.records import Call, CallError
+from callframe.api import schemas
+from callframe.api.schemas import Call, CallError
+from callframe.completeness import FunctionCoverage, attach
 
 MINUTE = 60_000
 T0 = 1_790_000_000_000
@@ -33,7 +34,7 @@ def record(at: int = 0, **changes: Any) -> Call:
 
 def frame_of(*records: Call, **asked: Any) -> pd.DataFrame:
     """Make a frame that was read completely, unless `asked` says otherwise."""
-    calls = frame.assemble([frame.columns(records)], LABELS)
+    calls = frame.from_columns([schemas.to_columns(records)], LABELS)
     window = {"start": "2026-01-01T00:00:00Z", "end": "2027-01-01T00:00:00Z"}
     told = {"functions": [], "fetched_at": "2026-09-21T14:20:00Z", "asked": {"window": window}} | asked
     attach(calls, told.pop("functions"), project="p", **told)
@@ -290,7 +291,7 @@ def loop(calls: pd.DataFrame) -> Counter[str]:
 @settings(deadline=None, max_examples=25)
 @given(st.lists(CALLS, max_size=10), st.randoms(use_true_random=False))
 def test_counts_are_those_of_a_loop(records: list[Call], random: Any) -> None:
-    calls = frame.assemble([frame.columns(records)], LABELS)
+    calls = frame.from_columns([schemas.to_columns(records)], LABELS)
     calls = pd.concat([calls, calls.head(1)]).sample(frac=1, random_state=random.randrange(1000))
     found = cf.quality(calls)["count"]
     assert found[found > 0].to_dict() == {name: value for name, value in loop(calls).items() if value}

@@ -14,7 +14,7 @@ from made_up import FETCHED_MS, HOUR_MS, START_MS, call_frame, of_columns, traps
 
 import callframe as cf
 from callframe import frame
-from callframe.measures import rollup as rollups
+from callframe.analysis import rollup as rollups
 
 STUCK_MS = 15 * 60_000
 MS: Any = pd.Timedelta(milliseconds=1)

@@ -14,8 +14,9 @@ from pandas.testing import assert_frame_equal
 
 import callframe as cf
 from callframe import frame
-from callframe.demo import timetable
-from callframe.measures.schedules import VERDICTS, cron_slots
+from callframe.analysis.cron import cron_times
+from callframe.analysis.schedules import VERDICTS
+from callframe.sample import schedule_specs
 
 HOUR = 60 * MINUTE
 HOURS = [NOW - k * HOUR for k in range(24, 0, -1)]  # the slots of an hourly schedule of the last day
@@ -26,7 +27,7 @@ def minute(text: str) -> int:
 
 
 def slots(expression: str, start: str, end: str) -> list[str]:
-    found = cron_slots(expression, minute(start), minute(end))
+    found = cron_times(expression, minute(start), minute(end))
     return [f"{dt.datetime.fromtimestamp(int(one) * 60, dt.UTC):%m-%d %H:%M}" for one in found]
 
 
@@ -244,14 +245,14 @@ def test_vanished_schedule_with_nothing_missed_raises_no_alarm(expression: str, 
 
 
 def test_skipped_runs_of_the_demo_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    planned: list[timetable.Timetable] = []
-    original = timetable.timetables
+    planned: list[schedule_specs.ScheduleSpec] = []
+    original = schedule_specs.schedule_specs
 
-    def remembered(*args: Any, **options: Any) -> list[timetable.Timetable]:
+    def remembered(*args: Any, **options: Any) -> list[schedule_specs.ScheduleSpec]:
         planned.extend(found := original(*args, **options))
         return found
 
-    monkeypatch.setattr(importlib.import_module("callframe.demo.generate"), "timetables", remembered)
+    monkeypatch.setattr(importlib.import_module("callframe.sample.generator"), "timetables", remembered)
     with cf.demo(calls=8_000, functions=8, seed=3) as project:
         calls, listed = project.calls(start="20d"), project.schedules()
     last = pd.Timestamp(calls.attrs["callframe"]["fetched_at"]).timestamp() * 1000 - 10 * MINUTE

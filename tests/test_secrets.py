@@ -22,12 +22,12 @@ from IPython.core.ultratb import VerboseTB
 from wire import NOW_MS, Heard, Raw, Reply, asking, function, listening, many, record, refuses, says, stand
 
 import callframe as cf
-from callframe.client import Client, Retry
-from callframe.credentials import StaticToken, TokenFunction
-from callframe.demo.world import World
+from callframe.api.client import Client, Retry
+from callframe.auth.credentials import StaticToken, TokenFunction
+from callframe.auth.settings import Target
 from callframe.errors import CallframeError, IncompleteWarning, ServiceError, TransportError
-from callframe.secret import Secret
-from callframe.settings import Target
+from callframe.http.secret import Secret
+from callframe.sample.project_data import ProjectData
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -216,7 +216,7 @@ def test_debug_logs_and_prints_show_no_token(
 def test_whole_fetch_with_debug_logging_shows_no_token(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    with stand(World.of(functions=[function()], calls=many(50)), token=TOKEN, page_cap=7) as at:
+    with stand(ProjectData.of(functions=[function()], calls=many(50)), token=TOKEN, page_cap=7) as at:
         calls = at.project.calls(progress=True)
         cf.write_csv(calls, tmp_path / "calls.csv")
         cf.write_parquet(calls, tmp_path / "calls.parquet")
@@ -272,7 +272,7 @@ def test_notebook_shows_no_token(echoed: tuple[Any, list[str]]) -> None:
 
 @pytest.fixture
 def project() -> Iterator[cf.Project]:
-    with stand(World.of(functions=[function()], calls=many(5)), token=TOKEN) as at:
+    with stand(ProjectData.of(functions=[function()], calls=many(5)), token=TOKEN) as at:
         at.project.calls()
         yield at.project
 

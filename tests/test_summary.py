@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from callframe import frame
+from callframe.analysis.summary import over_time, spread, summarize
 from callframe.errors import ArgumentError, FrameError
-from callframe.measures.summary import over_time, spread, summarize
-from callframe.records import TIME_MAX_MS
+from callframe.timespan import MAX_TIME_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from callframe.records import Call
+    from callframe.api.schemas import Call
 
 SPANS = "timedelta64[ms]"
 DTYPES = {
@@ -574,7 +574,7 @@ def test_every_call_is_in_one_bin(starts: list[int], bins: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "calls", [frame.empty(), lasting(1), calls_of(took(1, start_time=0), took(1, start_time=TIME_MAX_MS))]
+    "calls", [frame.empty(), lasting(1), calls_of(took(1, start_time=0), took(1, start_time=MAX_TIME_MS))]
 )
 def test_bins_count_in_milliseconds_up_to_the_year_9999(calls: pd.DataFrame) -> None:
     counts = over_time(calls)

@@ -14,10 +14,10 @@ from scipy.stats import CensoredData, ecdf
 
 import callframe as cf
 from callframe import frame
+from callframe.analysis.grouping import Groups
+from callframe.analysis.kaplan_meier import MISSING, Curves, curves
+from callframe.analysis.summary import wilson
 from callframe.errors import ArgumentError, FrameError
-from callframe.measures.curves import MISSING, Curves, curves
-from callframe.measures.groups import Groups
-from callframe.measures.summary import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from callframe.client import Client, Retry
-from callframe.credentials import Credentials, StaticToken
-from callframe.demo.service import Service
+from callframe.api.client import Client, Retry
+from callframe.auth.credentials import Credentials, StaticToken
+from callframe.auth.settings import Target
+from callframe.http.transport import Transport
 from callframe.project import Project
-from callframe.settings import Target
-from callframe.transport import Transport
+from callframe.sample.server import Service
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator, Mapping
 
-    from callframe.demo.world import World
+    from callframe.sample.project_data import ProjectData
 
 NOW_MS = 1_780_000_000_000  # 2026-05-28 20:26:40 UTC
 DAY_MS = 24 * 60 * 60 * 1000
@@ -66,7 +66,7 @@ class Stand:
 
 @contextmanager
 def stand(
-    world: World,
+    world: ProjectData,
     *,
     now_ms: int = NOW_MS,
     workers: int = 5,

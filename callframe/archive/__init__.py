@@ -26,6 +26,6 @@ from __future__ import annotations
 
 from callframe.archive.archive import Archive
 from callframe.archive.information import CompactReport, Information
-from callframe.archive.report import SyncReport
+from callframe.archive.sync_report import SyncReport
 
 __all__ = ["Archive", "CompactReport", "Information", "SyncReport"]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from callframe import window
-from callframe.archive import coverage as account
-from callframe.archive import reading
+from callframe import timespan
+from callframe.archive import ledger_report as account
+from callframe.archive import queries
 from callframe.archive.information import CompactReport, Information
-from callframe.archive.options import Options
-from callframe.archive.view import View, projects_of
-from callframe.coverage import KEY
+from callframe.archive.snapshot import ArchiveSnapshot, projects_of
+from callframe.archive.storage_options import StorageOptions
+from callframe.completeness import KEY
 from callframe.errors import ArgumentError, CallframeError, FileError, IncompleteWarning, RecordWarning
 from callframe.progress import bar
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
-    from callframe.archive.report import SyncReport
-    from callframe.archive.store import Snapshot
-    from callframe.archive.tables import Tables
+    from callframe.archive.storage import Snapshot
+    from callframe.archive.sync_report import SyncReport
+    from callframe.archive.transactions import Tables
     from callframe.project import Project
-    from callframe.window import SpanLike, TimeLike
+    from callframe.timespan import DurationLike, TimeLike
 
 _SHORTEST_KEEP_MS = 3_600_000
 
@@ -71,9 +71,9 @@ class Archive:
         storage_options: Mapping[str, str] | None = None,
         version: int | None = None,
     ) -> None:
-        options = storage_options = Options(storage_options)  # type: ignore[assignment] # before any frame
+        options = storage_options = StorageOptions(storage_options)  # type: ignore[assignment] # before any frame
         try:
-            from callframe.archive.tables import Tables  # noqa: PLC0415 - needs the extra, and is slow to import
+            from callframe.archive.transactions import Tables  # noqa: PLC0415 - needs the extra, and is slow to import
         except ModuleNotFoundError as error:
             if error.name != "deltalake":
                 raise
@@ -134,7 +134,7 @@ class Archive:
         """
         view = self._view(project)
         wanted = view.wanted(start, end, functions, status, columns)
-        calls = reading.read(self._tables.calls, wanted.files(view.calls)["path"].to_pylist(), wanted)
+        calls = queries.read(self._tables.calls, wanted.files(view.calls)["path"].to_pylist(), wanted)
         counts: dict[Any, int] | None = None
         if "function_id" in calls:
             counts = calls["function_id"].value_counts().to_dict()
@@ -175,13 +175,13 @@ class Archive:
         FileError
             The archive is not there, cannot be read, or is damaged.
         """
-        from callframe.archive import scale  # noqa: PLC0415 - needs an extra
+        from callframe.archive import dask  # noqa: PLC0415 - needs an extra
 
         view = self._view(project)
         wanted = view.wanted(start, end, functions, status, columns)
         words = {"function": sorted(set(view.functions["function"])), "status": view.statuses()}
         account = view.account(wanted, None)
-        return scale.frame(self._tables.calls, wanted.files(view.calls), wanted, words=words, account={KEY: account})
+        return dask.frame(self._tables.calls, wanted.files(view.calls), wanted, words=words, account={KEY: account})
 
     def rollup(
         self,
@@ -218,12 +218,12 @@ class Archive:
         FileError
             The archive is not there, cannot be read, or is damaged.
         """
-        from callframe.archive import rollups  # noqa: PLC0415 - the measures are slow to import
+        from callframe.archive import daily_rollup  # noqa: PLC0415 - the measures are slow to import
 
         view = self._view(project)
         wanted = view.wanted(start, end, functions, None, None)
         told = view.account(wanted, None)
-        table = rollups.read(self._tables, view.calls, wanted, freq, fetched_at=told["fetched_at"])
+        table = daily_rollup.read(self._tables, view.calls, wanted, freq, fetched_at=told["fetched_at"])
         table.attrs[KEY] = told
         return table
 
@@ -327,7 +327,7 @@ class Archive:
         back_ms = None
         if start is not None:
             now_ms = project.now_ms()
-            back_ms = now_ms - window.window(start, None, now_ms=now_ms).start_ms
+            back_ms = now_ms - timespan.time_range(start, None, now_ms=now_ms).start_ms
         with bar(progress, "sync") as show:
             report = Sync(self._tables, project, back_ms=back_ms, show=show).run()
         if not report.complete:
@@ -351,7 +351,7 @@ class Archive:
             The archive is not there, or cannot be read.
         """
         calls = self._open()
-        views = [View(self._tables, calls, project) for project in projects_of(self._tables)]
+        views = [ArchiveSnapshot(self._tables, calls, project) for project in projects_of(self._tables)]
         spans = [seen for view in views if (seen := account.span(view.known)) is not None]
         coverage = [view.coverage(None, None).assign(project=view.project) for view in views]
         whole = pd.concat(coverage) if coverage else account.nothing().assign(project="")
@@ -368,7 +368,7 @@ class Archive:
             gaps=whole[whole["state"] != "complete"].reset_index(drop=True),
         )
 
-    def compact(self, *, keep: SpanLike | None = None) -> CompactReport:
+    def compact(self, *, keep: DurationLike | None = None) -> CompactReport:
         """
         Merge small files, and remove what only versions older than a span need, if one is given.
 
@@ -393,7 +393,7 @@ class Archive:
             The archive is not there, or cannot be written.
         """
         self._refuse_earlier("compact")
-        keep_ms = None if keep is None else window.parse_span(keep, name="keep")
+        keep_ms = None if keep is None else timespan.parse_duration(keep, name="keep")
         if keep_ms is not None and keep_ms < _SHORTEST_KEEP_MS:
             raise ArgumentError(f"keep={keep!r} is too short: a sync under way may need those files; give 1h or more.")
         self._open()
@@ -436,5 +436,5 @@ class Archive:
             raise FileError(f"There is no archive at {self.path} yet. Make one: Archive({self.path!r}).sync(project).")
         return calls
 
-    def _view(self, project: str | None) -> View:
-        return View(self._tables, self._open(), project)
+    def _view(self, project: str | None) -> ArchiveSnapshot:
+        return ArchiveSnapshot(self._tables, self._open(), project)

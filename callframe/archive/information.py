@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from callframe.display import printable
+from callframe.formatting import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,24 +13,25 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from callframe import fetch, frame, window
+from callframe import frame, timespan
 from callframe.account import RETENTION_MS
-from callframe.archive import layout, rollups, seen
-from callframe.archive.known import Known, union
-from callframe.archive.report import SyncReport
-from callframe.catalogue import Catalogue
-from callframe.client import LISTING_LIMIT
+from callframe.api import fetch
+from callframe.api.catalogue import Catalogue
+from callframe.api.client import LISTING_LIMIT
+from callframe.archive import daily_rollup, registry, schema
+from callframe.archive.coverage_ledger import CoverageLedger, union
+from callframe.archive.sync_report import SyncReport
 from callframe.errors import ServiceError, TransportError
-from callframe.window import Window
+from callframe.timespan import TimeRange
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Mapping, Sequence
 
-    from callframe.archive.tables import Tables
-    from callframe.fetch import Listing, Reading
+    from callframe.api.fetch import Listing, Reading
+    from callframe.api.schemas import Page, Schedule
+    from callframe.archive.transactions import Tables
     from callframe.project import Project
-    from callframe.records import Page, Schedule
 
 DAY_MS = 86_400_000
 SLACK_MS = DAY_MS
@@ -80,7 +81,7 @@ class Sync:
         self._touched: set[dt.date] = set()
         self._days: dict[tuple[int, int], dt.date] = {}
         self._listed: list[int] = []
-        self.report = SyncReport(project.name, tables.uri, window.timestamp(self._now_ms))
+        self.report = SyncReport(project.name, tables.uri, timespan.timestamp(self._now_ms))
 
     def run(self) -> SyncReport:
         """Do all of it."""
@@ -99,7 +100,9 @@ class Sync:
         """Count the days anew that have changed."""
         if self._touched and not self.report.interrupted:
             calls = self._tables.calls.open_or_make()
-            rollups.refresh(self._tables, calls, self.report.project, rollups.sources_of(calls, self._touched))
+            daily_rollup.refresh(
+                self._tables, calls, self.report.project, daily_rollup.sources_of(calls, self._touched)
+            )
 
     def _see(self) -> None:
         """Take in which functions and schedules there are."""
@@ -109,7 +112,7 @@ class Sync:
         rows = self._tables.see(
             self._tables.functions,
             name,
-            lambda held: seen.functions_seen(held, listed, project=name, now_ms=now_ms, whole=_is_whole(page)),
+            lambda held: registry.functions_seen(held, listed, project=name, now_ms=now_ms, whole=_is_whole(page)),
         )
         self._labels = {row["function_id"]: row["function"] for row in rows}
         self._listed = [function.id for function in listed.functions]
@@ -123,7 +126,7 @@ class Sync:
         self._tables.see(
             self._tables.schedules,
             name,
-            lambda held: seen.schedules_seen(
+            lambda held: registry.schedules_seen(
                 held, listed, schedules.items, rows, project=name, now_ms=now_ms, whole=_is_whole(schedules)
             ),
         )
@@ -132,9 +135,9 @@ class Sync:
         """Ask by their ids for the calls that were not finished when last seen."""
         snapshot = self._tables.calls.open_or_make()
         files = snapshot.files
-        left = files.filter(pc.fill_null(pc.less(files["least_final"], layout.FINISHED), fill_value=True))
+        left = files.filter(pc.fill_null(pc.less(files["least_final"], schema.FINISHED), fill_value=True))
         columns = ["function_id", "call_id", "start_time"]
-        where = (pc.field("finality") < layout.FINISHED) & (pc.field("project") == self._project.name)
+        where = (pc.field("finality") < schema.FINISHED) & (pc.field("project") == self._project.name)
         rows = snapshot.read(left["path"].to_pylist(), columns, where=where)
         keys = list(zip(*(rows[name].to_pylist() for name in columns[:2]), strict=True))
         self._days = dict(zip(keys, rows["start_time"].cast(pa.date32()).to_pylist(), strict=True))
@@ -171,19 +174,19 @@ class Sync:
                 elif rows < ROWS_A_STEP // 2:
                     length = min(_LONGEST_MS, length * 2)
 
-    def _wanted(self) -> dict[int, list[Window]]:
+    def _wanted(self) -> dict[int, list[TimeRange]]:
         """List by function what is to be read: what is not known, and the end of what is, where calls may come late."""
         overlap_ms = self._overlap_ms()
         known = self._tables.known(self._project.name)
         wanted = {}
         for function_id in self._listed:
             back_ms = self._back_ms or RETENTION_MS + (0 if function_id in known.complete else SLACK_MS)
-            whole = Window(max(0, self._now_ms - back_ms), self._now_ms)
+            whole = TimeRange(max(0, self._now_ms - back_ms), self._now_ms)
             lacking = [(one.start_ms, one.end_ms) for one in known.lacking(function_id, whole)]
             end = known.complete.get(function_id, [(0, 0)])[-1][1]
             late = max(whole.start_ms, min(end, self._now_ms) - overlap_ms)
             found = union([*lacking, (late, self._now_ms)] if end else lacking)
-            wanted[function_id] = [Window(*one) for one in found]
+            wanted[function_id] = [TimeRange(*one) for one in found]
         return wanted
 
     def _overlap_ms(self) -> int:
@@ -193,7 +196,7 @@ class Sync:
             minutes = None
         return _USUAL_LIMIT_MS if minutes is None else max(_USUAL_LIMIT_MS, int(minutes * 60_000))
 
-    def _step(self, parts: Mapping[int, Sequence[Window]], step: Window) -> int | None:
+    def _step(self, parts: Mapping[int, Sequence[TimeRange]], step: TimeRange) -> int | None:
         """
         Read and commit one stretch of time; None where it holds too much and was given up.
 
@@ -213,7 +216,7 @@ class Sync:
                 rows += self._take(found, shorter)
         return rows
 
-    def _fetched(self, parts: Mapping[int, Sequence[Window]], step: Window) -> dict[int, Reading] | None:
+    def _fetched(self, parts: Mapping[int, Sequence[TimeRange]], step: TimeRange) -> dict[int, Reading] | None:
         """Read one stretch of time; None where it holds too much."""
         skipped = [key for key in parts if self._given_up(key)]
         listings = [fetch.Listing(key, one) for key, found in parts.items() if key not in skipped for one in found]
@@ -240,25 +243,25 @@ class Sync:
     def _given_up(self, function_id: int) -> bool:
         return len(self._failures.get(function_id, [])) >= _GIVE_UP_AFTER
 
-    def _take(self, readings: Mapping[int, Reading], parts: Mapping[int, Sequence[Window]]) -> int:
+    def _take(self, readings: Mapping[int, Reading], parts: Mapping[int, Sequence[TimeRange]]) -> int:
         """Commit what was read: the calls, then which stretches are known."""
         report = self.report
         tables = [table for reading in readings.values() for table in reading.tables]
-        calls = frame.assemble(tables, self._labels)
+        calls = frame.from_columns(tables, self._labels)
         if len(calls):
-            rows = layout.to_stored(calls, report.project)
+            rows = schema.to_stored(calls, report.project)
             new, changed = self._tables.upsert(rows, self._moved_by(rows))
             report.new, report.changed = report.new + new, report.changed + changed
-            self._touched |= set(rows[layout.DAY].unique().to_pylist())
+            self._touched |= set(rows[schema.DAY].unique().to_pylist())
         report.read += len(calls)
-        delta = Known()
+        delta = CoverageLedger()
         kept_since = self._project.now_ms() - RETENTION_MS
         for key, reading in readings.items():
             for one in parts.get(key, []):
                 if reading.problems:
                     delta.failed(key, one, "; ".join(reading.problems), self._now_ms)
                 elif one.end_ms > kept_since:
-                    delta.read(key, Window(max(one.start_ms, kept_since), one.end_ms), self._now_ms)
+                    delta.read(key, TimeRange(max(one.start_ms, kept_since), one.end_ms), self._now_ms)
             self._tell(key, reading)
         if delta.complete or delta.failures:
             self._tables.note(report.project, delta)
@@ -279,7 +282,7 @@ class Sync:
         if not self._days:
             return {}
         keys = zip(rows["function_id"].to_pylist(), rows["call_id"].to_pylist(), strict=True)
-        days = zip(keys, rows[layout.DAY].to_pylist(), strict=True)
+        days = zip(keys, rows[schema.DAY].to_pylist(), strict=True)
         return {key: self._days[key] for key, day in days if self._days.get(key, day) != day}
 
 
@@ -288,23 +291,23 @@ def _is_whole(page: Page[Any]) -> bool:
     return not page.set_aside and page.next_cursor is None and len(page.items) < LISTING_LIMIT
 
 
-def _step_from(at_ms: int, length_ms: int, high_ms: int) -> Window:
+def _step_from(at_ms: int, length_ms: int, high_ms: int) -> TimeRange:
     """Make a step that ends with a day where it can, so that no day is written twice."""
     end_ms = at_ms + length_ms
     if end_ms >= high_ms:
-        return Window(at_ms, high_ms)
+        return TimeRange(at_ms, high_ms)
     midnight_ms = end_ms // DAY_MS * DAY_MS
-    return Window(at_ms, midnight_ms if midnight_ms > at_ms else end_ms)
+    return TimeRange(at_ms, midnight_ms if midnight_ms > at_ms else end_ms)
 
 
 def _interrupted(readings: Mapping[int, Reading]) -> bool:
     return any(fetch.INTERRUPTED in reading.problems for reading in readings.values())
 
 
-def _within(windows: Sequence[Window], step: Window) -> list[Window]:
+def _within(windows: Sequence[TimeRange], step: TimeRange) -> list[TimeRange]:
     """Cut windows to those parts that lie in a step."""
     parts = ((max(one.start_ms, step.start_ms), min(one.end_ms, step.end_ms)) for one in windows)
-    return [Window(low, high) for low, high in parts if low < high]
+    return [TimeRange(low, high) for low, high in parts if low < high]
 
 
 def _shared(listings: Sequence[Listing], workers: int) -> list[Listing]:

@@ -5,10 +5,10 @@ A picture is drawn into `ax`, or into a new figure, which a notebook shows at th
 `ax.figure.savefig(path)` writes. Each says at its foot what it rests on.
 """
 
-from callframe.plot.calendar import heatmap, timeline
-from callframe.plot.spreads import durations, schedule_delays, survival
-from callframe.plot.troubles import GROUPS_MOST, concurrency, failures, missed_runs
-from callframe.plot.years import history
+from callframe.plot.activity_plots import heatmap, timeline
+from callframe.plot.duration_plots import durations, schedule_delays, survival
+from callframe.plot.failure_plots import GROUPS_MOST, concurrency, failures, missed_runs
+from callframe.plot.history_plots import history
 
 __all__ = [
     "GROUPS_MOST",

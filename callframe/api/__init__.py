@@ -1,0 +1,1 @@
+"""The Functions API: its records, its endpoints, and reading listings in parallel."""

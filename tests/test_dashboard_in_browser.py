@@ -1,0 +1,459 @@
+"""The dashboard in a real browser, JupyterLab and Voila, on a real service: what is seen is held against pandas."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+from builders import wire
+from chromium import PATIENCE_MS, faint, photograph, watch
+from dashboard import TABS, Dashboard
+from notebook_servers import Server, Subshells, Theme, show, use_theme
+from playwright.sync_api import expect
+
+import callframe as cf
+from callframe.sample.project_data import ProjectData
+from callframe.sample.server import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser
+
+    from callframe.project import Project
+
+QUICKSTART = Path(__file__).parents[1] / "notebooks" / "01_quickstart.ipynb"
+KEPT = "kept.parquet"
+THEMES: tuple[Theme, ...] = ("light", "dark")
+
+
+@pytest.fixture(scope="module", params=["lab", "voila"])
+def server(request: pytest.FixtureRequest, chromium: Browser) -> Server:
+    assert chromium.is_connected()  # no browser, no server
+    started: Server = request.getfixturevalue(request.param)
+    return started
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with Service(ProjectData.generate(calls=20_000, functions=12)) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def project(service: Service) -> Iterator[Project]:
+    with cf.connect(base_url=service.url, project=service.project, token=service.token) as project:
+        yield project
+
+
+def cells_of(service: Service) -> list[str]:
+    access = f"base_url={service.url!r}, project={service.project!r}, token={service.token!r}"
+    return [
+        f"import callframe as cf\nexplorer = cf.explore(cf.connect({access}), start='30d')",
+        f"cf.write_parquet(explorer.calls, {KEPT!r})",
+        "explorer",
+    ]
+
+
+@pytest.fixture(scope="module")
+def opened(server: Server, service: Service, chromium: Browser) -> Iterator[Dashboard]:
+    """Open a notebook that explores a project; what it fetched is kept, for the test to look into."""
+    name = server.add("explore.ipynb", *cells_of(service))
+    with chromium.new_page(viewport={"width": 1200, "height": 1400}) as page:
+        seen = watch(page)
+        show(page, server, name)
+        page.locator(".callframe-picture img").first.wait_for(timeout=PATIENCE_MS)
+        yield Dashboard(page, seen, cf.read_parquet(server.notebooks / KEPT))
+
+
+@pytest.fixture
+def board(opened: Dashboard) -> Iterator[Dashboard]:
+    """Give the dashboard with everything selected; behind the page nothing may go wrong meanwhile."""
+    opened.reset()
+    yield opened
+    opened.seen.check()
+
+
+# What is seen is what pandas says
+
+
+def test_quickstart_runs_and_ends_in_a_dashboard(server: Server, chromium: Browser) -> None:
+    ends = "cf.explore(" in QUICKSTART.read_text(encoding="utf-8")
+    kept = f"cf.write_parquet(calls, {KEPT!r})"
+    name = server.copy(QUICKSTART, *([kept] if ends else [kept, "cf.explore(calls)"]))
+    with chromium.new_page(viewport={"width": 1200, "height": 1400}) as page:
+        seen = watch(page)
+        show(page, server, name)
+        picture = page.locator(".callframe-picture img").first
+        picture.wait_for(state="attached", timeout=PATIENCE_MS)
+        page.evaluate("document.querySelector('.jp-WindowedPanel-outer')?.scrollTo(0, 1e6)")  # older Labs hide the rest
+        picture.wait_for(timeout=PATIENCE_MS)
+        board = Dashboard(page, seen, cf.read_parquet(server.notebooks / KEPT))
+        board.shows(len(board.calls))
+        board.root.scroll_into_view_if_needed()
+        photograph(page, f"quickstart-{server.kind}")
+        seen.check()
+
+
+def test_figures_are_those_of_pandas(board: Dashboard) -> None:
+    finished = board.calls[board.calls["status"] != "Running"]
+    rate = finished["status"].isin(["Failed", "Timeout"]).mean()
+    expect(board.figure("Failure rate")).to_have_text(f"{rate:.1%}")
+    expect(board.figure("Coverage")).to_have_text("complete")
+
+
+def test_choosing_a_function_changes_picture_and_figures(board: Dashboard) -> None:
+    name = board.calls["function"].value_counts().index[1]
+    with board.new_picture():
+        board.field("Functions").select_option(value=board.option(name))
+    board.shows((board.calls["function"] == name).sum())
+    expect(board.picture).to_have_attribute("alt", re.compile("of 1 function"))
+
+
+def test_choosing_statuses_changes_picture_and_figures(board: Dashboard) -> None:
+    with board.new_picture():
+        board.button("Failed").click()
+        board.button("Timeout").click()
+    board.shows(board.calls["status"].isin(["Failed", "Timeout"]).sum())
+    expect(board.figure("Failure rate")).to_have_text("100.0%")
+
+
+def test_choosing_a_quick_range_changes_picture_and_figures(board: Dashboard) -> None:
+    start = pd.Timestamp(board.calls.attrs["callframe"]["fetched_at"]) - pd.Timedelta(days=7)
+    with board.new_picture():
+        board.button("7 d").click()
+    board.shows((board.calls["start_time"] >= start).sum())
+
+
+def test_choosing_days_changes_picture_and_figures(board: Dashboard) -> None:
+    first = board.calls["start_time"].min().normalize() + pd.Timedelta(days=3)
+    with board.new_picture():
+        board.field("From").fill(f"{first:%Y-%m-%dT%H:%M}")
+        board.field("To").fill(f"{first + pd.Timedelta(days=1):%Y-%m-%dT%H:%M}")
+    board.shows(board.calls["start_time"].between(first, first + pd.Timedelta(days=1), inclusive="left").sum())
+
+
+def test_choosing_a_schedule_changes_picture_and_figures(board: Dashboard) -> None:
+    schedule = board.calls["schedule_id"].value_counts().index[0]
+    options = board.field("Schedules").locator("option")
+    places = {name.replace("\u00a0", " "): place for place, name in enumerate(options.all_inner_texts())}
+    with board.new_picture():
+        board.field("Schedules").select_option(index=places["Monitor compressor vibration"])
+    board.shows((board.calls["schedule_id"] == schedule).sum())
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_every_tab_shows_what_it_is_of(board: Dashboard, tab: str) -> None:
+    board.open(tab)
+    expect(board.panel.locator("img, table, iframe").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(board.root.get_by_role("alert")).to_have_count(0)
+
+
+def test_table_of_functions_counts_as_pandas_does(board: Dashboard) -> None:
+    counts = board.calls["function"].value_counts()
+    rows = board.panel.locator("tbody tr")
+    expect(rows).to_have_count(int((counts > 0).sum()), timeout=PATIENCE_MS)
+    shown = {row.locator("th").inner_text(): row.locator("td").first.inner_text() for row in rows.all()}
+    assert shown == {name: f"{count:,}" for name, count in counts.items() if count}
+
+
+def test_longest_calls_are_those_of_pandas(board: Dashboard) -> None:
+    board.open("Durations")
+    ids = board.panel.locator("tbody td.ids")
+    expect(ids).to_have_count(12, timeout=PATIENCE_MS)
+    durations = board.calls.set_index("call_id")["duration"]
+    shown = durations.loc[[int(one) for one in ids.all_inner_texts()]]
+    assert shown.to_list() == durations.nlargest(12).to_list()
+
+
+def test_other_picture_can_be_chosen(board: Dashboard) -> None:
+    with board.new_picture():
+        board.panel.get_by_role("button", name="By hour of the week").click()
+    expect(board.picture).to_have_attribute("alt", re.compile("The week"))
+
+
+def test_many_quick_changes_end_in_the_last_one(board: Dashboard) -> None:
+    for name in ["Completed", "Failed", "Timeout", "Running"] * 5:
+        board.button(name).click()
+    board.button("Failed").click()
+    board.shows((board.calls["status"] != "Failed").sum())
+
+
+# Failures
+
+
+def test_kind_of_failure_is_counted_as_by_the_measure(board: Dashboard) -> None:
+    board.open("Failures")
+    options = board.field("Kinds of failures, the most frequent first").locator("option")
+    found = cf.failures(board.calls)
+    expect(options).to_have_count(len(found), timeout=PATIENCE_MS)
+    assert [int(one.split()[0]) for one in options.all_inner_texts()] == found["count"].to_list()
+
+
+def example(board: Dashboard) -> pd.Series:
+    """Choose the second kind of failure, and give the call that is shown as its example."""
+    board.open("Failures")
+    kinds = board.field("Kinds of failures, the most frequent first")
+    kinds.locator("option").nth(1).wait_for(state="attached", timeout=PATIENCE_MS)
+    kinds.select_option(index=1)
+    kind = cf.failures(board.calls).iloc[1]
+    head = board.panel.locator(".callframe-head")
+    expect(head).to_contain_text(f"Call {kind['call_id']} of {kind['function']}", timeout=PATIENCE_MS)
+    call: pd.Series = board.calls[board.calls["call_id"] == kind["call_id"]].iloc[0]
+    return call
+
+
+def test_trace_of_a_kind_of_failure_can_be_read(board: Dashboard) -> None:
+    call = example(board)
+    assert board.panel.locator(".callframe-said pre").last.inner_text().strip() == call["error_trace"].strip()
+
+
+def test_log_of_a_failure_can_be_read(board: Dashboard, project: Project) -> None:
+    call = example(board)
+    board.button("Read its log").click()
+    log = board.panel.locator(".callframe-said").last.locator("pre")
+    log.wait_for(timeout=PATIENCE_MS)
+    lines = project.logs(call["function_id"], call["call_id"])["message"]
+    assert [line for line in lines if line.strip() not in log.inner_text()] == []
+
+
+# Single calls
+
+
+def test_table_of_calls_can_be_sorted_and_searched(board: Dashboard) -> None:
+    board.open("Calls")
+    table = board.panel.frame_locator("iframe")
+    expect(table.get_by_text("Showing 1 to 15 of 1,000 entries")).to_be_visible(timeout=PATIENCE_MS)
+    table.get_by_label("Search:").fill("Failed")
+    expect(table.get_by_text(re.compile("filtered from 1,000 total entries"))).to_be_visible(timeout=PATIENCE_MS)
+    expect(table.locator("tbody:visible tr").filter(has_not_text="Failed")).to_have_count(0, timeout=PATIENCE_MS)
+    expect(table.locator("tbody:visible tr").first).to_contain_text("Failed")
+
+
+def test_search_goes_through_all_calls(board: Dashboard) -> None:
+    board.open("Calls")
+    number = board.calls["call_id"].iloc[0]
+    board.field("Search all").fill(str(number))
+    board.page.keyboard.press("Enter")
+    expect(board.panel.get_by_text("1 call.", exact=True)).to_be_visible(timeout=PATIENCE_MS)
+    expect(board.panel.frame_locator("iframe").get_by_text(str(number), exact=True).first).to_be_visible(
+        timeout=PATIENCE_MS
+    )
+
+
+# What is taken along
+
+
+@pytest.mark.parametrize(("button", "read"), [("Export CSV", cf.read_csv), ("Export Parquet", cf.read_parquet)])
+def test_export_and_its_link_hold_what_is_selected(
+    board: Dashboard, server: Server, tmp_path: Path, button: str, read: type
+) -> None:
+    board.button("Failed").click()
+    selected = board.calls[board.calls["status"] == "Failed"].reset_index(drop=True)
+    board.shows(len(selected))
+    board.button(button).click()
+    with board.page.expect_download(timeout=PATIENCE_MS) as download:
+        board.root.locator(".callframe-message a[download]").click(timeout=PATIENCE_MS)
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    assert file.read_bytes() == (server.notebooks / file.name).read_bytes()
+    compared = [name for name in selected if name != "error_trace"]  # which CSV leaves out
+    pd.testing.assert_frame_equal(read(file)[compared], selected[compared], check_categorical=False)
+
+
+def test_code_can_be_copied(board: Dashboard) -> None:
+    board.button("Failed").click()
+    board.shows((board.calls["status"] == "Failed").sum())
+    board.button("Copy code").click()
+    expect(board.root.locator(".callframe-code textarea")).to_have_value(
+        re.compile(r"calls\[\"status\"\]\.isin\(\['Failed'\]\)"), timeout=PATIENCE_MS
+    )
+
+
+# By keyboard alone
+
+
+def focused(board: Dashboard) -> str:
+    """Tell what has the focus, by its label or its words."""
+    found: str = board.page.evaluate(
+        "(({labels, innerText, title}) => (labels?.[0] ?? {innerText}).innerText?.trim() || title)"
+        "(document.activeElement)"
+    )
+    return re.sub(r"^\W+", "", found).splitlines()[0] if found else ""
+
+
+def tab_until(board: Dashboard, words: str) -> list[str]:
+    """Press Tab until something has the focus, and tell what had it on the way."""
+    passed: list[str] = []
+    for _ in range(60):
+        if (now := focused(board)) == words:
+            return passed
+        passed.append(now)
+        board.page.keyboard.press("Tab")
+    raise AssertionError(f"Tab does not lead to {words!r}; it leads to {passed}.")
+
+
+def test_controls_are_reached_by_tab_in_the_order_they_are_read(board: Dashboard) -> None:
+    board.field("Search functions").focus()
+    passed = tab_until(board, "Overview")
+    for name in ("Functions", "All functions", "Schedules", "Completed", "7 d", "From", "To", "Group by", "Time zone"):
+        assert name in passed, name
+    assert passed.index("Functions") < passed.index("Schedules") < passed.index("Time zone") < passed.index("Reset")
+
+
+def test_functions_are_found_and_chosen_by_keyboard(board: Dashboard) -> None:
+    board.field("Search functions").focus()
+    board.page.keyboard.type("INGEST")
+    board.page.keyboard.press("Enter")
+    board.shows(board.calls["function"].str.contains("ingest").sum())
+
+
+def test_keys_in_a_list_are_no_commands_of_the_notebook(board: Dashboard) -> None:
+    functions = board.field("Functions")
+    functions.focus()
+    for key in ("m", "x", "Home", "ArrowDown"):
+        board.page.keyboard.press(key)
+    expect(board.figure("Calls")).not_to_have_text(f"{len(board.calls):,}", timeout=PATIENCE_MS)
+    expect(functions).to_be_focused()
+
+
+def test_status_and_grouping_are_chosen_by_keyboard(board: Dashboard) -> None:
+    board.field("Schedules").focus()
+    tab_until(board, "Failed")
+    board.page.keyboard.press("Space")
+    board.shows((board.calls["status"] == "Failed").sum())
+    tab_until(board, "Group by")
+    board.page.keyboard.press("End")  # JupyterLab keeps the arrows for itself
+    expect(board.panel.locator("thead th").first).to_have_text("start time", timeout=PATIENCE_MS)
+
+
+def test_list_is_gone_through_by_keyboard(board: Dashboard) -> None:
+    board.field("Functions").focus()
+    board.page.keyboard.press("Home")
+    first = board.field("Functions").locator("option").first.inner_text()
+    board.shows(int(re.findall(r"of ([\d,]+) failed", first.replace("\u00a0", " "))[0].replace(",", "")))
+
+
+def test_tab_is_opened_by_keyboard(board: Dashboard) -> None:
+    board.button("Reset").focus()
+    tab_until(board, "Overview")
+    board.page.keyboard.press("ArrowRight")
+    board.page.keyboard.press("Enter")
+    expect(board.panel.get_by_text("The longest calls")).to_be_visible(timeout=PATIENCE_MS)
+
+
+# Threads
+
+
+@pytest.mark.parametrize("mode", ["disabled", "perComm"])
+def test_threads_of_callbacks_make_no_difference(
+    mode: Subshells, lab: Server, service: Service, chromium: Browser
+) -> None:
+    lab.add("threads.ipynb", *cells_of(service))
+    with chromium.new_page(viewport={"width": 1200, "height": 1400}) as page:
+        seen = watch(page)
+        show(page, lab, "threads.ipynb", subshells=mode)
+        page.locator(".callframe-picture img").first.wait_for(timeout=PATIENCE_MS)
+        board = Dashboard(page, seen, cf.read_parquet(lab.notebooks / KEPT))
+        for name in ["Completed", "Failed", "Timeout", "Completed"]:
+            board.button(name).click()
+        board.shows(board.calls["status"].isin(["Failed", "Timeout"]).sum())
+        board.open("Concurrency")
+        board.picture.wait_for(timeout=PATIENCE_MS)
+        seen.check()
+
+
+# Hostile text
+
+EVIL = "<img src=x onerror=\"fetch('http://evil.invalid/')\"><script>alert(1)</script>'\"</pre> $x$ \x1b[31mred"
+LONG = f"{EVIL} {'no end ' * 150_000}"
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Iterator[Service]:
+    now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
+    functions = [{"id": 1, "name": EVIL, "createdTime": 0}, {"id": 2, "name": "W" * 1_000_000, "createdTime": 0}]
+    calls = {
+        number: [
+            wire(id=10 * number + place, functionId=number, status="Failed", scheduleId=5, scheduledTime=now - 70_000,
+                 startTime=now - 60_000 * place, endTime=now - 60_000 * place + 900,
+                 error={"message": text, "trace": f'Traceback (most recent call last):\n  File "{text}"\n{text}'})
+            for place, text in enumerate([EVIL, LONG, "plain"], start=1)
+        ]
+        for number in (1, 2)
+    }  # fmt: skip
+    schedules = [{"id": 5, "name": EVIL, "functionId": 1, "cronExpression": "* * * * *", "createdTime": now - 600_000}]
+    logs = {(1, 11): [{"timestamp": now, "message": EVIL}, {"timestamp": now, "message": LONG}]}
+    with Service(ProjectData.of(functions=functions, schedules=schedules, calls=calls, logs=logs)) as service:
+        yield service
+
+
+def test_hostile_text_stays_text(server: Server, hostile: Service, chromium: Browser) -> None:
+    server.add("hostile.ipynb", *cells_of(hostile))
+    with chromium.new_page(viewport={"width": 1000, "height": 1400}) as page:
+        seen = watch(page)
+        show(page, server, "hostile.ipynb")
+        page.locator(".callframe-picture img").first.wait_for(timeout=PATIENCE_MS)
+        board = Dashboard(page, seen, cf.read_parquet(server.notebooks / KEPT))
+        for tab in TABS:
+            board.open(tab)
+            expect(board.panel.locator("img, table, iframe").first).to_be_visible(timeout=PATIENCE_MS)
+            if tab == "Failures":
+                read_everything(board)
+            assert board.fits(), tab
+            photograph(page, f"hostile-{server.kind}-{tab}")
+        expect(board.panel.page.locator("iframe")).to_have_count(1)
+        table = page.frame_locator("iframe")
+        for place in (board.root, table.locator("body")):
+            assert place.locator("img[src='x'], mjx-container, [onerror]").count() == 0
+        assert board.root.locator("script").count() == 0
+        seen.check()
+
+
+def read_everything(board: Dashboard) -> None:
+    """Look at every kind of failure, and read a log."""
+    kinds = board.field("Kinds of failures, the most frequent first")
+    kinds.locator("option").nth(1).wait_for(state="attached", timeout=PATIENCE_MS)
+    for place in range(kinds.locator("option").count()):
+        kinds.select_option(index=place)
+        board.panel.locator(".callframe-said pre").first.wait_for(timeout=PATIENCE_MS)
+        if "Call 11 " in board.panel.locator(".callframe-head").inner_text():
+            board.button("Read its log").click()
+            expect(board.panel.locator(".callframe-said").last).to_contain_text("no end", timeout=PATIENCE_MS)
+
+
+# Looks
+
+
+@pytest.mark.parametrize("functions", [3, 100])
+def test_every_tab_fits_and_can_be_read(functions: int, lab: Server, chromium: Browser) -> None:
+    lab.add(
+        f"looks-{functions}.ipynb",
+        f"import callframe as cf\nproject = cf.demo(calls=20_000, functions={functions})",
+        "cf.explore(project, start='14d')",
+        "cf.style(cf.summarize(project.calls(start='14d', progress=False)))",
+    )
+    with chromium.new_page(viewport={"width": 1000, "height": 1800}) as page:
+        seen = watch(page)
+        show(page, lab, f"looks-{functions}.ipynb")
+        page.locator(".callframe-picture img").first.wait_for(timeout=PATIENCE_MS)
+        board = Dashboard(page, seen, pd.DataFrame())
+        assert [flaw for theme in THEMES for flaw in looked_at(board, theme, f"explore-{functions}")] == []
+        seen.check()
+
+
+def looked_at(board: Dashboard, theme: Theme, name: str) -> Iterator[str]:
+    """Photograph every tab, narrow and wide, and tell what is wrong with it."""
+    use_theme(board.page, theme)
+    for tab in TABS:
+        board.open(tab)
+        expect(board.panel.locator("img, table, iframe").first).to_be_visible(timeout=PATIENCE_MS)
+        for width in (1000, 1600):
+            board.page.set_viewport_size({"width": width, "height": 1800})
+            photograph(board.page, f"{name}-{tab}-{width}-{theme}")
+            if not board.fits():
+                yield f"{tab} at {width} pixels is wider than its place"
+        yield from (f"{tab}, {theme}: {text}" for text in faint(board.page, ".callframe-explore, .dataframe"))

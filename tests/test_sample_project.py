@@ -1,0 +1,424 @@
+"""The made-up world: as many calls as asked for, always the same, with every trouble real projects have."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+import pytest
+
+from callframe.errors import ArgumentError
+from callframe.sample.call_store import Filter, Range
+from callframe.sample.project_data import ProjectData
+
+END = datetime(2026, 6, 15, 12, 34, 56, tzinfo=UTC)
+END_MS = round(END.timestamp() * 1000)
+DAY_MS = 86_400_000
+MINUTE_MS = 60_000
+
+
+@cache
+def whole_world() -> ProjectData:
+    return ProjectData.generate(end_time=END)
+
+
+@cache
+def small_world() -> ProjectData:
+    return ProjectData.generate(calls=3_000, end_time=END)
+
+
+@cache
+def calls_of(external_id: str, nth: int = 0) -> list[Any]:
+    return whole_world().calls(ids_of(external_id)[nth])
+
+
+@cache
+def all_calls() -> list[Any]:
+    world = whole_world()
+    return [call for function in world.functions for call in world.calls(function["id"])]
+
+
+def log_of(function_id: int, call_id: int) -> list[dict[str, Any]]:
+    lines = whole_world().logs(function_id, call_id)
+    assert lines is not None
+    return lines
+
+
+def ids_of(external_id: str) -> list[int]:
+    return [record["id"] for record in whole_world().functions if record.get("externalId") == external_id]
+
+
+def schedules_of(function_id: int) -> list[dict[str, Any]]:
+    return [record for record in whole_world().schedules if record.get("functionId") == function_id]
+
+
+def record(**changes: object) -> dict[str, object]:
+    return {"id": 1, "functionId": 7, "status": "Completed", "startTime": 1000, "endTime": 2000} | changes
+
+
+def world_of(*calls: dict[str, object] | bytes) -> ProjectData:
+    return ProjectData.of(functions=[{"id": 7, "name": "f"}], calls=calls)
+
+
+@pytest.mark.parametrize(
+    ("calls", "functions"),
+    [(0, 1), (0, 20), (1, 1), (7, 20), (999, 3), (5_000, 100), (60_000, 20), (200_000, 1)],
+)
+def test_number_of_calls_and_functions_is_exact(calls: int, functions: int) -> None:
+    world = ProjectData.generate(calls=calls, functions=functions, end_time=END)
+    assert (world.call_count, len(world.functions)) == (calls, functions)
+
+
+@pytest.mark.parametrize("days", [0.01, 1, 90])
+def test_number_of_calls_is_exact_in_any_length_of_time(days: float) -> None:
+    assert ProjectData.generate(calls=20_000, end_time=END, days=days).call_count == 20_000
+
+
+def test_same_arguments_make_the_same_world() -> None:
+    again = ProjectData.generate(calls=3_000, end_time=END)
+    assert (again.functions, again.schedules) == (small_world().functions, small_world().schedules)
+    for function in again.functions:
+        assert again.calls(function["id"]) == small_world().calls(function["id"])
+
+
+def test_another_seed_makes_another_world() -> None:
+    other = ProjectData.generate(calls=3_000, end_time=END, seed=1)
+    assert {function["id"] for function in other.functions}.isdisjoint(f["id"] for f in small_world().functions)
+
+
+def test_logs_and_responses_are_the_same_each_time() -> None:
+    function_id = small_world().functions[0]["id"]
+    call_id = small_world().calls(function_id)[5]["id"]
+    again = ProjectData.generate(calls=3_000, end_time=END)
+    assert again.logs(function_id, call_id) == small_world().logs(function_id, call_id)
+    assert again.response(function_id, call_id) == small_world().response(function_id, call_id)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"calls": -1}, {"functions": 0}, {"functions": 101}, {"days": 0}, {"end_time": datetime(2026, 1, 1)}],  # noqa: DTZ001
+)
+def test_impossible_world_is_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError):
+        ProjectData.generate(**arguments)
+
+
+def test_history_ends_now_by_default() -> None:
+    world = ProjectData.generate(calls=1_000, functions=1)
+    newest = world.calls(world.functions[0]["id"])[0]["startTime"]
+    assert newest <= round(datetime.now(UTC).timestamp() * 1000)
+
+
+def test_ids_are_unique_and_spread_over_the_whole_range() -> None:
+    ids = [call["id"] for call in all_calls()]
+    assert len(set(ids)) == 150_000
+    assert 1 <= min(ids) < 2**45
+    assert 2**52 < max(ids) < 2**53
+
+
+def test_every_call_lies_within_the_fortnight() -> None:
+    begin = END_MS - 14 * DAY_MS
+    assert all(begin <= call["startTime"] <= END_MS for call in all_calls())
+    assert all(call["startTime"] < call["endTime"] <= END_MS for call in all_calls() if "endTime" in call)
+
+
+def test_calls_are_listed_newest_first() -> None:
+    starts = [call["startTime"] for call in calls_of("forward-alarms")]
+    assert all(one >= other for one, other in pairwise(starts))
+
+
+def test_functions_look_like_functions() -> None:
+    required = {"id", "name", "fileId", "status", "createdTime", "runtime", "cpu", "memory", "metadata"}
+    assert all(required <= function.keys() for function in whole_world().functions)
+
+
+def test_schedules_run_from_every_minute_to_daily() -> None:
+    crons = {schedule["cronExpression"] for schedule in whole_world().schedules}
+    assert {"* * * * *", "*/5 * * * *"} <= crons
+    assert any(cron.split()[1].isdecimal() for cron in crons)
+
+
+def test_most_schedules_name_a_function_id_and_some_an_external_id() -> None:
+    named = Counter("functionId" in schedule for schedule in whole_world().schedules)
+    assert named[True] > 10
+    assert named[False] in {1, 2}
+
+
+def test_minute_schedule_fills_nearly_every_slot() -> None:
+    slots = {call["scheduledTime"] for call in calls_of("forward-alarms")}
+    assert len(slots) == pytest.approx(14 * 1440, rel=0.01)
+
+
+def test_scheduled_time_is_a_whole_minute_and_starts_come_after() -> None:
+    scheduled = [call for call in all_calls() if "scheduledTime" in call]
+    assert all(call["scheduledTime"] % MINUTE_MS == 0 for call in scheduled)
+    assert all(call["startTime"] > call["scheduledTime"] for call in scheduled)
+
+
+def test_schedule_delays_are_seconds_with_a_long_tail() -> None:
+    delays = sorted(call["startTime"] - call["scheduledTime"] for call in calls_of("forward-alarms"))
+    assert 1_000 < median(delays) < 10_000
+    assert delays[-1] > 120_000
+
+
+def test_calls_without_schedule_have_neither_schedule_nor_scheduled_time() -> None:
+    loose = [call for call in all_calls() if "scheduleId" not in call]
+    assert len(loose) > 10_000
+    assert not any("scheduledTime" in call for call in loose)
+
+
+def test_one_function_is_never_scheduled() -> None:
+    assert not any("scheduleId" in call for call in calls_of("render-pid-diagrams"))
+
+
+def test_one_function_has_no_calls() -> None:
+    assert [f["name"] for f in whole_world().functions if not whole_world().calls(f["id"])] == [
+        "Backfill historian (do not run)"
+    ]
+
+
+def test_one_function_has_no_external_id() -> None:
+    assert sum("externalId" not in function for function in whole_world().functions) == 1
+
+
+def test_errors_of_one_function_are_plain_strings() -> None:
+    errors = [call["error"] for call in calls_of("forward-alarms") if "error" in call]
+    assert len(errors) > 50
+    assert all(isinstance(error, str) for error in errors)
+
+
+def test_other_errors_have_message_and_trace() -> None:
+    errors = [call["error"] for call in calls_of("ingest-sap-orders") if call["status"] == "Failed"]
+    assert all(set(error) == {"message", "trace"} for error in errors)
+    assert all(error["trace"].startswith("Traceback (most recent call last):\n") for error in errors)
+    assert all(error["message"] in error["trace"] for error in errors)
+    assert any("The above exception was the direct cause" in error["trace"] for error in errors)
+
+
+def test_messages_of_one_reason_differ() -> None:
+    messages = {
+        call["error"]["message"]
+        for call in calls_of("monitor-compressor-vibration")
+        if call["status"] == "Failed" and "X-Request-ID" in call["error"]["message"]
+    }
+    assert len(messages) > 50
+
+
+def test_only_calls_that_went_wrong_have_an_error() -> None:
+    assert all(("error" in call) == (call["status"] in {"Failed", "Timeout"}) for call in all_calls())
+
+
+def test_slow_function_times_out_in_about_8_percent_of_its_calls() -> None:
+    statuses = Counter(call["status"] for call in calls_of("train-anomaly-models"))
+    assert 0.05 < statuses["Timeout"] / statuses.total() < 0.12
+
+
+def test_timeouts_are_cut_at_the_run_limit_and_nothing_runs_longer() -> None:
+    durations = {
+        call["endTime"] - call["startTime"]: call["status"] for call in all_calls() if call["status"] != "Running"
+    }
+    assert all(600_000 <= ms < 610_000 for ms, status in durations.items() if status == "Timeout")
+    assert all(ms < 600_000 for ms, status in durations.items() if status != "Timeout")
+
+
+def test_an_outage_of_two_hours_fails_most_calls_of_several_functions() -> None:
+    failed = Counter(call["startTime"] // (30 * MINUTE_MS) for call in all_calls() if call["status"] == "Failed")
+    worst = max(failed, key=lambda slot: failed[slot])
+    assert failed[worst] > 10 * median(failed.values())
+    in_outage = [call for call in all_calls() if call["startTime"] // (30 * MINUTE_MS) == worst]
+    assert len({call["functionId"] for call in in_outage if call["status"] == "Failed"}) >= 5
+    assert sum(failed[slot] > failed[worst] / 2 for slot in failed) == pytest.approx(4, abs=1)
+
+
+def test_calls_are_still_running_at_the_end() -> None:
+    fresh = [call for call in all_calls() if call["status"] == "Running" and call["startTime"] > END_MS - 600_000]
+    assert len(fresh) >= 3
+    assert not any("endTime" in call for call in fresh)
+
+
+def test_two_calls_are_stuck_since_days() -> None:
+    stuck = [call for call in all_calls() if call["status"] == "Running" and call["startTime"] < END_MS - 2 * DAY_MS]
+    assert len(stuck) == 2
+
+
+def test_some_slots_are_skipped() -> None:
+    slots = {call["scheduledTime"] for call in calls_of("calculate-pump-efficiency")}
+    missed = set(range(min(slots), max(slots), MINUTE_MS)) - slots
+    assert 20 < len(missed) < 200
+
+
+def test_exactly_one_slot_is_filled_twice() -> None:
+    slots = Counter((call["scheduleId"], call["scheduledTime"]) for call in all_calls() if "scheduleId" in call)
+    assert [count for count in slots.values() if count > 1] == [2]
+
+
+def test_first_call_after_a_pause_starts_cold() -> None:
+    delays = [call["startTime"] - call["scheduledTime"] for call in calls_of("archive-events")]
+    assert median(delays) > 8_000
+
+
+def test_redeploy_leaves_two_functions_of_one_name() -> None:
+    new, old = [f for f in whole_world().functions if f.get("externalId") == "ingest-sap-orders"]
+    assert new["name"] == old["name"]
+    assert old["createdTime"] < END_MS - 14 * DAY_MS < new["createdTime"]
+
+
+def test_calls_of_the_old_deployment_end_where_those_of_the_new_begin() -> None:
+    new, old = calls_of("ingest-sap-orders", 0), calls_of("ingest-sap-orders", 1)
+    deployed_ms = next(f for f in whole_world().functions if f.get("externalId") == "ingest-sap-orders")["createdTime"]
+    assert max(call["startTime"] for call in old) < deployed_ms <= min(call["startTime"] for call in new)
+
+
+def test_redeploy_made_it_1_6_times_slower() -> None:
+    new, old = (
+        median(c["endTime"] - c["startTime"] for c in calls_of("ingest-sap-orders", nth) if c["status"] == "Completed")
+        for nth in (0, 1)
+    )
+    assert 1.45 < new / old < 1.75
+
+
+def test_redeploy_brought_new_schedules() -> None:
+    new_id, old_id = ids_of("ingest-sap-orders")
+    new, old = (
+        {call["scheduleId"] for call in calls_of("ingest-sap-orders", nth) if "scheduleId" in call} for nth in (0, 1)
+    )
+    assert new.isdisjoint(old)
+    assert {schedule["id"] for schedule in schedules_of(new_id)} == new
+    assert schedules_of(old_id) == []
+
+
+@pytest.mark.parametrize("calls", [300, 3_000, 40_000, 400_000])
+def test_slots_of_schedules_are_mostly_filled_at_any_size(calls: int) -> None:
+    world = ProjectData.generate(calls=calls, functions=4, end_time=END)
+    for schedule in world.schedules:
+        history = world.history(schedule["functionId"]).columns
+        rows = history["schedule_id"] == schedule["id"]
+        slots = set(history["scheduled"][rows].tolist())
+        gaps = [later - earlier for earlier, later in pairwise(sorted(slots))]
+        if len(slots) > 20:
+            expected = (max(slots) - min(slots)) / median(gaps)
+            assert len(slots) > 0.95 * expected
+
+
+def test_log_of_a_failed_call_shows_its_trace() -> None:
+    function_id = ids_of("calculate-pump-efficiency")[0]
+    call = next(call for call in calls_of("calculate-pump-efficiency") if call["status"] == "Failed")
+    lines = [line["message"] for line in log_of(function_id, call["id"])]
+    assert lines[0].startswith("Starting 'Calculate pump efficiency'")
+    assert lines[-1] == call["error"]["message"]
+
+
+def test_log_lines_lie_within_the_call_and_in_order() -> None:
+    function_id = ids_of("forward-alarms")[0]
+    call = next(call for call in calls_of("forward-alarms") if call["status"] == "Completed")
+    times = [line["timestamp"] for line in log_of(function_id, call["id"])]
+    assert times == sorted(times)
+    assert call["startTime"] <= times[0]
+    assert times[-1] <= call["endTime"]
+
+
+def test_only_completed_calls_respond() -> None:
+    function_id = ids_of("forward-alarms")[0]
+    for status, kind in (("Completed", dict), ("Failed", type(None))):
+        call = next(call for call in calls_of("forward-alarms") if call["status"] == status)
+        assert isinstance(whole_world().response(function_id, call["id"]), kind)
+
+
+def test_unknown_call_has_no_log() -> None:
+    assert whole_world().logs(ids_of("forward-alarms")[0], 12) is None
+
+
+def test_given_records_are_served_as_they_are() -> None:
+    given: list[dict[str, object]] = [
+        record(id=None),
+        record(id=1.5),
+        record(error="text"),
+        record(status="Odd"),
+        {"functionId": 7},
+    ]
+    served = world_of(*given).calls(7)
+    assert sorted(map(json.dumps, served)) == sorted(map(json.dumps, given))
+
+
+def test_given_bytes_are_served_verbatim() -> None:
+    text = rb'{"id": 3, "functionId":7,"status":"Failed","startTime":5,"error":{"message":"\ud83d"}}'
+    assert world_of(text).page(7, Filter(), limit=10).records == [text]
+
+
+def test_lone_surrogate_in_a_record_becomes_an_escape() -> None:
+    assert b"\\ud83d" in world_of(record(error="\ud83d")).page(7, Filter(), limit=1).records[0]
+
+
+def test_calls_may_be_given_by_function() -> None:
+    world = ProjectData.of(
+        functions=[{"id": 7}], calls={7: [{"id": 1, "startTime": 5}], 8: [{"id": 2, "startTime": 6}]}
+    )
+    assert (world.calls(7), world.calls(8)) == ([{"id": 1, "startTime": 5}], [{"id": 2, "startTime": 6}])
+
+
+def test_record_that_names_no_function_is_refused_with_a_way_out() -> None:
+    with pytest.raises(ArgumentError, match="by function id"):
+        world_of({"id": 1})
+
+
+@pytest.mark.parametrize("start", [None, -5, "soon", 1.5, 2**70])
+def test_broken_start_is_let_through_every_window(start: object) -> None:
+    world = world_of(record(startTime=start))
+    assert len(world.page(7, Filter(start=Range(10**12, None)), limit=10).records) == 1
+
+
+def test_records_that_share_an_id_are_both_listed() -> None:
+    world = world_of(record(status="Running"), record(status="Completed"))
+    first = world.page(7, Filter(), limit=1)
+    second = world.page(7, Filter(), limit=1, after=first.following)
+    assert {json.loads(text)["status"] for text in first.records + second.records} == {"Running", "Completed"}
+
+
+def test_added_call_takes_its_place() -> None:
+    world = world_of(record(id=1, startTime=10), record(id=2, startTime=30))
+    world.add_call(record(id=3, startTime=20))
+    assert [call["id"] for call in world.calls(7)] == [2, 3, 1]
+
+
+def test_replaced_call_is_listed_once() -> None:
+    world = world_of(record(status="Running"))
+    world.replace_call(record(status="Completed"))
+    assert world.calls(7) == [record(status="Completed")]
+
+
+def test_call_that_is_not_there_cannot_be_replaced() -> None:
+    with pytest.raises(ArgumentError, match="no call 9"):
+        world_of(record()).replace_call(record(id=9))
+
+
+def test_call_can_be_added_to_a_generated_function() -> None:
+    world = ProjectData.generate(calls=100, functions=1, end_time=END)
+    function_id = world.functions[0]["id"]
+    world.add_call(record(functionId=function_id, startTime=END_MS + 1))
+    assert world.calls(function_id)[0]["startTime"] == END_MS + 1
+    assert len(world.calls(function_id)) == 101
+
+
+def test_removed_function_is_gone_with_its_calls_and_schedules() -> None:
+    world = ProjectData.of(functions=[{"id": 7}], schedules=[{"id": 1, "functionId": 7}], calls=[record()])
+    world.remove_function(7)
+    assert (world.functions, world.schedules, world.call_count) == ([], [], 0)
+    with pytest.raises(ArgumentError):
+        world.calls(7)
+
+
+def test_window_includes_both_its_ends() -> None:
+    world = world_of(*(record(id=at, startTime=at) for at in range(1, 8)))
+    page = world.page(7, Filter(start=Range(3, 5)), limit=10)
+    assert [json.loads(text)["id"] for text in page.records] == [5, 4, 3]
+
+
+def test_year_of_calls_is_as_long_as_asked() -> None:
+    world = ProjectData.generate(calls=2_000, functions=1, end_time=END, days=365)
+    oldest = world.calls(world.functions[0]["id"])[-1]["startTime"]
+    assert timedelta(milliseconds=END_MS - oldest) > timedelta(days=140)

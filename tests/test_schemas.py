@@ -1,0 +1,345 @@
+"""Pages become records; what breaks the contract is set aside, and the rest arrive."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from builders import EXAMPLE, NOON, page, steady, wire
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callframe.api.schemas import (
+    Call,
+    CallError,
+    CallResponse,
+    Function,
+    LogEntry,
+    MalformedBodyError,
+    Schedule,
+    decode_any,
+    decode_one,
+    decode_page,
+)
+from callframe.frame import MAX_ID
+from callframe.timespan import MAX_TIME_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def decode(**changes: Any) -> Call:
+    (item,) = decode_page(page(wire(**changes)), Call).items
+    return item
+
+
+# What arrives
+
+
+def test_published_example_is_decoded_field_by_field() -> None:
+    assert decode_one(json.dumps(EXAMPLE).encode(), Call) == Call(
+        id=4503599627370496,
+        function_id=4503599627370496,
+        status="Running",
+        start_time=1730204346000,
+        end_time=1730204346000,
+        scheduled_time=1730204346000,
+        schedule_id=4503599627370496,
+        error=CallError("Could not authenticate.", "Cannot assign foo to bar."),
+    )
+
+
+def test_call_without_optional_fields_arrives() -> None:
+    call = decode_one(b'{"id": 1, "functionId": 2, "status": "Running", "startTime": 0}', Call)
+    assert call == Call(1, 2, "Running", 0, None, None, None, None)
+
+
+@pytest.mark.parametrize("field", ["endTime", "scheduledTime", "scheduleId", "error"])
+def test_null_is_the_same_as_absent(field: str) -> None:
+    assert decode(**{field: None}) == decode(**{field: ...})
+
+
+def test_unknown_fields_are_passed_over() -> None:
+    assert decode(new={"deep": [1]}) == decode()
+
+
+def test_unknown_status_is_kept() -> None:
+    assert decode(status="Cancelled").status == "Cancelled"
+
+
+@pytest.mark.parametrize("value", [1, 2**31, 2**53 - 2, MAX_ID])
+def test_ids_are_exact_over_the_whole_range(value: int) -> None:
+    call = decode(id=value, functionId=value, scheduleId=value)
+    assert (call.id, call.function_id, call.schedule_id) == (value, value, value)
+
+
+@pytest.mark.parametrize("value", [0, 1, NOON, MAX_TIME_MS])
+def test_times_from_the_epoch_to_the_year_9999_are_kept(value: int) -> None:
+    call = decode(startTime=value, endTime=value, scheduledTime=value)
+    assert (call.start_time, call.end_time, call.scheduled_time) == (value, value, value)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (None, None),
+        ("text", "text"),
+        ("", ""),
+        ({"message": "m"}, CallError("m")),
+        ({"message": "m", "trace": "t"}, CallError("m", "t")),
+        ({"message": "m", "trace": None}, CallError("m")),
+        ({"message": "m", "trace": "t", "code": 5}, CallError("m", "t")),
+        ({"message": "m", "trace": ["a", "é"]}, CallError("m", '["a", "é"]')),
+        ({"message": None, "trace": "t"}, '{"message": null, "trace": "t"}'),
+        ({"message": 5}, '{"message": 5}'),
+        ({}, "{}"),
+        ({"code": 400}, '{"code": 400}'),
+        (["a"], '["a"]'),
+        (5, "5"),
+        (False, "false"),
+    ],
+)
+def test_error_of_any_shape_is_kept(error: object, expected: object) -> None:
+    assert decode(error=error).error == expected
+
+
+# Pages
+
+
+def test_cursor_is_handed_on() -> None:
+    assert decode_page(page(nextCursor="abc"), Call).next_cursor == "abc"
+
+
+@pytest.mark.parametrize("more", [{}, {"nextCursor": None}, {"nextCursor": ""}])
+def test_last_page_has_no_cursor(more: dict[str, Any]) -> None:
+    assert decode_page(page(wire(), **more), Call).next_cursor is None
+
+
+def test_cursor_survives_a_bad_record_on_its_page() -> None:
+    assert decode_page(page(5, nextCursor="abc"), Call).next_cursor == "abc"
+
+
+def test_empty_cursor_is_none_beside_a_bad_record_too() -> None:
+    assert decode_page(page(5, nextCursor=""), Call).next_cursor is None
+
+
+def test_items_keep_their_order_round_a_bad_one() -> None:
+    found = decode_page(page(wire(id=3), wire(id=0), wire(id=1), wire(id=2)), Call)
+    assert [call.id for call in found.items] == [3, 1, 2]
+
+
+def test_one_page_does_not_hand_its_set_aside_to_the_next() -> None:
+    decode_page(page(5), Call)
+    assert decode_page(page(wire()), Call).set_aside == []
+
+
+def test_byte_order_mark_is_passed_over() -> None:
+    assert len(decode_page(b"\xef\xbb\xbf" + page(wire()), Call).items) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b" ", b"<html>Bad gateway</html>", b"\xff\xfe", b"\0", b"null", b"[]", b"5", b'"text"'),
+        *(b"{}", b'{"items": null}', b'{"items": {}}', b'{"items": 5}', b'{"items": [], "nextCursor": 5}'),
+        *(b'{"items": [', b'{"items": []} more', b"[" * 100_000),
+    ],
+)
+def test_body_that_is_no_page_is_refused(body: bytes) -> None:
+    with pytest.raises(MalformedBodyError, match="expected"):
+        decode_page(body, Call)
+
+
+def test_message_about_a_long_body_is_short() -> None:
+    with pytest.raises(MalformedBodyError) as caught:
+        decode_page(b"<html>" + b"x" * 10_000, Call)
+    assert len(str(caught.value)) < 200
+
+
+# What is set aside
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"id": ...}, "missing required field `id`"),
+        ({"functionId": ...}, "missing required field `functionId`"),
+        ({"status": ...}, "missing required field `status`"),
+        ({"startTime": ...}, "missing required field `startTime`"),
+        ({"id": None}, "id: .*found null"),
+        ({"id": 0}, "id: .*>= 1, found 0"),
+        ({"id": -1}, "id: .*found -1"),
+        ({"id": 1.5}, "id: .*`float`, found 1.5"),
+        ({"id": 1.0}, "id: .*found 1.0"),
+        ({"id": "1"}, 'id: .*`str`, found "1"'),
+        ({"id": True}, "id: .*`bool`, found true"),
+        ({"id": 2**53}, "id: .*<= 9007199254740991, found 9007199254740992"),
+        ({"id": 2**63}, "id: .*found 9223372036854775808"),
+        ({"id": 2**64}, "id: .*found 18446744073709551616"),
+        ({"id": 10**30}, "id: .*found 1000"),
+        ({"id": 10**3000}, "id: .*found Infinity"),
+        ({"functionId": 0}, "functionId: .*found 0"),
+        ({"scheduleId": 0}, "scheduleId: .*found 0"),
+        ({"scheduleId": 2**53}, "scheduleId: .*found 9007199254740992"),
+        ({"startTime": None}, "startTime: .*found null"),
+        ({"startTime": -1}, "startTime: .*>= 0, found -1"),
+        ({"startTime": 0.5}, "startTime: .*found 0.5"),
+        ({"startTime": "2026-10-29"}, 'startTime: .*found "2026-10-29"'),
+        ({"startTime": float("nan")}, "startTime: .*found NaN"),
+        ({"startTime": MAX_TIME_MS + 1}, "startTime: .*found 253402300800000"),
+        ({"endTime": -1}, "endTime: .*found -1"),
+        ({"scheduledTime": -1}, "scheduledTime: .*found -1"),
+        ({"status": None}, "status: .*found null"),
+        ({"status": 3}, "status: .*found 3"),
+    ],
+)
+def test_record_that_breaks_the_contract_is_set_aside_and_the_rest_arrive(changes: dict[str, Any], reason: str) -> None:
+    found = decode_page(page(wire(id=7), wire(**changes), wire(id=8)), Call)
+    assert [call.id for call in found.items] == [7, 8]
+    assert [bool(re.search(reason, one.reason)) for one in found.set_aside] == [True]
+
+
+@pytest.mark.parametrize("item", [5, None, "text", [], True, 0.5])
+def test_item_that_is_no_object_is_set_aside(item: object) -> None:
+    found = decode_page(page(wire(), item), Call)
+    assert (len(found.items), [one.record_id for one in found.set_aside]) == (1, [None])
+
+
+def test_set_aside_record_tells_its_id() -> None:
+    assert decode_page(page(wire(id=5, startTime=-1)), Call).set_aside[0].record_id == 5
+
+
+@pytest.mark.parametrize("value", [..., None, 0, 1.0, "1", True, 2**53])
+def test_id_that_cannot_be_trusted_is_not_told(value: object) -> None:
+    assert decode_page(page(wire(id=value)), Call).set_aside[0].record_id is None
+
+
+def test_reason_shows_a_little_of_a_long_value() -> None:
+    reason = decode_page(page(wire(status=["x" * 10_000])), Call).set_aside[0].reason
+    assert len(reason) < 150
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"5", b"null", b"", b"<html>", b'{"items": []}'])
+def test_single_call_that_breaks_the_contract_is_refused(body: bytes) -> None:
+    with pytest.raises(MalformedBodyError):
+        decode_one(body, Call)
+
+
+# Halves of surrogate pairs
+
+
+@pytest.mark.parametrize(
+    ("escaped", "expected"),
+    [
+        (r"\ud83d", "\ufffd"),
+        (r"\ude00", "\ufffd"),
+        (r"a\ud83db", "a\ufffdb"),
+        (r"\ud83d\ude00", "😀"),
+        (r"\ude00\ud83d", "\ufffd\ufffd"),
+        (r"\ud83d\ud83d\ude00", "\ufffd😀"),
+        (r"é\ud83d", "é\ufffd"),
+    ],
+)
+def test_lone_surrogate_becomes_the_replacement_character(escaped: str, expected: str) -> None:
+    body = page(wire(error="HERE"), wire(id=2)).replace(b"HERE", escaped.encode())
+    assert [call.error for call in decode_page(body, Call).items] == [expected, None]
+
+
+@pytest.mark.parametrize("name", ["message", "trace"])
+def test_lone_surrogate_is_mended_within_an_error(name: str) -> None:
+    error = decode(error={"message": "m", "trace": "t", name: "\ud83d"}).error
+    assert isinstance(error, CallError)
+    assert getattr(error, name) == "\ufffd"
+
+
+def test_lone_surrogate_in_a_status_is_mended() -> None:
+    assert decode(status="\ude00").status == "\ufffd"
+
+
+def test_lone_surrogate_in_a_single_call_is_mended() -> None:
+    assert decode_one(json.dumps(wire(error="\ud83d")).encode(), Call).error == "\ufffd"
+
+
+def test_lone_surrogates_are_mended_at_any_depth_of_free_json() -> None:
+    assert decode_any(rb'{"\ud83d": ["\ud83d", {"a": "\ude00"}]}') == {"\ufffd": ["\ufffd", {"a": "\ufffd"}]}
+
+
+def test_bytes_that_are_no_utf8_cost_only_themselves() -> None:
+    body = page(wire(error="HERE"), wire(id=2)).replace(b"HERE", b"a\xffb")
+    assert [call.error for call in decode_page(body, Call).items] == ["a\ufffdb", None]
+
+
+@steady
+@given(st.text(st.characters(codec=None), max_size=20))
+def test_any_text_arrives_with_only_lone_surrogates_replaced(text: str) -> None:
+    expected = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    assert decode(error=text).error == expected
+
+
+@steady
+@given(st.lists(st.one_of(st.just(None), st.integers(1, MAX_ID)), max_size=6))
+def test_every_item_of_a_page_arrives_or_is_set_aside(found_ids: list[int | None]) -> None:
+    found = decode_page(page(*(wire(id=one) for one in found_ids)), Call)
+    assert [call.id for call in found.items] == [one for one in found_ids if one]
+    assert len(found.set_aside) == found_ids.count(None)
+
+
+# The other records
+
+
+def test_function_needs_an_id_only() -> None:
+    assert decode_page(page({"id": 5}), Function).items == [Function(5)]
+
+
+@pytest.mark.parametrize(("kind", "field"), [(Function, "fileId"), (Schedule, "sessionId")])
+@pytest.mark.parametrize("value", [2**63, 10**30])
+def test_other_id_beyond_64_bits_is_set_aside(kind: type[Function | Schedule], field: str, value: int) -> None:
+    found = decode_page(page({"id": 5, field: value}, {"id": 6}), kind)
+    assert [one.id for one in found.items] == [6]
+    assert found.set_aside[0].reason.startswith(f"{field}: ")
+
+
+def test_error_of_a_function_may_be_an_object() -> None:
+    (function,) = decode_page(page({"id": 5, "error": {"message": "m", "trace": "t"}}), Function).items
+    assert function.error == CallError("m", "t")
+
+
+@pytest.mark.parametrize("field", ["functionId", "functionExternalId"])
+def test_schedule_names_its_function_either_way(field: str) -> None:
+    value = 7 if field == "functionId" else "fn"
+    (schedule,) = decode_page(page({"id": 5, field: value}), Schedule).items
+    assert {schedule.function_id, schedule.function_external_id} == {value, None}
+
+
+def test_log_line_without_a_time_is_kept() -> None:
+    assert decode_page(page({"message": "m"}), LogEntry).items == [LogEntry(None, "m")]
+
+
+@pytest.mark.parametrize("response", [{}, [], None, 5, "text", {"a": [1, {"b": None}]}])
+def test_response_of_any_shape_is_kept(response: object) -> None:
+    body = json.dumps({"functionId": 1, "callId": 2, "response": response}).encode()
+    assert decode_one(body, CallResponse).response == response
+
+
+def test_absent_response_is_none() -> None:
+    assert decode_one(b'{"functionId": 1, "callId": 2}', CallResponse).response is None
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{", b"\xff"])
+def test_free_json_that_is_none_is_refused(body: bytes) -> None:
+    with pytest.raises(MalformedBodyError):
+        decode_any(body)
+
+
+@pytest.mark.parametrize("decode_body", [decode_any, partial(decode_one, record=CallResponse)])
+def test_json_nested_too_deep_is_refused(decode_body: Callable[[bytes], object]) -> None:
+    with pytest.raises(MalformedBodyError):
+        decode_body(b'{"response": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+
+
+def test_page_with_json_nested_too_deep_is_refused() -> None:
+    with pytest.raises(MalformedBodyError):
+        decode_page(b'{"items": [' + b"[" * 100_000 + b"]" * 100_000 + b"]}", Call)
