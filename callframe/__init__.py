@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+__version__ = version("callframe")
 
 from callframe.analysis.comparison import compare
 from callframe.analysis.concurrency import concurrency, concurrency_peaks
@@ -18,59 +21,24 @@ from callframe.api.client import Retry
 from callframe.archive import Archive, SyncReport
 from callframe.completeness import coverage, is_complete
 from callframe.dashboard import explore
-from callframe.errors import (
-    ArgumentError,
-    AuthenticationError,
-    BadRequestError,
-    CallframeError,
-    FileError,
-    FileFormatError,
-    ForbiddenError,
-    FrameError,
-    IncompleteError,
-    IncompleteWarning,
-    InvalidResponseError,
-    NotFoundError,
-    RateLimitError,
-    RecordWarning,
-    ServiceError,
-    TransportError,
-    UnauthorizedError,
-    UnavailableError,
-)
+from callframe.errors import CallframeError, IncompleteWarning, RecordWarning
 from callframe.files import read_csv, read_parquet, write_csv, write_parquet
 from callframe.formatting import style
 from callframe.project import Project, connect
 from callframe.reporting import report
 from callframe.sample import demo
-from callframe.version import __version__
 
 if TYPE_CHECKING:
     from callframe import plot
 
 __all__ = [
     "Archive",
-    "ArgumentError",
-    "AuthenticationError",
-    "BadRequestError",
     "CallframeError",
-    "FileError",
-    "FileFormatError",
-    "ForbiddenError",
-    "FrameError",
-    "IncompleteError",
     "IncompleteWarning",
-    "InvalidResponseError",
-    "NotFoundError",
     "Project",
-    "RateLimitError",
     "RecordWarning",
     "Retry",
-    "ServiceError",
     "SyncReport",
-    "TransportError",
-    "UnauthorizedError",
-    "UnavailableError",
     "__version__",
     "compare",
     "concurrency",

@@ -276,7 +276,7 @@ def _export(fetched: pd.DataFrame, folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise cf.FileError(f"The folder {folder} could not be made: {error.strerror}.") from None
+        raise cf.errors.FileError(f"The folder {folder} could not be made: {error.strerror}.") from None
     cf.write_csv(fetched, folder / "calls.csv")
     cf.write_parquet(fetched, folder / "calls.parquet")
     written = [folder / "calls.csv", folder / "calls.parquet"]
@@ -302,7 +302,7 @@ def _serve(port: int, made: dict[str, Any]) -> None:
 def _check_folder(out: str) -> None:
     """Make sure of the folder before a long fetch rather than after it."""
     if not Path(out).parent.is_dir():
-        raise cf.FileError(f"--out {out}: there is no folder {Path(out).parent}.")
+        raise cf.errors.FileError(f"--out {out}: there is no folder {Path(out).parent}.")
 
 
 def _of_file(source: Sequence[str], asked: dict[str, Any], done: str) -> pd.DataFrame | None:
@@ -334,7 +334,7 @@ def _schedules(project: cf.Project, given: pd.DataFrame) -> pd.DataFrame | None:
     """Fetch the schedules of the functions that were asked for; None where that is not allowed."""
     try:
         found = project.schedules()
-    except cf.ServiceError as error:
+    except cf.errors.ServiceError as error:
         click.echo(f"callframe: The report says nothing of missed runs. {printable(str(error))}", err=True)
         return None
     return found[found["function"].isin(cf.coverage(given)["function"])]

@@ -20,7 +20,6 @@ from callframe.completeness import attach
 from callframe.errors import ArgumentError, NotFoundError
 from callframe.http.transport import TIMEOUT_S, Transport
 from callframe.progress import bar
-from callframe.version import __version__
 
 if TYPE_CHECKING:
     import threading
@@ -129,7 +128,7 @@ def connect(
         proxies=proxies,
     )
     transport = Transport(target.base_url, verify=verify, proxies=proxies, timeout_s=timeout_s)
-    wire = Client(target, credentials, version=__version__, workers=workers, retry=retry, transport=transport)
+    wire = Client(target, credentials, workers=workers, retry=retry, transport=transport)
     return Project(wire)
 
 

@@ -60,9 +60,7 @@ def story(*calls: dict[str, Any], functions: list[dict[str, Any]] | None = None,
 def told(world: Story, **options: Any) -> Iterator[Project]:
     """Serve a story to a project whose time is that of the story."""
     with Service(world, **options) as service:
-        client = Client(
-            Target(service.url, service.project), StaticToken(service.token), version="0", workers=2, retry=QUICK
-        )
+        client = Client(Target(service.url, service.project), StaticToken(service.token), workers=2, retry=QUICK)
         with Project(client, clock=lambda: world.now_ms / 1000) as project:
             yield project
 

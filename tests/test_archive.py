@@ -212,7 +212,7 @@ def test_old_versions_and_what_kills_left_go_only_when_asked(tmp_path: Path) -> 
     before, files = archive.calls(), len(list(Path(archive.path).rglob("*.parquet")))
     assert archive.compact().removed_files == 0
     assert len(cf.Archive(archive.path, version=1).calls()) == 1
-    with pytest.raises(cf.ArgumentError, match="too short"):
+    with pytest.raises(cf.errors.ArgumentError, match="too short"):
         archive.compact(keep="5min")
     (Path(archive.path) / "start_date=2026-01-01").mkdir()
     (Path(archive.path) / "start_date=2026-01-01" / "part-left-by-a-kill.parquet").write_bytes(b"")
@@ -222,7 +222,7 @@ def test_old_versions_and_what_kills_left_go_only_when_asked(tmp_path: Path) -> 
     assert not list(Path(archive.path).rglob("part-left-by-a-kill.parquet"))
     assert len(archive.functions()) == 1
     assert archive.coverage()["state"].tolist() == ["complete"]
-    with pytest.raises(cf.FileFormatError, match="damaged or gone"):
+    with pytest.raises(cf.errors.FileFormatError, match="damaged or gone"):
         cf.Archive(archive.path, version=1).calls()
 
 

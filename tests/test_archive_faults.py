@@ -158,7 +158,7 @@ def test_conflict_that_does_not_end_is_an_error_that_says_so(
 
     monkeypatch.setattr(storage.Snapshot, "replace", lose)
     monkeypatch.setattr(transactions, "_FIRST_PAUSE_S", 0)
-    with told(story(record())) as project, pytest.raises(cf.FileError, match="Sync from one place at a time"):
+    with told(story(record())) as project, pytest.raises(cf.errors.FileError, match="Sync from one place at a time"):
         archive.sync(project)
 
 
@@ -177,7 +177,7 @@ def test_file_that_was_cut_short_is_named_and_the_version_before_still_opens(syn
     damaged = newest(synced, "start_date=*/*.parquet")
     version, count = synced.info().version, len(synced.calls())
     halve(damaged)
-    with pytest.raises(cf.FileFormatError, match=damaged.name):
+    with pytest.raises(cf.errors.FileFormatError, match=damaged.name):
         synced.calls()
     assert len(cf.Archive(synced.path, version=version - 1).calls()) == count - 1
 
@@ -190,7 +190,7 @@ def test_days_beside_a_damaged_file_can_still_be_read(synced: cf.Archive) -> Non
 def test_file_that_is_gone_is_named(synced: cf.Archive) -> None:
     gone = newest(synced, "start_date=*/*.parquet")
     gone.unlink()
-    with pytest.raises(cf.FileFormatError, match=gone.name):
+    with pytest.raises(cf.errors.FileFormatError, match=gone.name):
         synced.calls()
 
 
@@ -199,7 +199,7 @@ def test_damaged_log_is_named_and_the_version_before_still_opens(synced: cf.Arch
     version, count = synced.info().version, len(synced.calls())
     damaged = newest(synced, "_delta_log/*.json")
     os.truncate(damaged, size)
-    with pytest.raises(cf.FileFormatError, match=rf"{damaged.name} in _delta_log .* version={version - 1}\)"):
+    with pytest.raises(cf.errors.FileFormatError, match=rf"{damaged.name} in _delta_log .* version={version - 1}\)"):
         synced.calls()
     assert len(cf.Archive(synced.path, version=version - 1).calls()) == count - 1
 
@@ -236,12 +236,12 @@ def test_restored_version_is_the_newest_and_the_next_sync_reads_the_rest(synced:
 def test_earlier_version_is_not_synced_compacted_or_restored(synced: cf.Archive) -> None:
     earlier = cf.Archive(synced.path, version=1)
     for work in (lambda: earlier.sync(None), earlier.compact, lambda: earlier.restore(0)):  # type: ignore[arg-type]
-        with pytest.raises(cf.ArgumentError, match="a look at an earlier version"):
+        with pytest.raises(cf.errors.ArgumentError, match="a look at an earlier version"):
             work()
 
 
 def test_version_that_never_was_is_an_error(synced: cf.Archive) -> None:
-    with pytest.raises(cf.FileError, match="could not be opened"):
+    with pytest.raises(cf.errors.FileError, match="could not be opened"):
         cf.Archive(synced.path, version=99).calls()
 
 
@@ -249,14 +249,14 @@ def test_version_that_never_was_is_an_error(synced: cf.Archive) -> None:
 
 
 def test_archive_that_is_not_there_says_how_to_make_one(archive: cf.Archive) -> None:
-    with pytest.raises(cf.FileError, match=r"There is no archive at .* Make one: .*\.sync\(project\)"):
+    with pytest.raises(cf.errors.FileError, match=r"There is no archive at .* Make one: .*\.sync\(project\)"):
         archive.calls()
     assert not Path(archive.path).exists()
 
 
 def test_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("x", encoding="utf-8")
-    with told(story(record())) as project, pytest.raises(cf.FileFormatError, match=r"it holds thesis\.txt"):
+    with told(story(record())) as project, pytest.raises(cf.errors.FileFormatError, match=r"it holds thesis\.txt"):
         cf.Archive(tmp_path).sync(project)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -271,13 +271,13 @@ def test_archive_whose_making_was_stopped_is_made_anew(archive: cf.Archive) -> N
 def test_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "calls.parquet"
     path.write_bytes(b"x")
-    with pytest.raises(cf.FileFormatError, match="is a file; expected the folder"):
+    with pytest.raises(cf.errors.FileFormatError, match="is a file; expected the folder"):
         cf.Archive(path).calls()
 
 
 def test_foreign_delta_table_is_refused_and_left_alone(tmp_path: Path) -> None:
     write_deltalake(tmp_path, pa.table({"price": [1.0]}))
-    with told(story(record())) as project, pytest.raises(cf.FileFormatError, match="its columns are price"):
+    with told(story(record())) as project, pytest.raises(cf.errors.FileFormatError, match="its columns are price"):
         cf.Archive(tmp_path).sync(project)
     assert DeltaTable(tmp_path).version() == 0
 
@@ -285,7 +285,7 @@ def test_foreign_delta_table_is_refused_and_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("layout", "says"), [(0, "an older callframe wrote"), (9, "Install a newer callframe")])
 def test_archive_of_another_layout_is_refused_with_the_way_out(synced: cf.Archive, layout: int, says: str) -> None:
     DeltaTable(synced.path).alter.set_table_description(f"callframe archive, layout {layout}: calls")
-    with pytest.raises(cf.FileFormatError, match=says):
+    with pytest.raises(cf.errors.FileFormatError, match=says):
         synced.calls()
 
 
@@ -293,7 +293,7 @@ def test_archive_that_lost_a_column_is_refused(synced: cf.Archive) -> None:
     rows = DeltaTable(synced.path).to_pyarrow_table().drop_columns(["status"])
     write_deltalake(synced.path, rows, mode="overwrite", schema_mode="overwrite", partition_by=["start_date"])
     DeltaTable(synced.path).alter.set_table_description("callframe archive, layout 1: calls")
-    with pytest.raises(cf.FileFormatError, match="lacks the column status"):
+    with pytest.raises(cf.errors.FileFormatError, match="lacks the column status"):
         synced.calls()
 
 
@@ -329,7 +329,7 @@ def test_archive_that_may_not_be_written_says_so_and_stays_as_it_is(
     world.now_ms = NOW_MS + 9 * DAY_MS
     with told(world) as project:
         request.getfixturevalue("nobody")
-        with pytest.raises(cf.FileError, match="Permission denied"):
+        with pytest.raises(cf.errors.FileError, match="Permission denied"):
             synced.sync(project)
     pd.testing.assert_frame_equal(synced.calls(), before)
 
@@ -339,7 +339,7 @@ def test_folder_that_may_not_be_made_says_so(tmp_path: Path, request: pytest.Fix
     tmp_path.chmod(0o555)
     with told(story(record())) as project:
         request.getfixturevalue("nobody")
-        with pytest.raises(cf.FileError, match="Permission denied"):
+        with pytest.raises(cf.errors.FileError, match="Permission denied"):
             cf.Archive(tmp_path / "calls.delta").sync(project)
 
 
@@ -370,7 +370,7 @@ def test_full_disk_says_so_and_the_table_stays_as_it_is(small_disk: Path) -> Non
         for number in range(300):
             error = {"message": chance.randbytes(2_000).hex()}
             world.add_call(record(id=10_000 + number, startTime=NOW_MS + number, status="Failed", error=error))
-        with pytest.raises(cf.FileError, match="No space left on device"):
+        with pytest.raises(cf.errors.FileError, match="No space left on device"):
             archive.sync(project)
     pd.testing.assert_frame_equal(archive.calls(), before)
 
@@ -385,13 +385,13 @@ def test_store_that_cannot_be_reached_says_so_without_the_secret() -> None:
         "max_retries": "0",
     }
     archive = cf.Archive("s3://bucket/calls.delta", storage_options=options)
-    with pytest.raises(cf.FileError, match="could not be opened") as caught:
+    with pytest.raises(cf.errors.FileError, match="could not be opened") as caught:
         archive.calls()
     assert "hush" not in f"{caught.value}{archive!r}{vars(archive._tables.calls)}"
 
 
 def test_address_of_no_known_store_is_refused() -> None:
-    with pytest.raises(cf.FileError, match="Unknown scheme"):
+    with pytest.raises(cf.errors.FileError, match="Unknown scheme"):
         cf.Archive("ftp://host/calls.delta").calls()
 
 
@@ -408,12 +408,12 @@ def test_address_of_no_known_store_is_refused() -> None:
     ],
 )
 def test_question_that_cannot_be_right_says_why(synced: cf.Archive, asked: dict[str, Any], says: str) -> None:
-    with pytest.raises(cf.ArgumentError, match=says):
+    with pytest.raises(cf.errors.ArgumentError, match=says):
         synced.calls(**asked)
 
 
 def test_negative_version_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(cf.ArgumentError, match="expected a whole number from 0"):
+    with pytest.raises(cf.errors.ArgumentError, match="expected a whole number from 0"):
         cf.Archive(tmp_path, version=-1)
 
 

@@ -208,7 +208,7 @@ def test_two_projects_share_an_archive_and_are_asked_for_by_name(tmp_path: Path)
         with told(story(*many(count)), project=name) as project:
             archive.sync(project)
     assert [len(archive.calls(project=name)) for name in ("one", "two")] == [2, 3]
-    with pytest.raises(cf.ArgumentError, match=r"one, two; name one with project="):
+    with pytest.raises(cf.errors.ArgumentError, match=r"one, two; name one with project="):
         archive.calls()
 
 

@@ -343,7 +343,7 @@ def test_report_without_a_word_on_schedules_is_incomplete(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def refuse(_: object) -> None:
-        raise cf.ForbiddenError("Schedules are forbidden.", status=403)
+        raise cf.errors.ForbiddenError("Schedules are forbidden.", status=403)
 
     monkeypatch.setattr(cf.Project, "schedules", refuse)
     done = run("report", "--out", tmp_path / "report.html")

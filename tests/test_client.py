@@ -39,6 +39,7 @@ from wire import (
     stand,
 )
 
+from callframe import __version__
 from callframe.api.client import Client, Retry, Throttle
 from callframe.auth.credentials import StaticToken, TokenFunction
 from callframe.auth.oauth import ClientCredentials
@@ -179,7 +180,7 @@ def test_every_request_says_who_asks() -> None:
         client.filter_calls(7, {})
     headers = raw.heard[0].headers
     assert (headers["cdf-version"], headers["x-cdp-app"]) == ("20230101", "callframe")
-    assert headers["user-agent"].startswith("callframe/0 ")
+    assert headers["user-agent"].startswith(f"callframe/{__version__} ")
     assert (headers["authorization"], headers["content-type"]) == (f"Bearer {TOKEN}", "application/json")
 
 
@@ -464,7 +465,7 @@ def shopping() -> Iterator[Callable[[Shop], tuple[Raw, Client]]]:
         context = listening(Raw(answer=shop))
         raw = context.__enter__()
         credentials = ClientCredentials(token_url=f"{raw.url}/token", client_id="robot", client_secret="pssst")
-        client = Client(Target(raw.url, "demo"), credentials, version="0", workers=8)
+        client = Client(Target(raw.url, "demo"), credentials, workers=8)
         opened.append((context, client))
         return raw, client
 
@@ -571,7 +572,7 @@ def test_proxy_of_the_environment_is_not_used_for_this_machine(variable: str, mo
 def through(**arguments: Any) -> Client:
     target = Target("https://westeurope-1.cognitedata.com", "demo")
     transport = Transport(target.base_url, **arguments)
-    return Client(target, StaticToken(TOKEN), version="0", retry=Retry(breaks=0), transport=transport)
+    return Client(target, StaticToken(TOKEN), retry=Retry(breaks=0), transport=transport)
 
 
 def test_proxy_that_says_no_is_named() -> None:
@@ -603,7 +604,7 @@ def test_name_that_is_not_found_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     target = Target("https://westeurop-1.cognitedata.com", "demo")
-    client = Client(target, StaticToken(TOKEN), version="0", retry=Retry(breaks=0))
+    client = Client(target, StaticToken(TOKEN), retry=Retry(breaks=0))
     with pytest.raises(TransportError, match=r"westeurop-1\.cognitedata\.com was not found \(DNS\)"):
         client.retrieve_call(7, 1)
 
@@ -611,7 +612,7 @@ def test_name_that_is_not_found_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -
 def test_closed_port_is_said_to_be() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    client = Client(Target(f"http://127.0.0.1:{port}", "demo"), StaticToken(TOKEN), version="0", retry=Retry(breaks=0))
+    client = Client(Target(f"http://127.0.0.1:{port}", "demo"), StaticToken(TOKEN), retry=Retry(breaks=0))
     with pytest.raises(TransportError, match=r"No connection to 127\.0\.0\.1: .*refused"):
         client.retrieve_call(7, 1)
 
@@ -633,7 +634,7 @@ def test_connection_that_does_not_come_about_ends_in_an_error() -> None:
             other.connect_ex(full.getsockname())
         target = Target(f"http://127.0.0.1:{full.getsockname()[1]}", "demo")
         transport = Transport(target.base_url, timeout_s=(0.1, 0.1))
-        client = Client(target, StaticToken(TOKEN), version="0", retry=Retry(breaks=0), transport=transport)
+        client = Client(target, StaticToken(TOKEN), retry=Retry(breaks=0), transport=transport)
         with pytest.raises(TransportError, match="did not accept a connection in time"):
             client.retrieve_call(7, 1)
         for other in others:

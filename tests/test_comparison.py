@@ -347,7 +347,7 @@ def test_deploy_outside_the_window_divides_nothing() -> None:
 
 def test_frame_without_deploy_times_is_refused_with_the_way_out() -> None:
     calls = call_frame([one()], fetched_ms=None)
-    with pytest.raises(cf.ArgumentError, match="give at="):
+    with pytest.raises(cf.errors.ArgumentError, match="give at="):
         cf.compare(calls)
 
 
@@ -359,15 +359,15 @@ def test_frame_without_deploy_times_is_refused_with_the_way_out() -> None:
     [{"at": "noon"}, *({"at": AT} | one for one in ({"alpha": 0}, {"min_calls": 0}, {"min_ratio": 0.5}))],
 )
 def test_argument_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(cf.ArgumentError):
+    with pytest.raises(cf.errors.ArgumentError):
         cf.compare(call_frame([one()]), **options)
 
 
 def test_two_frames_and_a_moment_are_refused() -> None:
-    with pytest.raises(cf.ArgumentError, match="after and at"):
+    with pytest.raises(cf.errors.ArgumentError, match="after and at"):
         cf.compare(call_frame([one()]), call_frame([one()]), at=AT)
 
 
 def test_second_frame_must_be_a_call_frame_too() -> None:
-    with pytest.raises(cf.FrameError, match="lacks"):
+    with pytest.raises(cf.errors.FrameError, match="lacks"):
         cf.compare(call_frame([one()]), pd.DataFrame({"a": [1]}))

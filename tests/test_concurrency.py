@@ -295,10 +295,10 @@ def test_input_is_not_changed() -> None:
     [{"by": "status"}, {"run_limit": "soon"}, {"run_limit": 0}, {"quota": 0}, {"above": 2.0}],
 )
 def test_argument_that_cannot_be_right_is_refused_by_name(options: dict[str, Any]) -> None:
-    with pytest.raises(cf.ArgumentError, match=next(iter(options))):
+    with pytest.raises(cf.errors.ArgumentError, match=next(iter(options))):
         cf.concurrency_peaks(frame.empty(), **options)
 
 
 def test_frame_that_is_no_call_frame_is_refused_by_column() -> None:
-    with pytest.raises(cf.FrameError, match="end_time"):
+    with pytest.raises(cf.errors.FrameError, match="end_time"):
         cf.concurrency(frame.empty().drop(columns="end_time"))

@@ -193,7 +193,7 @@ def test_selection_by_status_does_not_make_runs_missed(calls: pd.DataFrame, sche
     ],
 )
 def test_wrong_selection_says_what_is_expected(calls: pd.DataFrame, changes: Any, said: str) -> None:
-    with pytest.raises(cf.ArgumentError, match=re.escape(said)):
+    with pytest.raises(cf.errors.ArgumentError, match=re.escape(said)):
         cf.explore(calls, selection=changes)
 
 
@@ -834,13 +834,13 @@ def test_filtered_frame_can_be_explored(calls: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("source", "options", "error", "said"),
     [
-        (pd.DataFrame({"a": [1]}), {}, cf.FrameError, "call_id"),
-        ("calls.xlsx", {}, cf.ArgumentError, "neither a .csv nor a .parquet"),
-        ("gone.csv", {}, cf.FileError, "gone.csv"),
-        (frame.empty(), {"start": "7d"}, cf.ArgumentError, "start= is for a project"),
-        (frame.empty(), {"schedules": pd.DataFrame({"a": [1]})}, cf.FrameError, "no frame of schedules"),
-        (frame.empty(), {"schedules": []}, cf.FrameError, "found list"),
-        (5, {}, cf.FrameError, "found int"),
+        (pd.DataFrame({"a": [1]}), {}, cf.errors.FrameError, "call_id"),
+        ("calls.xlsx", {}, cf.errors.ArgumentError, "neither a .csv nor a .parquet"),
+        ("gone.csv", {}, cf.errors.FileError, "gone.csv"),
+        (frame.empty(), {"start": "7d"}, cf.errors.ArgumentError, "start= is for a project"),
+        (frame.empty(), {"schedules": pd.DataFrame({"a": [1]})}, cf.errors.FrameError, "no frame of schedules"),
+        (frame.empty(), {"schedules": []}, cf.errors.FrameError, "found list"),
+        (5, {}, cf.errors.FrameError, "found int"),
     ],
 )
 def test_wrong_source_says_what_is_expected(
@@ -1060,5 +1060,5 @@ def test_overlaps_are_those_of_a_loop_over_calls(seed: int) -> None:
 
 def test_unknown_grouping_of_overlaps_says_what_is_expected() -> None:
     for by in ("status", ["schedule"]):
-        with pytest.raises(cf.ArgumentError, match="expected 'schedule' or 'function'"):
+        with pytest.raises(cf.errors.ArgumentError, match="expected 'schedule' or 'function'"):
             cf.overlapping_runs(frame.empty(), by)  # type: ignore[arg-type]

@@ -208,24 +208,24 @@ def test_frame_that_carries_no_coverage_was_fetched_at_its_latest_time(calls: pd
 
 @pytest.mark.parametrize("measure", [cf.summarize, cf.failures, cf.rollup, cf.quality])
 def test_dask_frame_that_is_no_call_frame_names_what_it_lacks(calls: pd.DataFrame, measure: Any) -> None:
-    with pytest.raises(cf.FrameError, match="lacks status"):
+    with pytest.raises(cf.errors.FrameError, match="lacks status"):
         measure(divided(calls.drop(columns="status"), []))
 
 
 @pytest.mark.parametrize("measure", [cf.compare, cf.concurrency, cf.survival, cf.duplicate_runs, cf.failure_episodes])
 def test_measure_that_needs_the_calls_in_memory_says_so(calls: pd.DataFrame, measure: Any) -> None:
-    with pytest.raises(cf.FrameError, match=r"found a Dask DataFrame.*\.compute\(\)"):
+    with pytest.raises(cf.errors.FrameError, match=r"found a Dask DataFrame.*\.compute\(\)"):
         measure(divided(calls, []))
 
 
 def test_client_that_is_none_is_refused(calls: pd.DataFrame) -> None:
-    with pytest.raises(cf.ArgumentError, match=r"expected a distributed\.Client"):
+    with pytest.raises(cf.errors.ArgumentError, match=r"expected a distributed\.Client"):
         cf.summarize(divided(calls, []), client="tcp://127.0.0.1:8786")
 
 
 @pytest.mark.parametrize("arguments", [{"by": "colour"}, {"run_limit": "soon"}, {"grace": "soon"}])
 def test_argument_that_cannot_be_is_refused_before_anything_is_read(arguments: dict[str, str]) -> None:
-    with pytest.raises(cf.ArgumentError):
+    with pytest.raises(cf.errors.ArgumentError):
         cf.summarize(dd.from_map(_never_read, [0], meta=frame.empty()), **arguments)
 
 

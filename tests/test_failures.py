@@ -216,13 +216,13 @@ def test_calls_without_a_schedule_are_grouped_within_a_missing_one() -> None:
 
 @pytest.mark.parametrize("by", ["owner", ["function", "function"], ["function", "owner"]])
 def test_unknown_by_is_refused(by: Any) -> None:
-    with pytest.raises(cf.ArgumentError, match="expected None, 'function', 'schedule', 'status'"):
+    with pytest.raises(cf.errors.ArgumentError, match="expected None, 'function', 'schedule', 'status'"):
         cf.failures(frame.empty(), by=by)
 
 
 @pytest.mark.parametrize("measure", [cf.failures, cf.failure_episodes])
 def test_frame_that_is_no_call_frame_names_what_it_lacks(measure: Any) -> None:
-    with pytest.raises(cf.FrameError, match="lacks error_trace"):
+    with pytest.raises(cf.errors.FrameError, match="lacks error_trace"):
         measure(frame.empty().drop(columns="error_trace"))
 
 
@@ -412,7 +412,7 @@ def test_episodes_have_their_types(calls: pd.DataFrame, by: str) -> None:
 
 
 def test_unknown_by_of_episodes_is_refused() -> None:
-    with pytest.raises(cf.ArgumentError, match="expected 'function' or 'schedule'"):
+    with pytest.raises(cf.errors.ArgumentError, match="expected 'function' or 'schedule'"):
         cf.failure_episodes(frame.empty(), by="status")
 
 

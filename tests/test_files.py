@@ -542,7 +542,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, 4_096))
 for write in (cf.write_csv, cf.write_parquet):
     try:
         write(calls, path)
-    except cf.FileError as error:
+    except cf.errors.FileError as error:
         print(error)
 """
 

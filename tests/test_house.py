@@ -29,7 +29,7 @@ PROJECT = PYPROJECT["project"]
 
 # Rooms by layer, lowest first. A room is a module or a subpackage; "" is callframe/__init__.py.
 LAYERS: list[set[str]] = [
-    {"errors", "progress", "version"},
+    {"errors", "progress"},
     {"http", "timespan"},
     {"auth", "frame"},
     {"api", "completeness"},

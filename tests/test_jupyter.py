@@ -105,7 +105,7 @@ def test_a_copy_that_was_deleted_comes_back_and_the_others_are_not_spoken_of(tmp
 
 def test_a_copy_is_not_written_through_a_link_that_leads_nowhere(tmp_path: Path) -> None:
     (tmp_path / NAMES[0]).symlink_to(tmp_path / "elsewhere.ipynb")
-    with pytest.raises(cf.FileError, match=NAMES[0]):
+    with pytest.raises(cf.errors.FileError, match=NAMES[0]):
         jupyter.copy(tmp_path)
     assert not (tmp_path / "elsewhere.ipynb").exists()
 

@@ -418,7 +418,7 @@ def test_strict_is_content_with_all_of_it(project: Project) -> None:
 
 
 def test_forbidden_call_is_an_error(guarded: Stand) -> None:
-    with pytest.raises(cf.ForbiddenError, match="functionsAcl:READ"):
+    with pytest.raises(cf.errors.ForbiddenError, match="functionsAcl:READ"):
         guarded.project.call(TWIN, 4)
 
 
@@ -590,7 +590,7 @@ def test_closing_a_project_ends_what_came_with_it() -> None:
     project.close()
     with (
         cf.connect(base_url=url, project="demo", token=TOKEN, retry=cf.Retry(breaks=0)) as again,
-        pytest.raises(cf.TransportError, match="No connection"),
+        pytest.raises(cf.errors.TransportError, match="No connection"),
     ):
         again.limits()
 

@@ -190,12 +190,12 @@ def test_latest_calls_are_named_first_and_five_at_most() -> None:
 
 @pytest.mark.parametrize("run_limit", ["soon", "-1min", "0s", None, "NaT"])
 def test_run_limit_that_is_none_is_refused(run_limit: Any) -> None:
-    with pytest.raises(cf.ArgumentError, match="run_limit"):
+    with pytest.raises(cf.errors.ArgumentError, match="run_limit"):
         cf.quality(frame.empty(), run_limit=run_limit)
 
 
 def test_frame_that_is_no_call_frame_names_what_it_lacks() -> None:
-    with pytest.raises(cf.FrameError, match="lacks status"):
+    with pytest.raises(cf.errors.FrameError, match="lacks status"):
         cf.quality(frame.empty().drop(columns="status"))
 
 

@@ -363,23 +363,23 @@ def test_report_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
 
 
 def test_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(cf.FileError, match="could not be written"):
+    with pytest.raises(cf.errors.FileError, match="could not be written"):
         cf.report(frame.empty(), tmp_path / "none" / "report.html")
 
 
 def test_frame_that_is_no_call_frame_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    with pytest.raises(cf.FrameError, match="lacks status"):
+    with pytest.raises(cf.errors.FrameError, match="lacks status"):
         cf.report(frame_of(record()).drop(columns="status"), tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_schedules_that_are_none_are_refused() -> None:
-    with pytest.raises(cf.FrameError, match="schedule"):
+    with pytest.raises(cf.errors.FrameError, match="schedule"):
         html(frame_of(record()), schedules=pd.DataFrame({"a": [1]}))
 
 
 def test_unknown_time_zone_is_refused() -> None:
-    with pytest.raises(cf.ArgumentError, match="no time zone"):
+    with pytest.raises(cf.errors.ArgumentError, match="no time zone"):
         html(frame.empty(), tz="Europe/Nowhere")
 
 
@@ -509,7 +509,7 @@ def test_report_on_an_archive_says_which_stretches_are_known(
     [({"start": "7d"}, "start= and end= are for an archive"), ({"end": "1d"}, "are for an archive")],
 )
 def test_window_of_a_frame_is_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(cf.ArgumentError, match=said):
+    with pytest.raises(cf.errors.ArgumentError, match=said):
         cf.report(frame.empty(), io.BytesIO(), **options)
 
 
@@ -524,5 +524,5 @@ def test_schedules_that_are_gone_are_judged_for_as_long_as_they_were_listed(
 
 
 def test_schedules_beside_an_archive_are_refused(archive: cf.Archive) -> None:
-    with pytest.raises(cf.ArgumentError, match="An archive knows its schedules"):
+    with pytest.raises(cf.errors.ArgumentError, match="An archive knows its schedules"):
         cf.report(archive, io.BytesIO(), schedules=pd.DataFrame())

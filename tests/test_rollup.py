@@ -269,21 +269,21 @@ def test_only_unknown_statuses_are_counted_as_others() -> None:
 
 @pytest.mark.parametrize("freq", ["1ME", "soon", "-1h", "0h", "1us"])
 def test_length_of_time_that_is_none_is_refused(freq: str) -> None:
-    with pytest.raises(cf.ArgumentError, match="freq="):
+    with pytest.raises(cf.errors.ArgumentError, match="freq="):
         cf.rollup(heavy_tailed(3), freq)
 
 
 @pytest.mark.parametrize("by", ["functions", [], "1ME", ["function", "owner"]])
 def test_unknown_group_is_refused(by: Any) -> None:
-    with pytest.raises(cf.ArgumentError, match="by="):
+    with pytest.raises(cf.errors.ArgumentError, match="by="):
         cf.summarize_rollup(cf.rollup(heavy_tailed(3)), by)
 
 
 def test_frame_that_is_no_rollup_is_refused_with_what_it_lacks() -> None:
-    with pytest.raises(cf.FrameError, match="measure, bucket, count"):
+    with pytest.raises(cf.errors.FrameError, match="measure, bucket, count"):
         cf.summarize_rollup(heavy_tailed(3))
 
 
 def test_frame_that_holds_no_calls_is_refused() -> None:
-    with pytest.raises(cf.FrameError, match="lacks"):
+    with pytest.raises(cf.errors.FrameError, match="lacks"):
         cf.rollup(pd.DataFrame({"a": [1]}))

@@ -479,26 +479,26 @@ def test_inputs_are_not_changed() -> None:
 
 
 def test_frame_of_schedules_without_expressions_is_refused_by_name() -> None:
-    with pytest.raises(cf.FrameError, match="lacks cron_expression"):
+    with pytest.raises(cf.errors.FrameError, match="lacks cron_expression"):
         cf.missed_runs(history([]), schedules({}).drop(columns="cron_expression"))
 
 
 def test_schedules_that_are_no_frame_are_refused() -> None:
-    with pytest.raises(cf.FrameError, match="found list"):
+    with pytest.raises(cf.errors.FrameError, match="found list"):
         cf.missed_runs(history([]), [])  # type: ignore[arg-type]
 
 
 def test_creation_times_that_are_none_are_refused() -> None:
-    with pytest.raises(cf.FrameError, match="no frame of schedules"):
+    with pytest.raises(cf.errors.FrameError, match="no frame of schedules"):
         cf.missed_runs(history([]), schedules({}).assign(created_time="soon"))
 
 
 def test_frame_that_is_no_call_frame_is_refused_by_column() -> None:
-    with pytest.raises(cf.FrameError, match="schedule_id"):
+    with pytest.raises(cf.errors.FrameError, match="schedule_id"):
         cf.missed_runs(history([]).drop(columns="schedule_id"), schedules({}))
 
 
 @pytest.mark.parametrize("grace", ["soon", "-1min", None, object()])
 def test_grace_that_is_no_span_is_refused(grace: Any) -> None:
-    with pytest.raises(cf.ArgumentError, match="grace="):
+    with pytest.raises(cf.errors.ArgumentError, match="grace="):
         cf.missed_runs(history([]), schedules({}), grace=grace)

@@ -142,7 +142,7 @@ def test_answer_that_is_no_http_does_not_show_the_token() -> None:
         thread = threading.Thread(target=repeat_the_request, args=(server,))
         thread.start()
         target = Target(f"http://127.0.0.1:{server.getsockname()[1]}", "demo")
-        client = Client(target, StaticToken(TOKEN), version="0", retry=ONCE)
+        client = Client(target, StaticToken(TOKEN), retry=ONCE)
         error = ask(client)
         thread.join()
         client.close()
@@ -376,7 +376,7 @@ class Interrupt:
 
 def interrupted(raw: Raw, at: int) -> tuple[bool, BaseException | None]:
     """Interrupt a request at one of its calls; tell whether it got that far, and what came out."""
-    client = Client(Target(raw.url, "demo"), StaticToken(TOKEN), version="0", retry=ONCE)
+    client = Client(Target(raw.url, "demo"), StaticToken(TOKEN), retry=ONCE)
     before, interrupt = sys.getprofile(), Interrupt(at)
     sys.setprofile(interrupt)
     try:

@@ -77,7 +77,7 @@ def stand(
     """Serve a world to a project of its own."""
     with Service(world, **options) as service:
         target = Target(service.url, service.project)
-        client = Client(target, credentials or StaticToken(service.token), version="0", workers=workers, retry=retry)
+        client = Client(target, credentials or StaticToken(service.token), workers=workers, retry=retry)
         with Project(client, clock=lambda: now_ms / 1000) as project:
             yield Stand(service, project)
 
@@ -206,7 +206,6 @@ def asking(
         client = Client(
             target,
             credentials or StaticToken(TOKEN),
-            version="0",
             workers=workers,
             retry=retry,
             transport=transport,

@@ -20,7 +20,7 @@ import msgspec
 
 from callframe.api import schemas
 from callframe.api.schemas import Call, CallResponse, Function, Limits, LogEntry, MalformedBodyError, Page, Schedule
-from callframe.auth.options import bearer
+from callframe.auth.credentials import BearerAuth
 from callframe.errors import (
     BadRequestError,
     ForbiddenError,
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
     import requests
 
-    from callframe.auth.options import BearerAuth, Credentials, Target
+    from callframe.auth.credentials import Credentials
+    from callframe.auth.settings import Target
 
 Answer = TypeVar("Answer")
 
@@ -175,8 +176,6 @@ class Client:
         Where to.
     credentials
         As whom.
-    version
-        Of callframe, for the `User-Agent`.
     workers
         Requests under way at once, 1 to 10.
     retry
@@ -190,7 +189,6 @@ class Client:
         target: Target,
         credentials: Credentials,
         *,
-        version: str,
         workers: int = WORKERS,
         retry: Retry | None = None,
         transport: Transport | None = None,
@@ -206,7 +204,7 @@ class Client:
             "Accept": "application/json",
             "cdf-version": "20230101",
             "x-cdp-app": "callframe",
-            "User-Agent": user_agent(version),
+            "User-Agent": user_agent(),
         }
 
     def __repr__(self) -> str:
@@ -344,7 +342,7 @@ class Client:
         body: Mapping[str, Any] | None,
     ) -> Answer | _Failure:
         """Ask once. A token that was turned down is renewed, once for all threads."""
-        auth = bearer(self._credentials, self.target.base_url)
+        auth = BearerAuth(self._credentials, self.target.base_url)
         headers = self._headers | ({"Content-Type": "application/json"} if body is not None else {})
         content = None if body is None else msgspec.json.encode(body)
         with self.gate.passing() as era:

@@ -12,6 +12,7 @@ import os
 import platform
 from http.client import IncompleteRead
 from http.cookiejar import DefaultCookiePolicy
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -82,9 +83,9 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
-def user_agent(version: str) -> str:
+def user_agent() -> str:
     """Name callframe, Python and the platform, as servers' logs expect it."""
-    return f"callframe/{version} python/{platform.python_version()} ({platform.system() or 'unknown'})"
+    return f"callframe/{version('callframe')} python/{platform.python_version()} ({platform.system() or 'unknown'})"
 
 
 class Transport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 from callframe import plot
@@ -16,7 +17,6 @@ from callframe.reporting.failure_groups import groups
 from callframe.reporting.images import render_plot
 from callframe.reporting.key_figures import key_figures, source
 from callframe.timespan import time_zone
-from callframe.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,7 +114,7 @@ def _rendered(template: str, table: pd.DataFrame, told: dict[str, Any], title: s
         "style_hash": base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         "complete": is_complete(table),
         "tz": tz,
-        "version": __version__,
+        "version": importlib.metadata.version("callframe"),
         **told,
     }
     return html.environment().get_template(template).render(told).encode("utf-8", errors="replace")
