@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from wire import DAY_MS, NOW_MS, QUICK, function, record
+from wire import DAY_MS, FAST_RETRY, NOW_MS, call_record, function_record
 
 from callframe import frame
 from callframe.api import schemas
@@ -50,7 +50,7 @@ class Story(ProjectData):
 
 def story(*calls: dict[str, Any], functions: list[dict[str, Any]] | None = None, **more: Any) -> Story:
     """Begin a story, of one function, seven, unless it is told of others."""
-    made = Story.of(functions=functions or [function()], calls={7: [], **_by_function(calls)}, **more)
+    made = Story.of(functions=functions or [function_record()], calls={7: [], **_by_function(calls)}, **more)
     assert isinstance(made, Story)
     made.broken = []
     return made
@@ -60,7 +60,7 @@ def story(*calls: dict[str, Any], functions: list[dict[str, Any]] | None = None,
 def told(world: Story, **options: Any) -> Iterator[Project]:
     """Serve a story to a project whose time is that of the story."""
     with Service(world, **options) as service:
-        client = Client(Target(service.url, service.project), StaticToken(service.token), workers=2, retry=QUICK)
+        client = Client(Target(service.url, service.project), StaticToken(service.token), workers=2, retry=FAST_RETRY)
         with Project(client, clock=lambda: world.now_ms / 1000) as project:
             yield project
 
@@ -124,7 +124,7 @@ class Life:
     def _begun(self, function_id: int, after: int, before: int | None = None) -> dict[str, Any]:
         self.next_id += 1
         start = self.chance.randrange(after, self.world.now_ms if before is None else before)
-        begun = record(id=self.next_id, functionId=function_id, startTime=start, status="Running")
+        begun = call_record(id=self.next_id, functionId=function_id, startTime=start, status="Running")
         del begun["endTime"]
         if self.chance.random() < 0.5:
             begun |= {"scheduledTime": start - 1, "scheduleId": 3}

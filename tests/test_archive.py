@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from archives import LATE_MS, story, told
 from deltalake import DeltaTable, write_deltalake
-from wire import DAY_MS, NOW_MS, function, many, record
+from wire import DAY_MS, NOW_MS, call_record, call_records, function_record
 
 import callframe as cf
 from callframe import frame
@@ -108,7 +108,7 @@ def test_frame_says_what_it_rests_on(archive: cf.Archive) -> None:
 def test_times_at_the_ends_of_the_calendar_survive(tmp_path: Path) -> None:
     archive = cf.Archive(tmp_path / "odd")
     last = 253_402_300_799_999
-    world = story(record(startTime=NOW_MS - 1, endTime=last, scheduledTime=0))
+    world = story(call_record(startTime=NOW_MS - 1, endTime=last, scheduledTime=0))
     with told(world) as project:
         archive.sync(project)
         same(archive.calls(), project.calls("seven"))
@@ -119,10 +119,10 @@ def test_texts_that_programs_take_for_something_else_survive(tmp_path: Path) -> 
     odd = ["", "NA", "=1+1", "a\0b", "\U0001f600", "'", '"', "\r\n", None]
     errors = [{"message": text, "trace": text} if text is not None else None for text in odd]
     calls = [
-        record(id=1 + k, status="Failed", **({} if error is None else {"error": error}))
+        call_record(id=1 + k, status="Failed", **({} if error is None else {"error": error}))
         for k, error in enumerate(errors)
     ]
-    with told(story(*calls, functions=[function(externalId="=odd/%20 #?é")])) as project:
+    with told(story(*calls, functions=[function_record(externalId="=odd/%20 #?é")])) as project:
         archive.sync(project)
         same(archive.calls(), project.calls(7))
 
@@ -142,7 +142,7 @@ def test_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_log_of_many_commits_is_read_through_its_checkpoint(tmp_path: Path) -> None:
-    archive, world = cf.Archive(tmp_path / "many"), story(record())
+    archive, world = cf.Archive(tmp_path / "many"), story(call_record())
     with told(world) as project:
         archive.sync(project)
         for number in range(105):
@@ -151,7 +151,7 @@ def test_log_of_many_commits_is_read_through_its_checkpoint(tmp_path: Path) -> N
                 snapshot.read().slice(0, 0).append_column(*_day(snapshot)), [pd.Timestamp(number, unit="D")]
             )
         world.now_ms += DAY_MS
-        world.add_call(record(id=2, startTime=NOW_MS + 5))
+        world.add_call(call_record(id=2, startTime=NOW_MS + 5))
         archive.sync(project)
     assert len(archive.calls()) == 2
     assert list(Path(archive.path).glob("_delta_log/*.checkpoint.parquet"))
@@ -191,7 +191,7 @@ def test_info_tells_size_span_and_versions(archive: cf.Archive, calls: pd.DataFr
 
 def test_compact_merges_what_others_wrote_and_changes_no_call(tmp_path: Path) -> None:
     archive = cf.Archive(tmp_path / "calls.delta")
-    with told(story(*many(10, step_ms=1000))) as project:
+    with told(story(*call_records(10, step_ms=1000))) as project:
         archive.sync(project)
     rows = DeltaTable(archive.path).to_pyarrow_table()
     write_deltalake(archive.path, rows.slice(5), mode="overwrite")
@@ -204,10 +204,10 @@ def test_compact_merges_what_others_wrote_and_changes_no_call(tmp_path: Path) ->
 
 
 def test_old_versions_and_what_kills_left_go_only_when_asked(tmp_path: Path) -> None:
-    archive, world = cf.Archive(tmp_path / "calls.delta"), story(record(status="Running"))
+    archive, world = cf.Archive(tmp_path / "calls.delta"), story(call_record(status="Running"))
     with told(world) as project:
         archive.sync(project)
-        world.replace_call(record())
+        world.replace_call(call_record())
         archive.sync(project)
     before, files = archive.calls(), len(list(Path(archive.path).rglob("*.parquet")))
     assert archive.compact().removed_files == 0
@@ -233,7 +233,7 @@ def test_runs_are_missed_only_as_long_as_a_schedule_was_listed(tmp_path: Path) -
     archive, hour = cf.Archive(tmp_path / "calls.delta"), 3_600_000
     made = NOW_MS // hour * hour
     schedule = {"id": 3, "name": "s", "functionExternalId": "seven", "cronExpression": "0 * * * *", "createdTime": made}
-    world = story(functions=[function(createdTime=0)], schedules=[schedule])
+    world = story(functions=[function_record(createdTime=0)], schedules=[schedule])
     with told(world) as project:
         world.now_ms = made + 5 * hour + 1
         archive.sync(project)
@@ -247,7 +247,7 @@ def test_runs_are_missed_only_as_long_as_a_schedule_was_listed(tmp_path: Path) -
 def test_runs_of_long_ago_are_missed_too(tmp_path: Path) -> None:
     archive = cf.Archive(tmp_path / "calls.delta")
     schedule = {"id": 3, "name": "s", "functionId": 7, "cronExpression": "0 0 * * *", "createdTime": 0}
-    world = story(functions=[function(createdTime=0)], schedules=[schedule])
+    world = story(functions=[function_record(createdTime=0)], schedules=[schedule])
     with told(world) as project:
         for _ in range(3):
             archive.sync(project)
@@ -316,11 +316,11 @@ def test_rollup_of_one_deployment_is_of_that_alone(archive: cf.Archive, calls: p
 
 
 def test_rollup_counts_anew_what_has_gone_on(tmp_path: Path) -> None:
-    archive, world = cf.Archive(tmp_path / "calls.delta"), story(*many(5), record(status="Running"))
+    archive, world = cf.Archive(tmp_path / "calls.delta"), story(*call_records(5), call_record(status="Running"))
     with told(world) as project:
         archive.sync(project)
         same(archive.rollup(), cf.rollup(archive.calls(), "1D"))
-        world.replace_call(record())
+        world.replace_call(call_record())
         world.now_ms += 2 * LATE_MS
         archive.sync(project)
     same(archive.rollup(), cf.rollup(archive.calls(), "1D"))

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from archives import story, told
 from deltalake import DeltaTable, write_deltalake
-from wire import DAY_MS, NOW_MS, function, many, record
+from wire import DAY_MS, NOW_MS, call_record, call_records, function_record
 
 import callframe as cf
 from callframe.archive import storage, transactions
@@ -70,8 +70,8 @@ def tell(process: subprocess.Popen[str], archive: cf.Archive) -> None:
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    calls = [*many(600, step_ms=DAY_MS // 20), record(id=1, status="Running")]
-    with Service(story(*calls, functions=[function(createdTime=0)])) as one:
+    calls = [*call_records(600, step_ms=DAY_MS // 20), call_record(id=1, status="Running")]
+    with Service(story(*calls, functions=[function_record(createdTime=0)])) as one:
         yield one
 
 
@@ -83,12 +83,12 @@ def archive(tmp_path: Path) -> cf.Archive:
 @pytest.fixture
 def synced(archive: cf.Archive) -> cf.Archive:
     """Make an archive of three days, synced on each."""
-    world = story(*many(3, step_ms=DAY_MS))
+    world = story(*call_records(3, step_ms=DAY_MS))
     with told(world) as project:
         for _ in range(3):
             archive.sync(project)
             world.now_ms += DAY_MS
-            world.add_call(record(id=world.now_ms, startTime=world.now_ms - 1))
+            world.add_call(call_record(id=world.now_ms, startTime=world.now_ms - 1))
     return archive
 
 
@@ -158,7 +158,10 @@ def test_conflict_that_does_not_end_is_an_error_that_says_so(
 
     monkeypatch.setattr(storage.Snapshot, "replace", lose)
     monkeypatch.setattr(transactions, "_FIRST_PAUSE_S", 0)
-    with told(story(record())) as project, pytest.raises(cf.errors.FileError, match="Sync from one place at a time"):
+    with (
+        told(story(call_record())) as project,
+        pytest.raises(cf.errors.FileError, match="Sync from one place at a time"),
+    ):
         archive.sync(project)
 
 
@@ -208,10 +211,10 @@ def test_sync_after_a_damaged_log_was_moved_away_reads_anew_what_is_lost(synced:
     before = synced.calls()
     newest(synced, "_delta_log/*.json").unlink()
     assert synced.coverage()["state"].tolist() == ["complete"]
-    world = story(*many(3, step_ms=DAY_MS))
+    world = story(*call_records(3, step_ms=DAY_MS))
     for day in (1, 2, 3):
         world.now_ms = NOW_MS + day * DAY_MS
-        world.add_call(record(id=world.now_ms, startTime=world.now_ms - 1))
+        world.add_call(call_record(id=world.now_ms, startTime=world.now_ms - 1))
     with told(world) as project:
         assert synced.sync(project).complete
     pd.testing.assert_frame_equal(synced.calls().iloc[: len(before)], before)
@@ -226,7 +229,7 @@ def test_restored_version_is_the_newest_and_the_next_sync_reads_the_rest(synced:
     calls, version = synced.calls(), synced.info().version
     assert synced.restore(version - 1) == version + 1
     assert len(synced.calls()) == len(calls) - 1
-    world = story(record(id=NOW_MS + 2 * DAY_MS, startTime=NOW_MS + 2 * DAY_MS - 1))
+    world = story(call_record(id=NOW_MS + 2 * DAY_MS, startTime=NOW_MS + 2 * DAY_MS - 1))
     world.now_ms = NOW_MS + 2 * DAY_MS
     with told(world) as project:
         synced.sync(project)
@@ -256,14 +259,14 @@ def test_archive_that_is_not_there_says_how_to_make_one(archive: cf.Archive) -> 
 
 def test_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("x", encoding="utf-8")
-    with told(story(record())) as project, pytest.raises(cf.errors.FileFormatError, match=r"it holds thesis\.txt"):
+    with told(story(call_record())) as project, pytest.raises(cf.errors.FileFormatError, match=r"it holds thesis\.txt"):
         cf.Archive(tmp_path).sync(project)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_archive_whose_making_was_stopped_is_made_anew(archive: cf.Archive) -> None:
     (Path(archive.path) / "_delta_log").mkdir(parents=True)
-    with told(story(record())) as project:
+    with told(story(call_record())) as project:
         archive.sync(project)
     assert len(archive.calls()) == 1
 
@@ -277,7 +280,7 @@ def test_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
 
 def test_foreign_delta_table_is_refused_and_left_alone(tmp_path: Path) -> None:
     write_deltalake(tmp_path, pa.table({"price": [1.0]}))
-    with told(story(record())) as project, pytest.raises(cf.errors.FileFormatError, match="its columns are price"):
+    with told(story(call_record())) as project, pytest.raises(cf.errors.FileFormatError, match="its columns are price"):
         cf.Archive(tmp_path).sync(project)
     assert DeltaTable(tmp_path).version() == 0
 
@@ -325,7 +328,7 @@ def test_archive_that_may_not_be_written_says_so_and_stays_as_it_is(
     opened(Path(synced.path))
     for folder in Path(synced.path).rglob("*/"):
         folder.chmod(0o555)
-    world = story(record(id=5, startTime=NOW_MS - 5))
+    world = story(call_record(id=5, startTime=NOW_MS - 5))
     world.now_ms = NOW_MS + 9 * DAY_MS
     with told(world) as project:
         request.getfixturevalue("nobody")
@@ -337,7 +340,7 @@ def test_archive_that_may_not_be_written_says_so_and_stays_as_it_is(
 def test_folder_that_may_not_be_made_says_so(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     opened(tmp_path)
     tmp_path.chmod(0o555)
-    with told(story(record())) as project:
+    with told(story(call_record())) as project:
         request.getfixturevalue("nobody")
         with pytest.raises(cf.errors.FileError, match="Permission denied"):
             cf.Archive(tmp_path / "calls.delta").sync(project)
@@ -362,14 +365,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_full_disk_says_so_and_the_table_stays_as_it_is(small_disk: Path) -> None:
     archive = cf.Archive(small_disk / "calls.delta")
-    world = story(*many(5))
+    world = story(*call_records(5))
     with told(world) as project:
         archive.sync(project)
         before = archive.calls()
         chance, world.now_ms = random.Random(0), NOW_MS + DAY_MS
         for number in range(300):
             error = {"message": chance.randbytes(2_000).hex()}
-            world.add_call(record(id=10_000 + number, startTime=NOW_MS + number, status="Failed", error=error))
+            world.add_call(call_record(id=10_000 + number, startTime=NOW_MS + number, status="Failed", error=error))
         with pytest.raises(cf.errors.FileError, match="No space left on device"):
             archive.sync(project)
     pd.testing.assert_frame_equal(archive.calls(), before)

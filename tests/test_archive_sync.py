@@ -10,7 +10,7 @@ import pytest
 from archives import Life, Seen, story, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import DAY_MS, NOW_MS, function, many, record
+from wire import DAY_MS, NOW_MS, call_record, call_records, function_record
 
 import callframe as cf
 from callframe.archive import sync
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from callframe.project import Project
 
-FUNCTIONS = [function(id=number, name=f"f{number}", externalId=f"f{number}") for number in (7, 8)]
+FUNCTIONS = [function_record(id=number, name=f"f{number}", externalId=f"f{number}") for number in (7, 8)]
 
 
 @pytest.fixture
@@ -79,14 +79,14 @@ def _broken(world: Story, chance: random.Random) -> list[tuple[int, int, int]]:
 
 
 def test_first_sync_keeps_everything_the_service_has(archive: cf.Archive) -> None:
-    with told(story(*many(50, step_ms=DAY_MS // 2))) as project:
+    with told(story(*call_records(50, step_ms=DAY_MS // 2))) as project:
         report = archive.sync(project)
         assert (report.new, report.changed, report.complete) == (50, 0, True)
         same(archive.calls(), project.calls("seven", start="90d"))
 
 
 def test_second_sync_changes_nothing(archive: cf.Archive) -> None:
-    with told(story(*many(5), record(id=2, status="Running"))) as project:
+    with told(story(*call_records(5), call_record(id=2, status="Running"))) as project:
         archive.sync(project)
         version = archive.info().version
         report = archive.sync(project)
@@ -94,7 +94,7 @@ def test_second_sync_changes_nothing(archive: cf.Archive) -> None:
 
 
 def test_later_sync_asks_for_what_is_new_and_the_run_limit_before_it(archive: cf.Archive) -> None:
-    world = story(*many(5))
+    world = story(*call_records(5))
     with told(world) as project:
         archive.sync(project)
         world.now_ms += DAY_MS
@@ -112,36 +112,36 @@ def test_longer_run_limit_makes_the_overlap_longer(archive: cf.Archive) -> None:
 
 
 def test_call_that_ends_long_after_it_was_seen_is_ended_in_the_archive(archive: cf.Archive) -> None:
-    world = story(record(status="Running"))
+    world = story(call_record(status="Running"))
     with told(world) as project:
         archive.sync(project)
         world.now_ms += 10 * DAY_MS
-        world.replace_call(record(endTime=NOW_MS))
+        world.replace_call(call_record(endTime=NOW_MS))
         report = archive.sync(project)
     assert report.changed == 1
     assert archive.calls()["status"].tolist() == ["Completed"]
 
 
 def test_finished_call_never_runs_again(archive: cf.Archive) -> None:
-    world = story(record())
+    world = story(call_record())
     with told(world) as project:
         archive.sync(project)
-        world.replace_call(record(status="Running"))
+        world.replace_call(call_record(status="Running"))
         archive.sync(project)
     assert archive.calls()["status"].tolist() == ["Completed"]
 
 
 def test_call_that_moves_to_another_day_as_it_goes_on_is_kept_once(archive: cf.Archive) -> None:
-    world = story(record(status="Running", startTime=NOW_MS - DAY_MS))
+    world = story(call_record(status="Running", startTime=NOW_MS - DAY_MS))
     with told(world) as project:
         archive.sync(project)
-        world.replace_call(record(startTime=NOW_MS - 60_000))
+        world.replace_call(call_record(startTime=NOW_MS - 60_000))
         archive.sync(project)
     assert archive.calls()["status"].tolist() == ["Completed"]
 
 
 def test_calls_that_are_gone_from_the_service_stay(archive: cf.Archive) -> None:
-    world = story(*many(3))
+    world = story(*call_records(3))
     with told(world) as project:
         archive.sync(project)
         world.remove_function(7)
@@ -151,20 +151,20 @@ def test_calls_that_are_gone_from_the_service_stay(archive: cf.Archive) -> None:
 
 
 def test_redeployed_function_is_one_history_under_one_label(archive: cf.Archive) -> None:
-    world = story(record())
+    world = story(call_record())
     with told(world) as project:
         archive.sync(project)
         world.remove_function(7)
-        world.add_function(function(id=8))
-        world.add_call(record(id=2, functionId=8, startTime=NOW_MS - 1))
+        world.add_function(function_record(id=8))
+        world.add_call(call_record(id=2, functionId=8, startTime=NOW_MS - 1))
         archive.sync(project)
     assert archive.calls(functions="seven")["function_id"].tolist() == [7, 8]
     assert archive.calls()["function"].tolist() == ["seven", "seven"]
 
 
 def test_function_without_external_id_keeps_its_label_through_a_redeploy(archive: cf.Archive) -> None:
-    plain = function(externalId=None)
-    world = story(record(), functions=[plain])
+    plain = function_record(externalId=None)
+    world = story(call_record(), functions=[plain])
     with told(world) as project:
         archive.sync(project)
         world.remove_function(7)
@@ -174,10 +174,10 @@ def test_function_without_external_id_keeps_its_label_through_a_redeploy(archive
 
 
 def test_new_function_does_not_take_the_label_of_another(archive: cf.Archive) -> None:
-    world = story(functions=[function(name="job", externalId=None)])
+    world = story(functions=[function_record(name="job", externalId=None)])
     with told(world) as project:
         archive.sync(project)
-        world.add_function(function(id=8, name="job", externalId=None))
+        world.add_function(function_record(id=8, name="job", externalId=None))
         archive.sync(project)
     assert archive.functions()["function"].tolist() == ["job", "job (8)"]
 
@@ -205,7 +205,7 @@ def test_functions_are_as_the_project_lists_them(archive: cf.Archive) -> None:
 def test_two_projects_share_an_archive_and_are_asked_for_by_name(tmp_path: Path) -> None:
     archive = cf.Archive(tmp_path / "both")
     for name, count in (("one", 2), ("two", 3)):
-        with told(story(*many(count)), project=name) as project:
+        with told(story(*call_records(count)), project=name) as project:
             archive.sync(project)
     assert [len(archive.calls(project=name)) for name in ("one", "two")] == [2, 3]
     with pytest.raises(cf.errors.ArgumentError, match=r"one, two; name one with project="):
@@ -214,7 +214,7 @@ def test_two_projects_share_an_archive_and_are_asked_for_by_name(tmp_path: Path)
 
 def test_answers_that_fail_now_and_then_change_nothing(archive: cf.Archive) -> None:
     faults = Faults(too_many=0.1, unavailable=0.1, reset=0.05, cut=0.05)
-    with told(story(*many(300, step_ms=DAY_MS // 10)), faults=faults, page_cap=20) as project:
+    with told(story(*call_records(300, step_ms=DAY_MS // 10)), faults=faults, page_cap=20) as project:
         assert archive.sync(project).complete
         same(archive.calls(), project.calls("seven", start="90d"))
 
@@ -223,7 +223,7 @@ def test_answers_that_fail_now_and_then_change_nothing(archive: cf.Archive) -> N
 
 
 def test_window_that_cannot_be_read_is_remembered_and_read_at_the_next_sync(archive: cf.Archive) -> None:
-    world = story(*many(40, step_ms=DAY_MS), functions=[function(createdTime=0)])
+    world = story(*call_records(40, step_ms=DAY_MS), functions=[function_record(createdTime=0)])
     world.broken = [(7, NOW_MS - 20 * DAY_MS, NOW_MS - 19 * DAY_MS)]
     with told(world) as project:
         with pytest.warns(cf.IncompleteWarning, match="cannot be listed"):
@@ -238,7 +238,7 @@ def test_window_that_cannot_be_read_is_remembered_and_read_at_the_next_sync(arch
 
 
 def test_forbidden_function_leaves_the_others_complete(archive: cf.Archive) -> None:
-    world = story(record(), record(id=2, functionId=8), functions=FUNCTIONS)
+    world = story(call_record(), call_record(id=2, functionId=8), functions=FUNCTIONS)
     faults, says = Faults(forbidden=frozenset({8})), "f8: .*functionsAcl:READ"
     with told(world, faults=faults) as project, pytest.warns(cf.IncompleteWarning, match=says):
         report = archive.sync(project)
@@ -251,7 +251,7 @@ def test_forbidden_function_leaves_the_others_complete(archive: cf.Archive) -> N
 
 
 def test_time_that_the_service_forgot_between_two_syncs_stays_unknown(archive: cf.Archive) -> None:
-    world = story(record(), functions=[function(createdTime=0)])
+    world = story(call_record(), functions=[function_record(createdTime=0)])
     with told(world) as project:
         archive.sync(project)
         world.now_ms += 100 * DAY_MS
@@ -261,7 +261,7 @@ def test_time_that_the_service_forgot_between_two_syncs_stays_unknown(archive: c
 
 
 def test_what_lies_before_the_first_sync_is_not_known(archive: cf.Archive) -> None:
-    with told(story(record(), functions=[function(createdTime=0)])) as project:
+    with told(story(call_record(), functions=[function_record(createdTime=0)])) as project:
         archive.sync(project)
     assert archive.coverage("2026-01-01")["state"].tolist() == ["not", "complete"]
     [reason] = cf.coverage(archive.calls("2026-01-01"))["reason"]
@@ -269,7 +269,7 @@ def test_what_lies_before_the_first_sync_is_not_known(archive: cf.Archive) -> No
 
 
 def test_records_that_break_the_contract_are_counted(archive: cf.Archive) -> None:
-    world, says = story(record(), record(id=2, status=None)), "1 records set aside"
+    world, says = story(call_record(), call_record(id=2, status=None)), "1 records set aside"
     with told(world) as project, pytest.warns(cf.RecordWarning, match=says):
         report = archive.sync(project)
     assert (report.new, sum(report.set_aside.values())) == (1, 1)
@@ -277,7 +277,7 @@ def test_records_that_break_the_contract_are_counted(archive: cf.Archive) -> Non
 
 def test_step_that_brings_too_much_is_read_in_parts(archive: cf.Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync, "ROWS_A_STEP", 10)
-    with told(story(*many(60, step_ms=60_000)), page_cap=5) as project:
+    with told(story(*call_records(60, step_ms=60_000)), page_cap=5) as project:
         report = archive.sync(project)
     assert report.new == report.read == 60
     assert report.steps > 10
@@ -286,7 +286,7 @@ def test_step_that_brings_too_much_is_read_in_parts(archive: cf.Archive, monkeyp
 def test_sync_that_is_interrupted_says_so_and_the_next_one_goes_on(
     archive: cf.Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = story(*many(300, step_ms=DAY_MS // 10))
+    world = story(*call_records(300, step_ms=DAY_MS // 10))
     with told(world) as project:
         upsert = archive._tables.upsert
 
@@ -303,7 +303,7 @@ def test_sync_that_is_interrupted_says_so_and_the_next_one_goes_on(
 
 
 def test_report_is_a_few_lines_for_people(archive: cf.Archive) -> None:
-    with told(story(*many(3))) as project:
+    with told(story(*call_records(3))) as project:
         assert str(archive.sync(project)).startswith("3 new and 0 changed calls of project 'demo' in ")
 
 

@@ -25,18 +25,18 @@ from urllib3.connection import HTTPConnection
 from wire import (
     NOW_MS,
     TOKEN,
-    Heard,
-    Raw,
+    FakeServer,
+    ReceivedRequest,
     Reply,
-    Stand,
-    asking,
-    function,
-    listening,
-    many,
-    record,
-    refuses,
-    says,
-    stand,
+    ServedProject,
+    call_record,
+    call_records,
+    client_of,
+    error_reply,
+    function_record,
+    json_reply,
+    running,
+    serve_project,
 )
 
 from callframe import __version__
@@ -66,29 +66,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CALLS = [
-    record(id=1, startTime=NOW_MS - 5000, scheduleId=71, scheduledTime=NOW_MS - 6000),
-    record(id=2, startTime=NOW_MS - 4000, status="Failed", error={"message": "m", "trace": "t"}),
-    record(id=3, startTime=NOW_MS - 3000),
+    call_record(id=1, startTime=NOW_MS - 5000, scheduleId=71, scheduledTime=NOW_MS - 6000),
+    call_record(id=2, startTime=NOW_MS - 4000, status="Failed", error={"message": "m", "trace": "t"}),
+    call_record(id=3, startTime=NOW_MS - 3000),
 ]
-CALL = says(CALLS[0])
-PAGE = says({"items": CALLS})
+CALL = json_reply(CALLS[0])
+PAGE = json_reply({"items": CALLS})
 
 
 @pytest.fixture(scope="module")
-def at() -> Iterator[Stand]:
+def at() -> Iterator[ServedProject]:
     world = ProjectData.of(
-        functions=[function(), function(id=8, name="Eight", externalId=None)],
+        functions=[function_record(), function_record(id=8, name="Eight", externalId=None)],
         schedules=[{"id": 71, "functionId": 7, "name": "s", "createdTime": 1, "cronExpression": "* * * * *"}],
         calls=CALLS,
         logs={(7, 1): [{"timestamp": NOW_MS, "message": "hello"}]},
         responses={(7, 1): {"answer": 42}},
     )
-    with stand(world, page_cap=2) as made:
+    with serve_project(world, page_cap=2) as made:
         yield made
 
 
 @pytest.fixture
-def client(at: Stand) -> Client:
+def client(at: ServedProject) -> Client:
     return at.client
 
 
@@ -108,10 +108,10 @@ def test_all_calls_are_listed_page_by_page(client: Client) -> None:
 
 
 def test_cursor_goes_back_just_as_it_came() -> None:
-    raw = Raw(PAGE)
-    with asking(raw) as client:
+    raw = FakeServer(PAGE)
+    with client_of(raw) as client:
         client.list_calls(7, cursor="a+b/c=&d é")
-    assert parse_qs(urlsplit(raw.heard[0].path).query)["cursor"] == ["a+b/c=&d é"]
+    assert parse_qs(urlsplit(raw.requests[0].path).query)["cursor"] == ["a+b/c=&d é"]
 
 
 def test_calls_are_filtered(client: Client) -> None:
@@ -119,10 +119,10 @@ def test_calls_are_filtered(client: Client) -> None:
     assert [call.id for call in page.items] == [2]
 
 
-def test_filter_goes_along_with_the_cursor(client: Client, at: Stand) -> None:
+def test_filter_goes_along_with_the_cursor(client: Client, at: ServedProject) -> None:
     first = client.filter_calls(7, {"startTime": {"min": 0}})
     client.filter_calls(7, {"startTime": {"min": 0}}, cursor=first.next_cursor)
-    assert at.asked("/7/calls/list")[-1] == {
+    assert at.request_bodies("/7/calls/list")[-1] == {
         "filter": {"startTime": {"min": 0}},
         "limit": 10_000,
         "cursor": first.next_cursor,
@@ -147,9 +147,9 @@ def test_call_that_returned_nothing_has_no_response(client: Client) -> None:
     assert client.call_response(7, 2) is None
 
 
-def test_functions_are_listed(client: Client, at: Stand) -> None:
+def test_functions_are_listed(client: Client, at: ServedProject) -> None:
     assert [one.id for one in client.list_functions().items] == [7, 8]
-    assert at.asked("/functions/list")[-1] == {"limit": 10_000}
+    assert at.request_bodies("/functions/list")[-1] == {"limit": 10_000}
 
 
 def test_one_function_is_retrieved_by_its_id(client: Client) -> None:
@@ -175,10 +175,10 @@ def test_activation_is_read(client: Client) -> None:
 
 
 def test_every_request_says_who_asks() -> None:
-    raw = Raw(PAGE)
-    with asking(raw) as client:
+    raw = FakeServer(PAGE)
+    with client_of(raw) as client:
         client.filter_calls(7, {})
-    headers = raw.heard[0].headers
+    headers = raw.requests[0].headers
     assert (headers["cdf-version"], headers["x-cdp-app"]) == ("20230101", "callframe")
     assert headers["user-agent"].startswith(f"callframe/{__version__} ")
     assert (headers["authorization"], headers["content-type"]) == (f"Bearer {TOKEN}", "application/json")
@@ -197,24 +197,24 @@ class No:
 
 
 NOES = {
-    "401": No(refuses(401, "bad token"), UnauthorizedError, ["401", "bad token", "sign in anew"]),
+    "401": No(error_reply(401, "bad token"), UnauthorizedError, ["401", "bad token", "sign in anew"]),
     "403": No(
-        refuses(403, "Required capabilities functionsAcl:READ not present on token"),
+        error_reply(403, "Required capabilities functionsAcl:READ not present on token"),
         ForbiddenError,
         ["403", "functionsAcl:READ", "administrator"],
     ),
-    "404": No(refuses(404, "gone"), NotFoundError, ["404", "gone", "90 days"]),
-    "400 with missing": No(refuses(400, "x", missing=[{"id": 5}]), NotFoundError, ["400", "{'id': 5}", "90 days"]),
-    "400": No(refuses(400, "unexpected field"), BadRequestError, ["400", "unexpected field"]),
-    "409": No(refuses(409), BadRequestError, ["409"]),
-    "429": No(refuses(429, "slow down"), RateLimitError, ["429", "slow down", "fewer workers"]),
-    "500": No(refuses(500, "oops"), UnavailableError, ["500", "oops", "Cognite support"]),
-    "503": No(refuses(503), UnavailableError, ["503", "try later"]),
+    "404": No(error_reply(404, "gone"), NotFoundError, ["404", "gone", "90 days"]),
+    "400 with missing": No(error_reply(400, "x", missing=[{"id": 5}]), NotFoundError, ["400", "{'id': 5}", "90 days"]),
+    "400": No(error_reply(400, "unexpected field"), BadRequestError, ["400", "unexpected field"]),
+    "409": No(error_reply(409), BadRequestError, ["409"]),
+    "429": No(error_reply(429, "slow down"), RateLimitError, ["429", "slow down", "fewer workers"]),
+    "500": No(error_reply(500, "oops"), UnavailableError, ["500", "oops", "Cognite support"]),
+    "503": No(error_reply(503), UnavailableError, ["503", "try later"]),
     "504 in HTML": No(Reply(504, b"<html>gateway</html>", {"Content-Type": "text/html"}), UnavailableError, ["504"]),
     "502 without a body": No(Reply(502, b""), UnavailableError, ["502"]),
-    "error as text": No(says({"error": "in plain words"}, 400), BadRequestError, ["in plain words"]),
-    "error as a list": No(says({"error": [1]}, 400), BadRequestError, ["400"]),
-    "error without a message": No(says({"error": {"code": 400, "message": None}}, 400), BadRequestError, ["400"]),
+    "error as text": No(json_reply({"error": "in plain words"}, 400), BadRequestError, ["in plain words"]),
+    "error as a list": No(json_reply({"error": [1]}, 400), BadRequestError, ["400"]),
+    "error without a message": No(json_reply({"error": {"code": 400, "message": None}}, 400), BadRequestError, ["400"]),
     "redirect": No(
         Reply(307, b"", {"Location": "https://elsewhere.example/x"}),
         InvalidResponseError,
@@ -225,14 +225,17 @@ NOES = {
         Reply(200, b"<html>sign in</html>", {"Content-Type": "text/html"}), InvalidResponseError, ["HTML page"]
     ),
     "empty body with status 200": No(Reply(200, b""), InvalidResponseError, ["expected JSON"]),
-    "JSON of another shape": No(says([1, 2]), InvalidResponseError, ["cannot be read"]),
+    "JSON of another shape": No(json_reply([1, 2]), InvalidResponseError, ["cannot be read"]),
 }
 
 
 @pytest.mark.parametrize("name", NOES)
 def test_refusal_becomes_an_error_that_says_what_and_where(name: str) -> None:
     no = NOES[name]
-    with asking(Raw(no.reply), retry=Retry(refusals=0, breaks=0)) as client, pytest.raises(CallframeError) as caught:
+    with (
+        client_of(FakeServer(no.reply), retry=Retry(refusals=0, breaks=0)) as client,
+        pytest.raises(CallframeError) as caught,
+    ):
         client.retrieve_call(7, 1)
     assert type(caught.value) is no.kind
     for words in [*no.words, "127.0.0.1", "call 1 of function 7"]:
@@ -240,22 +243,25 @@ def test_refusal_becomes_an_error_that_says_what_and_where(name: str) -> None:
 
 
 def test_error_carries_status_words_and_the_id_for_support() -> None:
-    reply = refuses(404, "gone", {"X-Request-ID": "abc-123"})
-    with asking(Raw(reply)) as client, pytest.raises(ServiceError) as caught:
+    reply = error_reply(404, "gone", {"X-Request-ID": "abc-123"})
+    with client_of(FakeServer(reply)) as client, pytest.raises(ServiceError) as caught:
         client.retrieve_call(7, 1)
     assert (caught.value.status, caught.value.request_id, caught.value.detail) == (404, "abc-123", "gone")
     assert "(X-Request-ID: abc-123)" in str(caught.value)
 
 
 def test_error_without_a_request_id_does_not_make_one_up() -> None:
-    with asking(Raw(refuses(404))) as client, pytest.raises(NotFoundError) as caught:
+    with client_of(FakeServer(error_reply(404))) as client, pytest.raises(NotFoundError) as caught:
         client.retrieve_call(7, 1)
     assert caught.value.request_id is None
     assert "X-Request-ID" not in str(caught.value)
 
 
 def test_endless_words_of_the_service_are_cut() -> None:
-    with asking(Raw(refuses(400, "x" * 100_000))) as client, pytest.raises(BadRequestError) as caught:
+    with (
+        client_of(FakeServer(error_reply(400, "x" * 100_000))) as client,
+        pytest.raises(BadRequestError) as caught,
+    ):
         client.retrieve_call(7, 1)
     assert len(str(caught.value)) < 1000
 
@@ -265,65 +271,68 @@ def test_endless_words_of_the_service_are_cut() -> None:
 
 @pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
 def test_passing_fault_is_tried_again(status: int) -> None:
-    raw = Raw(refuses(status), refuses(status), CALL)
-    with asking(raw) as client:
+    raw = FakeServer(error_reply(status), error_reply(status), CALL)
+    with client_of(raw) as client:
         assert client.retrieve_call(7, 1).id == 1
-    assert len(raw.heard) == 3
+    assert len(raw.requests) == 3
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 500, 501])
 def test_lasting_fault_is_not_tried_again(status: int) -> None:
-    raw = Raw(refuses(status), CALL)
-    with asking(raw) as client, pytest.raises(ServiceError):
+    raw = FakeServer(error_reply(status), CALL)
+    with client_of(raw) as client, pytest.raises(ServiceError):
         client.retrieve_call(7, 1)
-    assert len(raw.heard) == 1
+    assert len(raw.requests) == 1
 
 
 @pytest.mark.parametrize("status", [400, 409, 500])
 def test_fault_the_service_marks_as_passing_is_tried_again(status: int) -> None:
-    raw = Raw(refuses(status, isAutoRetryable=True), CALL)
-    with asking(raw) as client:
+    raw = FakeServer(error_reply(status, isAutoRetryable=True), CALL)
+    with client_of(raw) as client:
         assert client.retrieve_call(7, 1).id == 1
 
 
 @pytest.mark.parametrize(
     "reply",
-    [Reply(None), Reply(cut=True, body=b'{"items": []}'), Reply(200, b'{"id": 1, "func'), Reply(200, b"")],
+    [Reply(None), Reply(truncated=True, body=b'{"items": []}'), Reply(200, b'{"id": 1, "func'), Reply(200, b"")],
     ids=["closed", "cut", "half a body", "no body"],
 )
 def test_answer_that_did_not_come_whole_is_asked_for_again(reply: Reply) -> None:
-    raw = Raw(reply, CALL)
-    with asking(raw) as client:
+    raw = FakeServer(reply, CALL)
+    with client_of(raw) as client:
         assert client.retrieve_call(7, 1).id == 1
-    assert len(raw.heard) == 2
+    assert len(raw.requests) == 2
 
 
 def test_posts_are_tried_again_too() -> None:
-    raw = Raw(Reply(None), refuses(503), PAGE)
-    with asking(raw) as client:
+    raw = FakeServer(Reply(None), error_reply(503), PAGE)
+    with client_of(raw) as client:
         assert len(client.filter_calls(7, {"status": "Failed"}).items) == 3
-    assert len({heard.body for heard in raw.heard}) == 1
+    assert len({heard.body for heard in raw.requests}) == 1
 
 
 def test_used_up_tries_end_in_the_last_refusal() -> None:
-    raw = Raw(refuses(429, "busy", {"X-Request-ID": "r-9", "Retry-After": "0"}))
-    with asking(raw, retry=Retry(refusals=2, base_s=0.01)) as client, pytest.raises(RateLimitError) as caught:
+    raw = FakeServer(error_reply(429, "busy", {"X-Request-ID": "r-9", "Retry-After": "0"}))
+    with client_of(raw, retry=Retry(refusals=2, base_s=0.01)) as client, pytest.raises(RateLimitError) as caught:
         client.retrieve_call(7, 1)
-    assert len(raw.heard) == 3
+    assert len(raw.requests) == 3
     assert "after all tries" in str(caught.value)
     assert caught.value.request_id == "r-9"
 
 
 def test_used_up_tries_end_in_the_last_break() -> None:
-    raw = Raw(Reply(None))
-    with asking(raw, retry=Retry(breaks=2, base_s=0.01)) as client, pytest.raises(TransportError, match="broke"):
+    raw = FakeServer(Reply(None))
+    with (
+        client_of(raw, retry=Retry(breaks=2, base_s=0.01)) as client,
+        pytest.raises(TransportError, match="broke"),
+    ):
         client.retrieve_call(7, 1)
-    assert len(raw.heard) == 3
+    assert len(raw.requests) == 3
 
 
 def test_refusals_and_breaks_are_counted_apart() -> None:
-    raw = Raw(Reply(None), refuses(503), Reply(None), refuses(503), CALL)
-    with asking(raw, retry=Retry(refusals=2, breaks=2, base_s=0.01)) as client:
+    raw = FakeServer(Reply(None), error_reply(503), Reply(None), error_reply(503), CALL)
+    with client_of(raw, retry=Retry(refusals=2, breaks=2, base_s=0.01)) as client:
         assert client.retrieve_call(7, 1).id == 1
 
 
@@ -352,7 +361,7 @@ def retry_after(value: str | None) -> float | None:
     """Tell how a client understands a `Retry-After`."""
     retry = Noted()
     headers = {} if value is None else {"Retry-After": value}
-    with asking(Raw(refuses(429, headers=headers), CALL), retry=retry) as client:
+    with client_of(FakeServer(error_reply(429, headers=headers), CALL), retry=retry) as client:
         client.retrieve_call(7, 1)
     ((_, asked),) = retry.asked
     return asked
@@ -413,7 +422,7 @@ def test_wait_is_drawn_from_the_whole_range(tries: int, most_s: float) -> None:
 
 def test_tries_are_counted_for_the_wait() -> None:
     retry = Noted()
-    with asking(Raw(refuses(503), refuses(503), refuses(503), CALL), retry=retry) as client:
+    with client_of(FakeServer(error_reply(503), error_reply(503), error_reply(503), CALL), retry=retry) as client:
         client.retrieve_call(7, 1)
     assert [tries for tries, _ in retry.asked] == [1, 2, 3]
 
@@ -422,21 +431,23 @@ def test_tries_are_counted_for_the_wait() -> None:
 
 
 def test_smaller_page_is_asked_for_where_the_service_minds_the_limit() -> None:
-    def answer(heard: Heard) -> Reply:
-        return PAGE if b'"limit":1000' in heard.body and b'"limit":10000' not in heard.body else refuses(400, "limit")
+    def answer(heard: ReceivedRequest) -> Reply:
+        return (
+            PAGE if b'"limit":1000' in heard.body and b'"limit":10000' not in heard.body else error_reply(400, "limit")
+        )
 
-    raw = Raw(answer=answer)
-    with asking(raw) as client:
+    raw = FakeServer(respond=answer)
+    with client_of(raw) as client:
         assert len(client.filter_calls(7, {}).items) == 3
         client.filter_calls(7, {})
-    assert len(raw.heard) == 3
+    assert len(raw.requests) == 3
 
 
 def test_limit_that_no_size_satisfies_is_an_error() -> None:
-    raw = Raw(refuses(400, "limit is out of range"))
-    with asking(raw) as client, pytest.raises(BadRequestError, match="limit is out of range"):
+    raw = FakeServer(error_reply(400, "limit is out of range"))
+    with client_of(raw) as client, pytest.raises(BadRequestError, match="limit is out of range"):
         client.filter_calls(7, {})
-    assert len(raw.heard) == 3
+    assert len(raw.requests) == 3
 
 
 # Tokens
@@ -450,19 +461,19 @@ class Shop:
         self._accepted = accepted
         self.sold = 0
 
-    def __call__(self, heard: Heard) -> Reply:
+    def __call__(self, heard: ReceivedRequest) -> Reply:
         if heard.path == "/token":
             self.sold += 1
-            return says({"access_token": self._tokens[min(self.sold, len(self._tokens)) - 1], "expires_in": 3600})
-        return CALL if heard.headers["authorization"] == f"Bearer {self._accepted}" else refuses(401, "expired")
+            return json_reply({"access_token": self._tokens[min(self.sold, len(self._tokens)) - 1], "expires_in": 3600})
+        return CALL if heard.headers["authorization"] == f"Bearer {self._accepted}" else error_reply(401, "expired")
 
 
 @pytest.fixture
-def shopping() -> Iterator[Callable[[Shop], tuple[Raw, Client]]]:
+def shopping() -> Iterator[Callable[[Shop], tuple[FakeServer, Client]]]:
     opened: list[Any] = []
 
-    def start(shop: Shop) -> tuple[Raw, Client]:
-        context = listening(Raw(answer=shop))
+    def start(shop: Shop) -> tuple[FakeServer, Client]:
+        context = running(FakeServer(respond=shop))
         raw = context.__enter__()
         credentials = ClientCredentials(token_url=f"{raw.url}/token", client_id="robot", client_secret="pssst")
         client = Client(Target(raw.url, "demo"), credentials, workers=8)
@@ -475,7 +486,9 @@ def shopping() -> Iterator[Callable[[Shop], tuple[Raw, Client]]]:
         context.__exit__(None, None, None)
 
 
-def test_rejected_token_is_renewed_once_for_all_threads(shopping: Callable[[Shop], tuple[Raw, Client]]) -> None:
+def test_rejected_token_is_renewed_once_for_all_threads(
+    shopping: Callable[[Shop], tuple[FakeServer, Client]],
+) -> None:
     shop = Shop("old", "new", accepted="new")
     _, client = shopping(shop)
     barrier = threading.Barrier(8)
@@ -489,42 +502,42 @@ def test_rejected_token_is_renewed_once_for_all_threads(shopping: Callable[[Shop
     assert shop.sold == 2
 
 
-def test_request_is_sent_once_more_after_a_401(shopping: Callable[[Shop], tuple[Raw, Client]]) -> None:
+def test_request_is_sent_once_more_after_a_401(shopping: Callable[[Shop], tuple[FakeServer, Client]]) -> None:
     raw, client = shopping(Shop("one", "two", "three", "four", accepted="none of these"))
     with pytest.raises(UnauthorizedError, match="sign in anew"):
         client.retrieve_call(7, 1)
-    assert sum("calls" in heard.path for heard in raw.heard) == 2
+    assert sum("calls" in heard.path for heard in raw.requests) == 2
 
 
 def test_token_that_cannot_be_renewed_is_sent_once() -> None:
-    raw = Raw(refuses(401))
-    with asking(raw) as client, pytest.raises(UnauthorizedError):
+    raw = FakeServer(error_reply(401))
+    with client_of(raw) as client, pytest.raises(UnauthorizedError):
         client.retrieve_call(7, 1)
-    assert len(raw.heard) == 1
+    assert len(raw.requests) == 1
 
 
 def test_token_function_is_called_anew_after_a_401() -> None:
     tokens = iter(["old", "new", "new", "new"])
-    raw = Raw(refuses(401), CALL)
-    with asking(raw, credentials=TokenFunction(lambda: next(tokens))) as client:
+    raw = FakeServer(error_reply(401), CALL)
+    with client_of(raw, credentials=TokenFunction(lambda: next(tokens))) as client:
         assert client.retrieve_call(7, 1).id == 1
-    assert [heard.headers["authorization"] for heard in raw.heard] == ["Bearer old", "Bearer new"]
+    assert [heard.headers["authorization"] for heard in raw.requests] == ["Bearer old", "Bearer new"]
 
 
 def test_trouble_with_signing_in_is_not_tried_again() -> None:
-    raw = Raw(CALL)
+    raw = FakeServer(CALL)
     with (
-        asking(raw, credentials=TokenFunction(lambda: "")) as client,
+        client_of(raw, credentials=TokenFunction(lambda: "")) as client,
         pytest.raises(AuthenticationError, match="empty text"),
     ):
         client.retrieve_call(7, 1)
-    assert raw.heard == []
+    assert raw.requests == []
 
 
 def test_renewal_that_fails_is_told() -> None:
     tokens = iter(["old"])
     with (
-        asking(Raw(refuses(401)), credentials=TokenFunction(lambda: next(tokens))) as client,
+        client_of(FakeServer(error_reply(401)), credentials=TokenFunction(lambda: next(tokens))) as client,
         pytest.raises(AuthenticationError, match="StopIteration"),
     ):
         client.retrieve_call(7, 1)
@@ -534,39 +547,39 @@ def test_renewal_that_fails_is_told() -> None:
 
 
 def test_redirect_is_not_followed_and_takes_no_token_along() -> None:
-    elsewhere = Raw(CALL)
-    with listening(elsewhere):
-        raw = Raw(Reply(307, b"", {"Location": f"{elsewhere.url}/api/v1/projects/demo/functions/7/calls/1"}))
-        with asking(raw) as client, pytest.raises(InvalidResponseError, match=r"redirected to 127\.0\.0\.1"):
+    elsewhere = FakeServer(CALL)
+    with running(elsewhere):
+        raw = FakeServer(Reply(307, b"", {"Location": f"{elsewhere.url}/api/v1/projects/demo/functions/7/calls/1"}))
+        with client_of(raw) as client, pytest.raises(InvalidResponseError, match=r"redirected to 127\.0\.0\.1"):
             client.retrieve_call(7, 1)
-    assert elsewhere.heard == []
-    assert len(raw.heard) == 1
+    assert elsewhere.requests == []
+    assert len(raw.requests) == 1
 
 
 def test_cookies_are_not_kept() -> None:
-    raw = Raw(says(CALLS[0], Set_Cookie="session=1; Path=/"))
-    with asking(raw) as client:
+    raw = FakeServer(json_reply(CALLS[0], Set_Cookie="session=1; Path=/"))
+    with client_of(raw) as client:
         client.retrieve_call(7, 1)
         client.retrieve_call(7, 1)
-    assert ["cookie" in heard.headers for heard in raw.heard] == [False, False]
+    assert ["cookie" in heard.headers for heard in raw.requests] == [False, False]
 
 
 def test_netrc_does_not_replace_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password else\n", encoding="utf-8")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    raw = Raw(CALL)
-    with asking(raw) as client:
+    raw = FakeServer(CALL)
+    with client_of(raw) as client:
         client.retrieve_call(7, 1)
-    assert raw.heard[0].headers["authorization"] == f"Bearer {TOKEN}"
+    assert raw.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
 def test_proxy_of_the_environment_is_not_used_for_this_machine(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    proxy = Raw(says({}))
-    with listening(proxy), asking(Raw(CALL)) as client:
+    proxy = FakeServer(json_reply({}))
+    with running(proxy), client_of(FakeServer(CALL)) as client:
         monkeypatch.setenv(variable, proxy.url)
         assert client.retrieve_call(7, 1).id == 1
-    assert proxy.heard == []
+    assert proxy.requests == []
 
 
 def through(**arguments: Any) -> Client:
@@ -576,8 +589,8 @@ def through(**arguments: Any) -> Client:
 
 
 def test_proxy_that_says_no_is_named() -> None:
-    proxy = Raw(Reply(407, b""))
-    with listening(proxy):
+    proxy = FakeServer(Reply(407, b""))
+    with running(proxy):
         client = through(proxies={"https": proxy.url})
         with pytest.raises(TransportError, match=r"proxy on the way to westeurope-1\.cognitedata\.com.*407"):
             client.retrieve_call(7, 1)
@@ -586,14 +599,14 @@ def test_proxy_that_says_no_is_named() -> None:
 
 @pytest.mark.parametrize("given", [True, False])
 def test_proxy_is_told_the_host_and_no_token(given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    proxy = Raw(Reply(403, b""))
-    with listening(proxy):
+    proxy = FakeServer(Reply(403, b""))
+    with running(proxy):
         monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9" if given else proxy.url)
         client = through(proxies={"https": proxy.url} if given else None)
         with pytest.raises(TransportError):
             client.retrieve_call(7, 1)
         client.close()
-    (heard,) = proxy.heard
+    (heard,) = proxy.requests
     assert (heard.method, heard.path) == ("CONNECT", "westeurope-1.cognitedata.com:443")
     assert "authorization" not in heard.headers
 
@@ -619,7 +632,7 @@ def test_closed_port_is_said_to_be() -> None:
 
 def test_silence_ends_in_an_error() -> None:
     never = threading.Event()
-    with asking(Raw(Reply(after=never)), retry=Retry(breaks=0), timeout_s=(1.0, 0.05)) as client:
+    with client_of(FakeServer(Reply(wait_for=never)), retry=Retry(breaks=0), timeout_s=(1.0, 0.05)) as client:
         with pytest.raises(TransportError, match="sent no answer in time"):
             client.retrieve_call(7, 1)
         never.set()
@@ -686,20 +699,20 @@ def no_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_bundle")
 def test_certificate_that_nobody_vouches_for_is_refused(certified: Certified) -> None:
-    raw = Raw(CALL)
+    raw = FakeServer(CALL)
     with (
-        asking(raw, tls=certified.context, retry=Retry(breaks=0)) as client,
+        client_of(raw, tls=certified.context, retry=Retry(breaks=0)) as client,
         pytest.raises(TransportError, match=r"No trusted TLS connection to 127\.0\.0\.1: .*self-signed.*verify="),
     ):
         client.retrieve_call(7, 1)
-    assert raw.heard == []
+    assert raw.requests == []
 
 
 @pytest.mark.usefixtures("no_bundle")
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 @pytest.mark.parametrize("verify", [True, False])
 def test_certificate_is_checked_against_a_given_bundle_or_not_at_all(certified: Certified, verify: bool) -> None:
-    with asking(Raw(CALL), tls=certified.context, verify=certified.bundle if verify else False) as client:
+    with client_of(FakeServer(CALL), tls=certified.context, verify=certified.bundle if verify else False) as client:
         assert client.retrieve_call(7, 1).id == 1
 
 
@@ -709,7 +722,7 @@ def test_bundle_of_the_environment_is_used(
     certified: Certified, variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, certified.bundle)
-    with asking(Raw(CALL), tls=certified.context) as client:
+    with client_of(FakeServer(CALL), tls=certified.context) as client:
         assert client.retrieve_call(7, 1).id == 1
 
 
@@ -718,7 +731,7 @@ def test_given_bundle_wins_over_the_environment(
 ) -> None:
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(variable, str(tmp_path / "no-such-file.pem"))
-    with asking(Raw(CALL), tls=certified.context, verify=certified.bundle) as client:
+    with client_of(FakeServer(CALL), tls=certified.context, verify=certified.bundle) as client:
         assert client.retrieve_call(7, 1).id == 1
 
 
@@ -755,31 +768,31 @@ def test_gate_recovers_one_by_one_up_to_the_most() -> None:
 def test_burst_of_refusals_halves_the_requests_at_once() -> None:
     together = threading.Barrier(8)
 
-    def answer(_: Heard) -> Reply:
-        return refuses(429) if len(raw.heard) <= 8 else CALL
+    def answer(_: ReceivedRequest) -> Reply:
+        return error_reply(429) if len(raw.requests) <= 8 else CALL
 
-    raw = Raw(answer=answer)
+    raw = FakeServer(respond=answer)
 
     def ask(_: int) -> int:
         together.wait(10)
         return client.retrieve_call(7, 1).id
 
-    with asking(raw, workers=8) as client, ThreadPoolExecutor(8) as pool:
+    with client_of(raw, workers=8) as client, ThreadPoolExecutor(8) as pool:
         gate = client.gate
         assert set(pool.map(ask, range(8))) == {1}
     assert gate.limit < 8
 
 
 def test_no_more_requests_at_once_than_workers() -> None:
-    world = ProjectData.of(functions=[function()], calls=many(20))
-    with stand(world, workers=3, latency_s=0.02) as made, ThreadPoolExecutor(12) as pool:
+    world = ProjectData.of(functions=[function_record()], calls=call_records(20))
+    with serve_project(world, workers=3, latency_s=0.02) as made, ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda _: made.client.retrieve_call(7, 7_000_001), range(24)))
         assert made.service.most_at_once == 3
 
 
 def test_tries_after_a_refusal_leave_the_gate_to_others() -> None:
     faults = Faults(too_many=0.5, retry_after_s=None, seed=1)
-    with stand(ProjectData.of(functions=[function()], calls=CALLS), workers=1, faults=faults) as made:
+    with serve_project(ProjectData.of(functions=[function_record()], calls=CALLS), workers=1, faults=faults) as made:
         with ThreadPoolExecutor(4) as pool:
             answers = list(pool.map(lambda _: made.client.retrieve_call(7, 1).id, range(20)))
         assert answers == [1] * 20
@@ -795,7 +808,7 @@ def test_forked_process_opens_connections_of_its_own(monkeypatch: pytest.MonkeyP
         connect(self)
 
     monkeypatch.setattr(HTTPConnection, "connect", counted)
-    with asking(Raw(CALL)) as client:
+    with client_of(FakeServer(CALL)) as client:
         client.retrieve_call(7, 1)
         client.retrieve_call(7, 1)
         assert len(opened) == 1

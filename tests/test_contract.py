@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from cognite.client import ClientConfig, CogniteClient, global_config
 from cognite.client.credentials import Token
-from wire import Stand, stand
+from wire import ServedProject, serve_project
 
 import callframe as cf
 from callframe.sample.project_data import ProjectData
@@ -26,13 +26,13 @@ KEYS = ("id", "functionId", "scheduleId", "status", "scheduledTime", "startTime"
 
 
 @pytest.fixture(scope="module")
-def at() -> Iterator[Stand]:
-    with stand(ProjectData.generate(calls=4_000, functions=8, end_time=END), now_ms=END_MS) as made:
+def at() -> Iterator[ServedProject]:
+    with serve_project(ProjectData.generate(calls=4_000, functions=8, end_time=END), now_ms=END_MS) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def sdk(at: Stand) -> Any:
+def sdk(at: ServedProject) -> Any:
     global_config.disable_pypi_version_check = True
     credentials = Token(at.service.token)
     return CogniteClient(
@@ -41,7 +41,7 @@ def sdk(at: Stand) -> Any:
 
 
 @pytest.fixture(scope="module")
-def calls(at: Stand) -> pd.DataFrame:
+def calls(at: ServedProject) -> pd.DataFrame:
     return at.project.calls(start="30d")
 
 
@@ -85,7 +85,7 @@ def of(calls: pd.DataFrame, function_id: int) -> pd.DataFrame:
 # Calls
 
 
-def test_every_call_by_list_agrees(sdk: Any, calls: pd.DataFrame, at: Stand) -> None:
+def test_every_call_by_list_agrees(sdk: Any, calls: pd.DataFrame, at: ServedProject) -> None:
     listed = [
         call
         for function in at.service.world.functions
@@ -95,7 +95,7 @@ def test_every_call_by_list_agrees(sdk: Any, calls: pd.DataFrame, at: Stand) -> 
     assert rows_of_sdk(listed) == rows(calls)
 
 
-def test_every_call_by_id_agrees(sdk: Any, at: Stand, calls: pd.DataFrame) -> None:
+def test_every_call_by_id_agrees(sdk: Any, at: ServedProject, calls: pd.DataFrame) -> None:
     function_id = int(calls["function_id"].value_counts().index[-1])
     expected = of(calls, function_id)
     single = pd.concat([at.project.call(function_id, call_id) for call_id in expected["call_id"]])
@@ -103,13 +103,13 @@ def test_every_call_by_id_agrees(sdk: Any, at: Stand, calls: pd.DataFrame) -> No
     assert rows_of_sdk(retrieved) == rows(single) == rows(expected)
 
 
-def test_calls_by_many_ids_agree(at: Stand, calls: pd.DataFrame) -> None:
+def test_calls_by_many_ids_agree(at: ServedProject, calls: pd.DataFrame) -> None:
     some = calls.iloc[::7]
     assert rows(at.project.calls(call_ids=some["call_id"])) == rows(some)
 
 
 @pytest.mark.parametrize("status", ["Running", "Completed", "Failed", "Timeout"])
-def test_calls_by_status_agree(sdk: Any, at: Stand, status: str) -> None:
+def test_calls_by_status_agree(sdk: Any, at: ServedProject, status: str) -> None:
     listed = [
         call
         for function in at.service.world.functions
@@ -118,14 +118,14 @@ def test_calls_by_status_agree(sdk: Any, at: Stand, status: str) -> None:
     assert rows_of_sdk(listed) == rows(at.project.calls(start="30d", status=status))
 
 
-def test_calls_by_schedule_agree(sdk: Any, at: Stand, failed: pd.Series) -> None:
+def test_calls_by_schedule_agree(sdk: Any, at: ServedProject, failed: pd.Series) -> None:
     function_id, schedule_id = int(failed["function_id"]), int(failed["schedule_id"])
     listed = sdk.functions.calls.list(function_id=function_id, schedule_id=schedule_id, limit=None)
     assert rows_of_sdk(listed) == rows(at.project.calls(function_id, start="30d", schedule=schedule_id))
     assert len(listed) > 0
 
 
-def test_calls_by_start_time_agree(sdk: Any, at: Stand, calls: pd.DataFrame) -> None:
+def test_calls_by_start_time_agree(sdk: Any, at: ServedProject, calls: pd.DataFrame) -> None:
     function_id = int(calls["function_id"].value_counts().index[0])
     start, end = of(calls, function_id)["start_time"].iloc[[5, 40]]
     window = {"min": int(start.value // 1_000_000), "max": int(end.value // 1_000_000) - 1}  # its end is included
@@ -141,7 +141,7 @@ def test_every_status_takes_part(calls: pd.DataFrame) -> None:
 # What a call printed and returned
 
 
-def test_logs_agree(sdk: Any, at: Stand, failed: pd.Series) -> None:
+def test_logs_agree(sdk: Any, at: ServedProject, failed: pd.Series) -> None:
     function_id, call_id = int(failed["function_id"]), int(failed["call_id"])
     entries = sdk.functions.calls.get_logs(call_id, function_id=function_id).dump()
     log = at.project.logs(function_id, call_id)
@@ -151,7 +151,7 @@ def test_logs_agree(sdk: Any, at: Stand, failed: pd.Series) -> None:
     assert entries
 
 
-def test_responses_agree(sdk: Any, at: Stand, calls: pd.DataFrame) -> None:
+def test_responses_agree(sdk: Any, at: ServedProject, calls: pd.DataFrame) -> None:
     for _, call in calls[calls["status"].isin(["Completed", "Failed"])].iloc[::400].iterrows():
         function_id, call_id = int(call["function_id"]), int(call["call_id"])
         expected = sdk.functions.calls.get_response(call_id, function_id=function_id)
@@ -161,7 +161,7 @@ def test_responses_agree(sdk: Any, at: Stand, calls: pd.DataFrame) -> None:
 # Functions and schedules
 
 
-def test_functions_agree(sdk: Any, at: Stand) -> None:
+def test_functions_agree(sdk: Any, at: ServedProject) -> None:
     listed = sorted((function.dump() for function in sdk.functions.list(limit=None)), key=lambda one: int(one["id"]))
     frame = at.project.functions().sort_values("function_id")
     assert frame["function_id"].to_list() == [one["id"] for one in listed]
@@ -170,7 +170,7 @@ def test_functions_agree(sdk: Any, at: Stand) -> None:
         assert text(frame[column]) == [one.get(key) for one in listed]
 
 
-def test_schedules_agree(sdk: Any, at: Stand) -> None:
+def test_schedules_agree(sdk: Any, at: ServedProject) -> None:
     listed = sorted((one.dump() for one in sdk.functions.schedules.list(limit=None)), key=lambda one: int(one["id"]))
     frame = at.project.schedules().sort_values("schedule_id")
     assert frame["schedule_id"].to_list() == [one["id"] for one in listed]
@@ -179,13 +179,13 @@ def test_schedules_agree(sdk: Any, at: Stand) -> None:
     assert text(frame["name"]) == [one["name"] for one in listed]
 
 
-def test_limits_agree(sdk: Any, at: Stand) -> None:
+def test_limits_agree(sdk: Any, at: ServedProject) -> None:
     expected, found = sdk.functions.limits(), at.project.limits()
     assert (found["timeout_minutes"], found["runtimes"]) == (expected.timeout_minutes, expected.runtimes)
     assert (found["cpu_cores"], found["memory_gb"]) == (expected.cpu_cores, expected.memory_gb)
 
 
-def test_activation_agrees(sdk: Any, at: Stand) -> None:
+def test_activation_agrees(sdk: Any, at: ServedProject) -> None:
     assert at.client.activation() == sdk.functions.status().status
 
 

@@ -15,7 +15,21 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import DAY_MS, NOW_MS, Heard, Raw, Reply, Stand, asking, function, many, record, refuses, says, stand
+from wire import (
+    DAY_MS,
+    NOW_MS,
+    FakeServer,
+    ReceivedRequest,
+    Reply,
+    ServedProject,
+    call_record,
+    call_records,
+    client_of,
+    error_reply,
+    function_record,
+    json_reply,
+    serve_project,
+)
 
 from callframe import frame
 from callframe.api import fetch
@@ -34,7 +48,7 @@ if TYPE_CHECKING:
     from callframe.api.client import Client
     from callframe.api.fetch import Progress, Reading
 
-FUNCTIONS = [function(id=number, name=f"f{number}", externalId=f"f{number}") for number in (7, 8, 9)]
+FUNCTIONS = [function_record(id=number, name=f"f{number}", externalId=f"f{number}") for number in (7, 8, 9)]
 
 
 def ids(calls: pd.DataFrame) -> list[int]:
@@ -46,13 +60,13 @@ def stamp(time_ms: int) -> pd.Timestamp:
     return pd.Timestamp(time_ms, unit="ms", tz="UTC")
 
 
-def between(at: Stand, start_ms: int, end_ms: int, **arguments: Any) -> pd.DataFrame:
+def between(at: ServedProject, start_ms: int, end_ms: int, **arguments: Any) -> pd.DataFrame:
     return at.project.calls(start=stamp(start_ms), end=stamp(end_ms), **arguments)
 
 
-def windows(at: Stand) -> list[tuple[int, int]]:
+def windows(at: ServedProject) -> list[tuple[int, int]]:
     """List the windows that were asked for, ends included, each once."""
-    ranges = [body["filter"]["startTime"] for body in at.asked("/calls/list")]
+    ranges = [body["filter"]["startTime"] for body in at.request_bodies("/calls/list")]
     return sorted({(one["min"], one["max"]) for one in ranges})
 
 
@@ -62,8 +76,8 @@ def windows(at: Stand) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("workers", [1, 2, 5, 10])
 def test_calls_at_the_edges_of_windows_appear_once(workers: int) -> None:
     starts = [NOW_MS - 100_000 + 10_000 * k + d for k in range(11) for d in (-1, 0, 1)]
-    calls = [record(id=number, startTime=start) for number, start in enumerate(starts, 1)]
-    with stand(ProjectData.of(functions=[function()], calls=calls), workers=workers) as at:
+    calls = [call_record(id=number, startTime=start) for number, start in enumerate(starts, 1)]
+    with serve_project(ProjectData.of(functions=[function_record()], calls=calls), workers=workers) as at:
         found = between(at, NOW_MS - 100_000, NOW_MS)
         asked = windows(at)
     assert ids(found) == [number for number, start in enumerate(starts, 1) if NOW_MS - 100_000 <= start < NOW_MS]
@@ -72,14 +86,16 @@ def test_calls_at_the_edges_of_windows_appear_once(workers: int) -> None:
 
 @pytest.mark.parametrize("length_ms", [1, 2, 3, 7])
 def test_window_of_a_few_milliseconds_is_read_exactly(length_ms: int) -> None:
-    calls = [record(id=number, startTime=NOW_MS - 100 + number) for number in range(1, 50)]
-    with stand(ProjectData.of(functions=[function()], calls=calls), page_cap=1) as at:
+    calls = [call_record(id=number, startTime=NOW_MS - 100 + number) for number in range(1, 50)]
+    with serve_project(ProjectData.of(functions=[function_record()], calls=calls), page_cap=1) as at:
         found = between(at, NOW_MS - 80, NOW_MS - 80 + length_ms)
     assert ids(found) == list(range(20, 20 + length_ms))
 
 
 def test_windows_touch_and_do_not_overlap() -> None:
-    with stand(ProjectData.of(functions=[function()], calls=many(300)), workers=10, page_cap=7) as at:
+    with serve_project(
+        ProjectData.of(functions=[function_record()], calls=call_records(300)), workers=10, page_cap=7
+    ) as at:
         found = between(at, NOW_MS - 10 * DAY_MS, NOW_MS)
         asked = windows(at)
     shortest = [
@@ -91,7 +107,9 @@ def test_windows_touch_and_do_not_overlap() -> None:
 
 
 def test_long_listing_is_cut_for_idle_workers() -> None:
-    with stand(ProjectData.of(functions=[function()], calls=many(300)), workers=5, page_cap=10) as at:
+    with serve_project(
+        ProjectData.of(functions=[function_record()], calls=call_records(300)), workers=5, page_cap=10
+    ) as at:
         found = between(at, NOW_MS - 10 * DAY_MS, NOW_MS)  # four of the five windows hold nothing
         asked = windows(at)
     assert found["call_id"].is_unique
@@ -100,22 +118,24 @@ def test_long_listing_is_cut_for_idle_workers() -> None:
 
 
 def test_call_of_epoch_zero_is_in_the_window() -> None:
-    with stand(ProjectData.of(functions=[function(createdTime=0)], calls=[record(startTime=0, endTime=0)])) as at:
+    with serve_project(
+        ProjectData.of(functions=[function_record(createdTime=0)], calls=[call_record(startTime=0, endTime=0)])
+    ) as at:
         found = between(at, 0, 1)
     assert found["start_time"].to_list() == [pd.Timestamp(0, tz="UTC")]
 
 
 def test_many_functions_are_read_together() -> None:
-    calls = [call for one in FUNCTIONS for call in many(20, function_id=one["id"])]
-    with stand(ProjectData.of(functions=FUNCTIONS, calls=calls), page_cap=7) as at:
+    calls = [call for one in FUNCTIONS for call in call_records(20, function_id=one["id"])]
+    with serve_project(ProjectData.of(functions=FUNCTIONS, calls=calls), page_cap=7) as at:
         found = at.project.calls()
     assert found["function_id"].value_counts().to_dict() == {7: 20, 8: 20, 9: 20}
     assert found["function"].cat.categories.to_list() == ["f7", "f8", "f9"]
 
 
 def test_no_more_requests_at_once_than_workers() -> None:
-    calls = [call for one in FUNCTIONS for call in many(100, function_id=one["id"])]
-    with stand(ProjectData.of(functions=FUNCTIONS, calls=calls), workers=3, page_cap=10, latency_s=0.01) as at:
+    calls = [call for one in FUNCTIONS for call in call_records(100, function_id=one["id"])]
+    with serve_project(ProjectData.of(functions=FUNCTIONS, calls=calls), workers=3, page_cap=10, latency_s=0.01) as at:
         at.project.calls()
         assert at.service.most_at_once == 3
 
@@ -126,21 +146,24 @@ def test_no_more_requests_at_once_than_workers() -> None:
 @pytest.mark.parametrize(("page_cap", "short_pages"), [(1, False), (7, False), (100, False), (2, True), (7, True)])
 def test_pages_of_every_size_add_up(page_cap: int, short_pages: bool) -> None:
     faults = Faults(short_pages=short_pages, seed=3)
-    with stand(
-        ProjectData.of(functions=[function()], calls=many(40)), workers=2, page_cap=page_cap, faults=faults
+    with serve_project(
+        ProjectData.of(functions=[function_record()], calls=call_records(40)),
+        workers=2,
+        page_cap=page_cap,
+        faults=faults,
     ) as at:
         found = at.project.calls()
-    assert ids(found) == [call["id"] for call in many(40)]
+    assert ids(found) == [call["id"] for call in call_records(40)]
     assert is_complete(found)
 
 
 def test_page_without_calls_that_goes_on_is_not_the_end() -> None:
     replies = [
-        says({"items": [], "nextCursor": "a"}),
-        says({"items": [], "nextCursor": "b"}),
-        says({"items": [record()]}),
+        json_reply({"items": [], "nextCursor": "a"}),
+        json_reply({"items": [], "nextCursor": "b"}),
+        json_reply({"items": [call_record()]}),
     ]
-    with asking(Raw(*replies), workers=1) as client:
+    with client_of(FakeServer(*replies), workers=1) as client:
         reading = read(client)
     assert reading.problems == []
     assert sum(table.num_rows for table in reading.tables) == 1
@@ -154,29 +177,29 @@ def read(client: Client, **arguments: Any) -> Reading:
 
 @pytest.mark.parametrize("workers", [1, 5])
 def test_same_cursor_twice_ends_the_listing_and_is_told(workers: int) -> None:
-    world = ProjectData.of(functions=[function()], calls=many(50))
-    with stand(world, workers=workers, page_cap=7, faults=Faults(repeat_cursor=True)) as at:
+    world = ProjectData.of(functions=[function_record()], calls=call_records(50))
+    with serve_project(world, workers=workers, page_cap=7, faults=Faults(repeat_cursor=True)) as at:
         with pytest.warns(IncompleteWarning, match="same cursor twice, so the listing would never end"):
             found = between(at, NOW_MS - 60_000, NOW_MS)
-        requests = len(at.asked("/calls/list"))
+        requests = len(at.request_bodies("/calls/list"))
     assert 0 < len(found) <= 50
     assert found["call_id"].is_unique
     assert requests < 100
 
 
 def test_cursor_that_came_some_pages_ago_is_noticed_too() -> None:
-    pages = [says({"items": [record(id=n)], "nextCursor": cursor}) for n, cursor in enumerate("abca", 1)]
-    raw = Raw(*pages)
-    with asking(raw, workers=1) as client:
+    pages = [json_reply({"items": [call_record(id=n)], "nextCursor": cursor}) for n, cursor in enumerate("abca", 1)]
+    raw = FakeServer(*pages)
+    with client_of(raw, workers=1) as client:
         reading = read(client)
     assert "same cursor twice" in reading.problems[0]
-    assert len(raw.heard) == 4
+    assert len(raw.requests) == 4
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_expired_cursor_restarts_its_window(workers: int) -> None:
-    calls = [call for one in FUNCTIONS for call in many(20, function_id=one["id"])]
-    with stand(
+    calls = [call for one in FUNCTIONS for call in call_records(20, function_id=one["id"])]
+    with serve_project(
         ProjectData.of(functions=FUNCTIONS, calls=calls),
         workers=workers,
         page_cap=7,
@@ -190,31 +213,33 @@ def test_expired_cursor_restarts_its_window(workers: int) -> None:
 
 
 def test_cursors_that_always_expire_are_given_up_and_told() -> None:
-    def answer(heard: Heard) -> Reply:
+    def answer(heard: ReceivedRequest) -> Reply:
         if "cursor" in json.loads(heard.body):
-            return refuses(400, "cursor expired")
-        return says({"items": [record()], "nextCursor": str(len(raw.heard))})
+            return error_reply(400, "cursor expired")
+        return json_reply({"items": [call_record()], "nextCursor": str(len(raw.requests))})
 
-    raw = Raw(answer=answer)
-    with asking(raw, workers=1) as client:
+    raw = FakeServer(respond=answer)
+    with client_of(raw, workers=1) as client:
         reading = read(client)
     assert "cursor expired" in reading.problems[0]
-    assert len(raw.heard) == 8  # the window is begun four times, and each time the second page fails
+    assert len(raw.requests) == 8  # the window is begun four times, and each time the second page fails
     assert frame.from_columns(reading.tables, {})["call_id"].to_list() == [1]
 
 
 def test_bad_request_on_the_first_page_is_no_expired_cursor() -> None:
-    raw = Raw(refuses(400, "no such filter"))
-    with asking(raw) as client:
+    raw = FakeServer(error_reply(400, "no such filter"))
+    with client_of(raw) as client:
         reading = read(client)
-    assert len(raw.heard) == 1
+    assert len(raw.requests) == 1
     assert "no such filter" in reading.problems[0]
 
 
 def test_parameters_stay_the_same_while_a_cursor_is_followed() -> None:
-    with stand(ProjectData.of(functions=[function()], calls=many(30)), workers=1, page_cap=7) as at:
+    with serve_project(
+        ProjectData.of(functions=[function_record()], calls=call_records(30)), workers=1, page_cap=7
+    ) as at:
         at.project.calls(status="Completed")
-        bodies = at.asked("/calls/list")
+        bodies = at.request_bodies("/calls/list")
     assert len(bodies) == 5
     assert len({json.dumps({**body, "cursor": None}, sort_keys=True) for body in bodies}) == 1
 
@@ -226,45 +251,49 @@ def test_parameters_stay_the_same_while_a_cursor_is_followed() -> None:
 @pytest.mark.parametrize("final_first", [True, False])
 def test_call_that_finishes_between_two_pages_is_kept_as_finished(page_cap: int, final_first: bool) -> None:
     running = {"id": 1, "functionId": 7, "status": "Running", "startTime": NOW_MS - 60_000}
-    states = [record(), running] if final_first else [running, record()]
-    with stand(ProjectData.of(functions=[function()], calls=states), workers=1, page_cap=page_cap) as at:
+    states = [call_record(), running] if final_first else [running, call_record()]
+    with serve_project(ProjectData.of(functions=[function_record()], calls=states), workers=1, page_cap=page_cap) as at:
         found = at.project.calls()
     assert found["status"].to_list() == ["Completed"]
     assert found["duration"].to_list() == [pd.Timedelta(seconds=30)]
 
 
 def test_calls_that_arrive_after_the_fetch_began_are_not_in_it() -> None:
-    world = ProjectData.of(functions=[function()], calls=many(50))
-    with stand(world, page_cap=7, workers=2) as at:
+    world = ProjectData.of(functions=[function_record()], calls=call_records(50))
+    with serve_project(world, page_cap=7, workers=2) as at:
         newer = itertools.count(NOW_MS)
 
         def report(_: Progress) -> None:
-            world.add_call(record(id=next(newer), startTime=next(newer)))
+            world.add_call(call_record(id=next(newer), startTime=next(newer)))
 
         window = TimeRange(NOW_MS - DAY_MS, NOW_MS)
         readings = fetch.read(at.client, fetch.listings([7], window, workers=2), report=report)
         found = frame.from_columns(readings[7].tables, {})
-    assert ids(found) == [call["id"] for call in many(50)]
+    assert ids(found) == [call["id"] for call in call_records(50)]
     assert world.call_count > 50
 
 
 def test_upper_bound_is_pinned_before_the_first_page() -> None:
-    calls = [record(id=1, startTime=NOW_MS - 1), record(id=2, startTime=NOW_MS), record(id=3, startTime=NOW_MS + 1)]
-    with stand(ProjectData.of(functions=[function()], calls=calls), page_cap=1) as at:
+    calls = [
+        call_record(id=1, startTime=NOW_MS - 1),
+        call_record(id=2, startTime=NOW_MS),
+        call_record(id=3, startTime=NOW_MS + 1),
+    ]
+    with serve_project(ProjectData.of(functions=[function_record()], calls=calls), page_cap=1) as at:
         found = at.project.calls()
-        bounds = {body["filter"]["startTime"]["max"] for body in at.asked("/calls/list")}
+        bounds = {body["filter"]["startTime"]["max"] for body in at.request_bodies("/calls/list")}
     assert ids(found) == [1]
     assert max(bounds) == NOW_MS - 1
 
 
 def test_function_deleted_during_the_fetch_is_told() -> None:
-    world = ProjectData.of(functions=[function()], calls=many(50))
+    world = ProjectData.of(functions=[function_record()], calls=call_records(50))
 
     def report(_: Progress) -> None:
         if world.has_function(7):
             world.remove_function(7)
 
-    with stand(world, page_cap=7, workers=1) as at:
+    with serve_project(world, page_cap=7, workers=1) as at:
         reading = read(at.client, report=report)
     assert "404" in reading.problems[0]
     assert sum(table.num_rows for table in reading.tables) in {7, 14}
@@ -313,7 +342,7 @@ def test_fetch_is_what_the_world_holds(  # noqa: PLR0917 - Hypothesis names them
 ) -> None:
     start_ms, end_ms = NOW_MS - 42 + edges[0], NOW_MS - 42 + edges[1]
     world, faults = ProjectData.of(functions=FUNCTIONS, calls=calls), Faults(short_pages=short_pages)
-    with stand(world, page_cap=page_cap, workers=workers, faults=faults) as at:
+    with serve_project(world, page_cap=page_cap, workers=workers, faults=faults) as at:
         window = TimeRange(start_ms, end_ms)
         schedules = [] if schedule is None else [(schedule, None)]
         wanted = fetch.listings(
@@ -339,7 +368,7 @@ END = dt.datetime(2026, 6, 15, 12, 34, 56, tzinfo=dt.UTC)
 
 
 def all_calls(world: ProjectData, **options: Any) -> pd.DataFrame:
-    with stand(world, now_ms=int(END.timestamp() * 1000), page_cap=1000, **options) as at:
+    with serve_project(world, now_ms=int(END.timestamp() * 1000), page_cap=1000, **options) as at:
         return at.project.calls(start="15d")
 
 
@@ -354,17 +383,17 @@ def test_hundred_thousand_calls_through_faults_give_the_identical_frame() -> Non
 
 
 def test_faults_beyond_the_budget_are_told_for_what_they_hit() -> None:
-    world = ProjectData.of(functions=FUNCTIONS, calls=many(30))
+    world = ProjectData.of(functions=FUNCTIONS, calls=call_records(30))
     faults, words = Faults(forbidden=frozenset({8})), "f8: 403 from .*functionsAcl:READ"
-    with stand(world, faults=faults) as at, pytest.warns(IncompleteWarning, match=words):
+    with serve_project(world, faults=faults) as at, pytest.warns(IncompleteWarning, match=words):
         found = at.project.calls()
     assert len(found) == 30
     assert coverage(found).set_index("function")["complete"].to_dict() == {"f7": True, "f8": False, "f9": True}
 
 
 def test_page_that_fails_for_good_leaves_those_before_it() -> None:
-    raw = Raw(says({"items": [record()], "nextCursor": "a"}), refuses(500, "oops"))
-    with asking(raw, workers=1) as client:
+    raw = FakeServer(json_reply({"items": [call_record()], "nextCursor": "a"}), error_reply(500, "oops"))
+    with client_of(raw, workers=1) as client:
         reading = read(client)
     assert sum(table.num_rows for table in reading.tables) == 1
     assert "500" in reading.problems[0]
@@ -381,7 +410,7 @@ def test_worker_that_breaks_does_not_keep_the_fetch_waiting(error: type[BaseExce
             raise error
         return "abc"
 
-    with asking(Raw(says({"items": []})), credentials=TokenFunction(token)) as client:
+    with client_of(FakeServer(json_reply({"items": []})), credentials=TokenFunction(token)) as client:
         reading = read(client)
     assert len(reading.problems) == 1
     assert error.__name__ in reading.problems[0]
@@ -395,18 +424,18 @@ def interrupted(replies: Sequence[Reply], *, workers: int = 1) -> tuple[pd.DataF
     never = threading.Event()
     pressed: list[float] = []
 
-    def answer(heard: Heard) -> Reply:
+    def answer(heard: ReceivedRequest) -> Reply:
         if heard.path.endswith("/functions/list"):
-            return says({"items": [function()]})
-        if len(raw.heard) <= len(replies) + 1:
-            return replies[len(raw.heard) - 2]
+            return json_reply({"items": [function_record()]})
+        if len(raw.requests) <= len(replies) + 1:
+            return replies[len(raw.requests) - 2]
         if not pressed:
             pressed.append(time.monotonic())
             signal.raise_signal(signal.SIGINT)
-        return Reply(after=never)
+        return Reply(wait_for=never)
 
-    raw = Raw(answer=answer)
-    with asking(raw, workers=workers) as client, warnings.catch_warnings():
+    raw = FakeServer(respond=answer)
+    with client_of(raw, workers=workers) as client, warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteWarning)
         try:
             found = Project(client, clock=lambda: NOW_MS / 1000).calls()
@@ -418,13 +447,13 @@ def interrupted(replies: Sequence[Reply], *, workers: int = 1) -> tuple[pd.DataF
 
 
 def test_ctrl_c_ends_a_slow_fetch_at_once_and_keeps_what_was_read() -> None:
-    found, seconds = interrupted([says({"items": many(5), "nextCursor": "a"})])
+    found, seconds = interrupted([json_reply({"items": call_records(5), "nextCursor": "a"})])
     assert seconds < 1.5
-    assert ids(found) == [call["id"] for call in many(5)]
+    assert ids(found) == [call["id"] for call in call_records(5)]
 
 
 def test_interrupted_fetch_is_marked_as_such() -> None:
-    found, _ = interrupted([says({"items": many(5), "nextCursor": "a"})])
+    found, _ = interrupted([json_reply({"items": call_records(5), "nextCursor": "a"})])
     assert is_complete(found) is False
     assert coverage(found)["reason"].to_list() == [fetch.INTERRUPTED]
 
@@ -437,8 +466,8 @@ def test_ctrl_c_before_the_first_page_gives_an_empty_frame() -> None:
 
 
 def test_interrupted_function_that_was_read_to_its_end_is_complete() -> None:
-    calls = [call for one in FUNCTIONS for call in many(20, function_id=one["id"])]
-    with stand(ProjectData.of(functions=FUNCTIONS, calls=calls), workers=1, page_cap=1000) as at:
+    calls = [call for one in FUNCTIONS for call in call_records(20, function_id=one["id"])]
+    with serve_project(ProjectData.of(functions=FUNCTIONS, calls=calls), workers=1, page_cap=1000) as at:
 
         def report(so_far: Progress) -> None:
             if so_far.share > 0.3:
@@ -453,23 +482,23 @@ def test_interrupted_function_that_was_read_to_its_end_is_complete() -> None:
 def test_event_set_by_another_thread_ends_a_fetch_and_keeps_what_was_read() -> None:
     never, stop = threading.Event(), threading.Event()
 
-    def answer(heard: Heard) -> Reply:
+    def answer(heard: ReceivedRequest) -> Reply:
         if heard.path.endswith("/functions/list"):
-            return says({"items": [function()]})
-        if len(raw.heard) == 2:
-            return says({"items": many(5), "nextCursor": "a"})
+            return json_reply({"items": [function_record()]})
+        if len(raw.requests) == 2:
+            return json_reply({"items": call_records(5), "nextCursor": "a"})
         stop.set()
-        return Reply(after=never)
+        return Reply(wait_for=never)
 
-    raw = Raw(answer=answer)
-    with asking(raw, workers=1) as client, pytest.warns(IncompleteWarning, match=fetch.INTERRUPTED):
+    raw = FakeServer(respond=answer)
+    with client_of(raw, workers=1) as client, pytest.warns(IncompleteWarning, match=fetch.INTERRUPTED):
         found = Project(client, clock=lambda: NOW_MS / 1000).calls(stop=stop)
     never.set()
-    assert ids(found) == [call["id"] for call in many(5)]
+    assert ids(found) == [call["id"] for call in call_records(5)]
 
 
 def test_workers_end_with_the_fetch() -> None:
-    with stand(ProjectData.of(functions=[function()], calls=many(20))) as at:
+    with serve_project(ProjectData.of(functions=[function_record()], calls=call_records(20))) as at:
         at.project.calls()
         workers = [thread for thread in threading.enumerate() if thread.name.startswith("callframe-")]
         for worker in workers:
@@ -489,7 +518,7 @@ def test_progress_grows_to_the_whole() -> None:
         shares.append(so_far.share)
         rows.append(so_far.rows)
 
-    with stand(ProjectData.of(functions=[function()], calls=many(100)), page_cap=7) as at:
+    with serve_project(ProjectData.of(functions=[function_record()], calls=call_records(100)), page_cap=7) as at:
         window = TimeRange(NOW_MS - 100_000, NOW_MS)
         fetch.read(at.client, fetch.listings([7], window, workers=5), report=report)
     assert shares == sorted(shares)
@@ -509,7 +538,7 @@ def test_ids_are_asked_for_in_requests_of_ten_thousand() -> None:
 
 def test_broken_record_is_counted_once_though_every_window_shows_it() -> None:
     broken = {"id": 5, "functionId": 7, "status": "Completed", "startTime": -1}
-    world = ProjectData.of(functions=[function()], calls=[broken, record()])
-    with stand(world) as at, pytest.warns(RecordWarning, match="1 records broke"):
+    world = ProjectData.of(functions=[function_record()], calls=[broken, call_record()])
+    with serve_project(world) as at, pytest.warns(RecordWarning, match="1 records broke"):
         found = at.project.calls()
     assert coverage(found)["set_aside"].to_list() == [1]

@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
-from wire import DAY_MS, NOW_MS, TOKEN, Heard, Raw, Reply, Stand, asking, function, many, record, says, stand
+from wire import (
+    DAY_MS,
+    NOW_MS,
+    TOKEN,
+    FakeServer,
+    ReceivedRequest,
+    Reply,
+    ServedProject,
+    call_record,
+    call_records,
+    client_of,
+    function_record,
+    json_reply,
+    serve_project,
+)
 
 import callframe as cf
 from callframe import frame
@@ -43,10 +57,12 @@ PUBLISHED = {
 }
 OLD, NEW, TWIN, OTHER_TWIN = 7, 8, 9, 10
 FUNCTIONS = [
-    function(id=OLD, externalId="ingest-sap", name="Ingest SAP", createdTime=NOW_MS - 60 * DAY_MS),
-    function(id=NEW, externalId="ingest-sap", name="Ingest SAP", createdTime=NOW_MS - 5 * DAY_MS, owner="me", cpu=0.5),
-    function(id=TWIN, externalId=None, name="twin", createdTime=NOW_MS - 50 * DAY_MS),
-    function(id=OTHER_TWIN, externalId=None, name="twin", createdTime=NOW_MS - 40 * DAY_MS),
+    function_record(id=OLD, externalId="ingest-sap", name="Ingest SAP", createdTime=NOW_MS - 60 * DAY_MS),
+    function_record(
+        id=NEW, externalId="ingest-sap", name="Ingest SAP", createdTime=NOW_MS - 5 * DAY_MS, owner="me", cpu=0.5
+    ),
+    function_record(id=TWIN, externalId=None, name="twin", createdTime=NOW_MS - 50 * DAY_MS),
+    function_record(id=OTHER_TWIN, externalId=None, name="twin", createdTime=NOW_MS - 40 * DAY_MS),
 ]
 SCHEDULES = [
     {"id": 71, "functionId": OLD, "name": "hourly", "createdTime": 1, "cronExpression": "0 * * * *"},
@@ -54,28 +70,30 @@ SCHEDULES = [
     {"id": 91, "functionId": TWIN, "name": "daily", "createdTime": 3, "cronExpression": "0 0 * * *", "sessionId": 5},
 ]
 CALLS = [
-    record(id=1, functionId=OLD, startTime=NOW_MS - 6 * DAY_MS, scheduleId=71, scheduledTime=NOW_MS - 6 * DAY_MS - 5),
-    record(id=2, functionId=NEW, startTime=NOW_MS - 4 * DAY_MS, scheduleId=81, scheduledTime=NOW_MS - 4 * DAY_MS),
-    record(id=3, functionId=NEW, startTime=NOW_MS - 3 * DAY_MS, status="Failed", error="in plain words"),
-    record(id=4, functionId=TWIN, startTime=NOW_MS - 2 * DAY_MS, status="Timeout"),
-    record(id=5, functionId=OTHER_TWIN, startTime=NOW_MS - DAY_MS, status="Running"),
-    record(id=6, functionId=OTHER_TWIN, startTime=NOW_MS - 20 * DAY_MS),
+    call_record(
+        id=1, functionId=OLD, startTime=NOW_MS - 6 * DAY_MS, scheduleId=71, scheduledTime=NOW_MS - 6 * DAY_MS - 5
+    ),
+    call_record(id=2, functionId=NEW, startTime=NOW_MS - 4 * DAY_MS, scheduleId=81, scheduledTime=NOW_MS - 4 * DAY_MS),
+    call_record(id=3, functionId=NEW, startTime=NOW_MS - 3 * DAY_MS, status="Failed", error="in plain words"),
+    call_record(id=4, functionId=TWIN, startTime=NOW_MS - 2 * DAY_MS, status="Timeout"),
+    call_record(id=5, functionId=OTHER_TWIN, startTime=NOW_MS - DAY_MS, status="Running"),
+    call_record(id=6, functionId=OTHER_TWIN, startTime=NOW_MS - 20 * DAY_MS),
 ]
 
 
 @pytest.fixture(scope="module")
-def at() -> Iterator[Stand]:
+def at() -> Iterator[ServedProject]:
     logs: dict[tuple[int, int], list[dict[str, Any]]] = {}
     logs[OLD, 1] = [{"timestamp": 0, "message": "b"}, {"timestamp": NOW_MS, "message": ""}, {"message": "a"}]
     world = ProjectData.of(
         functions=FUNCTIONS, schedules=SCHEDULES, calls=CALLS, logs=logs, responses={(OLD, 1): {"n": 1}}
     )
-    with stand(world) as made:
+    with serve_project(world) as made:
         yield made
 
 
 @pytest.fixture
-def project(at: Stand) -> Project:
+def project(at: ServedProject) -> Project:
     return at.project
 
 
@@ -89,8 +107,10 @@ def ids(calls: pd.DataFrame) -> list[int]:
 
 @pytest.fixture(scope="module")
 def published() -> Iterator[pd.DataFrame]:
-    world = ProjectData.of(functions=[function(id=PUBLISHED["functionId"], externalId="example")], calls=[PUBLISHED])
-    with stand(world) as made:
+    world = ProjectData.of(
+        functions=[function_record(id=PUBLISHED["functionId"], externalId="example")], calls=[PUBLISHED]
+    )
+    with serve_project(world) as made:
         yield made.project.call("example", 4503599627370496)
 
 
@@ -134,7 +154,7 @@ def test_unknown_call_is_said_to_be(project: Project) -> None:
 
 
 def test_call_of_a_function_that_is_listed_no_more_is_labelled_by_the_id() -> None:
-    with stand(ProjectData.of(functions=[], calls={7: [record()]})) as made:
+    with serve_project(ProjectData.of(functions=[], calls={7: [call_record()]})) as made:
         assert made.project.call(7, 1)["function"].to_list() == ["7"]
 
 
@@ -206,7 +226,7 @@ def test_schedule_narrows_the_calls(project: Project, schedule: Any, found: list
     assert ids(project.calls(schedule=schedule)) == found
 
 
-def test_schedule_is_asked_for_where_it_belongs_only(at: Stand) -> None:
+def test_schedule_is_asked_for_where_it_belongs_only(at: ServedProject) -> None:
     before = len(at.service.requests)
     at.project.calls(schedule=71)
     paths = {asked.path.rpartition("functions/")[2] for asked in at.service.requests[before:]}
@@ -235,21 +255,21 @@ def test_only_some_of_many_missing_ids_are_named(project: Project) -> None:
 
 def test_labels_of_ids_are_not_asked_for_again_within_a_minute() -> None:
     now_s = [NOW_MS / 1000]
-    with stand(ProjectData.of(functions=FUNCTIONS, calls=CALLS)) as at:
+    with serve_project(ProjectData.of(functions=FUNCTIONS, calls=CALLS)) as at:
         project = Project(at.client, clock=lambda: now_s[0])
         for passed_s, listings in ((0, 1), (59, 1), (2, 2)):
             now_s[0] += passed_s
             assert project.calls(NEW)["function"].unique().tolist() == ["ingest-sap"]
-            assert len(at.asked("/functions/list")) == listings
+            assert len(at.request_bodies("/functions/list")) == listings
 
 
 @pytest.mark.parametrize("functions", [(), ("ingest-sap",), (NEW, "twin"), (NEW, 12345)], ids=str)
 def test_catalogue_is_asked_for_anew_where_ids_do_not_say_it_all(functions: tuple[Any, ...]) -> None:
-    with stand(ProjectData.of(functions=FUNCTIONS, calls=CALLS)) as at, warnings.catch_warnings():
+    with serve_project(ProjectData.of(functions=FUNCTIONS, calls=CALLS)) as at, warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteWarning)  # 12345 is no function of the project
         at.project.functions()
         at.project.calls(*functions)
-        assert len(at.asked("/functions/list")) == 2
+        assert len(at.request_bodies("/functions/list")) == 2
 
 
 def test_no_calls_are_an_empty_typed_frame(project: Project) -> None:
@@ -259,7 +279,7 @@ def test_no_calls_are_an_empty_typed_frame(project: Project) -> None:
 
 
 def test_project_without_functions_has_no_calls() -> None:
-    with stand(ProjectData.of(functions=[])) as made:
+    with serve_project(ProjectData.of(functions=[])) as made:
         assert made.project.calls().empty
         assert made.project.functions().empty
 
@@ -301,7 +321,7 @@ def test_argument_that_cannot_be_right_is_refused(
 
 @pytest.mark.parametrize("method", ["call", "logs", "response"])
 @pytest.mark.parametrize("call_id", [0, -1, 2**53, 1.0, "1", True])
-def test_id_of_a_call_that_cannot_be_one_is_not_asked_for(at: Stand, method: str, call_id: Any) -> None:
+def test_id_of_a_call_that_cannot_be_one_is_not_asked_for(at: ServedProject, method: str, call_id: Any) -> None:
     before = len(at.service.requests)
     with pytest.raises(ArgumentError, match="call id"):
         getattr(at.project, method)(OLD, call_id)
@@ -317,29 +337,29 @@ def test_number_of_workers_is_bounded(workers: int) -> None:
 # Records that break the contract
 
 BROKEN: list[dict[str, Any] | bytes] = [
-    record(id=None),
-    record(id=2.5),
-    record(id=2**63),
-    record(id=0),
-    record(id=21, startTime=-1),
-    record(id=22, startTime=None),
-    record(id=23, status=None),
-    record(id=24, endTime="later"),
+    call_record(id=None),
+    call_record(id=2.5),
+    call_record(id=2**63),
+    call_record(id=0),
+    call_record(id=21, startTime=-1),
+    call_record(id=22, startTime=None),
+    call_record(id=23, status=None),
+    call_record(id=24, endTime="later"),
     b'{"functionId":7,"status":"Failed","startTime":1779999940000}',
 ]
 
-MANY: list[dict[str, Any] | bytes] = [*many(20)]
+MANY: list[dict[str, Any] | bytes] = [*call_records(20)]
 
 
 @pytest.fixture(scope="module")
 def broken() -> Iterator[tuple[pd.DataFrame, pytest.WarningsRecorder]]:
-    world = ProjectData.of(functions=[function()], calls={7: [*BROKEN, *MANY]})
-    with stand(world, page_cap=7, workers=2) as made, pytest.warns(RecordWarning) as warned:
+    world = ProjectData.of(functions=[function_record()], calls={7: [*BROKEN, *MANY]})
+    with serve_project(world, page_cap=7, workers=2) as made, pytest.warns(RecordWarning) as warned:
         yield made.project.calls(), warned
 
 
 def test_broken_records_do_not_keep_the_others_from_arriving(broken: Any) -> None:
-    assert ids(broken[0]) == [call["id"] for call in many(20)]
+    assert ids(broken[0]) == [call["id"] for call in call_records(20)]
 
 
 def test_broken_records_are_counted_with_their_reasons(broken: Any) -> None:
@@ -360,23 +380,26 @@ def test_broken_records_leave_the_function_complete(broken: Any) -> None:
 
 def test_half_a_surrogate_pair_costs_one_letter_and_no_page() -> None:
     bad = b'{"id":9,"functionId":7,"status":"Failed","startTime":1779999999000,"error":{"message":"half \\ud83d"}}'
-    with stand(ProjectData.of(functions=[function()], calls={7: [bad, *MANY]})) as made:
+    with serve_project(ProjectData.of(functions=[function_record()], calls={7: [bad, *MANY]})) as made:
         calls = made.project.calls()
     assert len(calls) == 21
     assert calls["error_message"].dropna().to_list() == ["half \ufffd"]
 
 
 def test_new_status_is_kept_and_said_once() -> None:
-    calls = [record(id=number, status="Paused") for number in (1, 2)]
-    with stand(ProjectData.of(functions=[function()], calls=calls)) as made, pytest.warns(RecordWarning) as warned:
+    calls = [call_record(id=number, status="Paused") for number in (1, 2)]
+    with (
+        serve_project(ProjectData.of(functions=[function_record()], calls=calls)) as made,
+        pytest.warns(RecordWarning) as warned,
+    ):
         found = made.project.calls()
     assert found["status"].to_list() == ["Paused", "Paused"]
     assert ["'Paused' is new to callframe" in str(one.message) for one in warned] == [True]
 
 
 def test_more_fields_than_expected_do_no_harm() -> None:
-    with stand(
-        ProjectData.of(functions=[function(colour="red")], calls=[record(colour="red", nested={"a": [1]})])
+    with serve_project(
+        ProjectData.of(functions=[function_record(colour="red")], calls=[call_record(colour="red", nested={"a": [1]})])
     ) as made:
         assert ids(made.project.calls()) == [1]
 
@@ -385,20 +408,20 @@ def test_more_fields_than_expected_do_no_harm() -> None:
 
 
 @pytest.fixture(scope="module")
-def guarded() -> Iterator[Stand]:
+def guarded() -> Iterator[ServedProject]:
     faults = Faults(forbidden=frozenset({TWIN}))
-    with stand(ProjectData.of(functions=FUNCTIONS, schedules=SCHEDULES, calls=CALLS), faults=faults) as made:
+    with serve_project(ProjectData.of(functions=FUNCTIONS, schedules=SCHEDULES, calls=CALLS), faults=faults) as made:
         yield made
 
 
-def test_forbidden_function_is_told_and_the_others_arrive(guarded: Stand) -> None:
+def test_forbidden_function_is_told_and_the_others_arrive(guarded: ServedProject) -> None:
     with pytest.warns(IncompleteWarning, match=r"1 of 4 functions .*\n  twin \(9\): 403 .*functionsAcl:READ") as warned:
         calls = guarded.project.calls()
     assert ids(calls) == [1, 2, 3, 5]
     assert warned[0].filename == __file__
 
 
-def test_coverage_says_which_function_and_why(guarded: Stand) -> None:
+def test_coverage_says_which_function_and_why(guarded: ServedProject) -> None:
     with pytest.warns(IncompleteWarning):
         rows = coverage(guarded.project.calls()).set_index("function_id")
     assert rows["complete"].to_dict() == {OLD: True, NEW: True, TWIN: False, OTHER_TWIN: True}
@@ -406,7 +429,7 @@ def test_coverage_says_which_function_and_why(guarded: Stand) -> None:
     assert rows["calls"].to_dict() == {OLD: 1, NEW: 2, TWIN: 0, OTHER_TWIN: 1}
 
 
-def test_strict_raises_with_what_was_read(guarded: Stand) -> None:
+def test_strict_raises_with_what_was_read(guarded: ServedProject) -> None:
     with pytest.raises(IncompleteError, match=r"twin \(9\): 403") as caught:
         guarded.project.calls(strict=True)
     assert ids(caught.value.calls) == [1, 2, 3, 5]
@@ -417,12 +440,12 @@ def test_strict_is_content_with_all_of_it(project: Project) -> None:
     assert len(project.calls(strict=True)) == 5
 
 
-def test_forbidden_call_is_an_error(guarded: Stand) -> None:
+def test_forbidden_call_is_an_error(guarded: ServedProject) -> None:
     with pytest.raises(cf.errors.ForbiddenError, match="functionsAcl:READ"):
         guarded.project.call(TWIN, 4)
 
 
-def test_token_that_nobody_accepts_is_an_error_and_no_empty_frame(at: Stand) -> None:
+def test_token_that_nobody_accepts_is_an_error_and_no_empty_frame(at: ServedProject) -> None:
     with (
         cf.connect(base_url=at.service.url, project="demo", token="wrong") as project,
         pytest.raises(UnauthorizedError, match="sign in anew"),
@@ -442,17 +465,17 @@ def test_nothing_to_sign_in_with_is_told_before_anything_is_sent(
 
 
 def retained(created_ms: int | None, calls: list[dict[str, Any]]) -> ProjectData:
-    return ProjectData.of(functions=[function(createdTime=created_ms)], calls={7: calls})
+    return ProjectData.of(functions=[function_record(createdTime=created_ms)], calls={7: calls})
 
 
 LONG_AGO, LATELY = NOW_MS - 200 * DAY_MS, NOW_MS - 20 * DAY_MS
-WITHIN, BEYOND = record(id=1, startTime=NOW_MS - DAY_MS), record(id=2, startTime=NOW_MS - 95 * DAY_MS)
+WITHIN, BEYOND = call_record(id=1, startTime=NOW_MS - DAY_MS), call_record(id=2, startTime=NOW_MS - 95 * DAY_MS)
 
 
 @pytest.mark.parametrize("created_ms", [LONG_AGO, None])
 def test_window_beyond_retention_is_said_to_be_incomplete(created_ms: int | None) -> None:
     words = "keeps calls for 90 days: none are left from before 2026-02-27 20:26 UTC"
-    with stand(retained(created_ms, [WITHIN])) as made, pytest.warns(IncompleteWarning, match=words):
+    with serve_project(retained(created_ms, [WITHIN])) as made, pytest.warns(IncompleteWarning, match=words):
         calls = made.project.calls(start="1y")
     assert ids(calls) == [1]
     assert is_complete(calls) is False
@@ -469,7 +492,7 @@ def test_window_beyond_retention_is_said_to_be_incomplete(created_ms: int | None
     ids=["exactly retention", "a week", "no such function then", "calls from then are there"],
 )
 def test_window_that_lost_nothing_is_complete(created_ms: int, calls: list[dict[str, Any]], start: str) -> None:
-    with stand(retained(created_ms, calls)) as made:
+    with serve_project(retained(created_ms, calls)) as made:
         assert is_complete(made.project.calls(start=start))
 
 
@@ -483,8 +506,11 @@ def no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def progress_of(capsys: pytest.CaptureFixture[str], *, latency_s: float, progress: bool | None) -> str:
     """Fetch five pages, and give what was written to stderr."""
-    with stand(
-        ProjectData.of(functions=[function()], calls=many(50)), workers=1, page_cap=10, latency_s=latency_s
+    with serve_project(
+        ProjectData.of(functions=[function_record()], calls=call_records(50)),
+        workers=1,
+        page_cap=10,
+        latency_s=latency_s,
     ) as made:
         made.project.calls(progress=progress)
     return capsys.readouterr().err
@@ -561,17 +587,20 @@ def test_limits_have_the_names_of_this_house(project: Project) -> None:
 def test_listing_that_is_as_long_as_its_limit_may_lack_some(method: str) -> None:
     items = [{"id": number, "name": str(number)} for number in range(1, 10_001)]
 
-    def answer(heard: Heard) -> Reply:
+    def answer(heard: ReceivedRequest) -> Reply:
         full = ("schedules" in heard.path) == (method == "schedules")
-        return says({"items": items if full else []})
+        return json_reply({"items": items if full else []})
 
-    with asking(Raw(answer=answer)) as client, pytest.warns(IncompleteWarning, match=f"10000 {method}"):
+    with (
+        client_of(FakeServer(respond=answer)) as client,
+        pytest.warns(IncompleteWarning, match=f"10000 {method}"),
+    ):
         getattr(Project(client), method)()
 
 
 def test_function_that_breaks_the_contract_is_left_out_and_told() -> None:
     with (
-        stand(ProjectData.of(functions=[function(), {"name": "no id"}])) as made,
+        serve_project(ProjectData.of(functions=[function_record(), {"name": "no id"}])) as made,
         pytest.warns(RecordWarning, match="1 functions broke the API's contract"),
     ):
         assert made.project.functions()["function_id"].to_list() == [7]
@@ -580,7 +609,7 @@ def test_function_that_breaks_the_contract_is_left_out_and_told() -> None:
 # The project itself
 
 
-def test_project_is_shown_by_name_and_place(at: Stand) -> None:
+def test_project_is_shown_by_name_and_place(at: ServedProject) -> None:
     assert repr(at.project) == f"<Project 'demo' at {at.service.url}>"
 
 

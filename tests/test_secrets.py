@@ -19,7 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from IPython.core.ultratb import VerboseTB
-from wire import NOW_MS, Heard, Raw, Reply, asking, function, listening, many, record, refuses, says, stand
+from wire import (
+    NOW_MS,
+    FakeServer,
+    ReceivedRequest,
+    Reply,
+    call_record,
+    call_records,
+    client_of,
+    error_reply,
+    function_record,
+    json_reply,
+    running,
+    serve_project,
+)
 
 import callframe as cf
 from callframe.api.client import Client, Retry
@@ -38,7 +51,7 @@ TOKEN = "very.secret-t0ken_" + "0123456789abcdef" * 5
 LONG_TOKEN = "eyJ.not-a-real-one." + "x1y2z3" * 300
 PIECE = 24
 ONCE = Retry(refusals=0, breaks=0)
-CALL = says(record())
+CALL = json_reply(call_record())
 
 
 def shows(text: str, token: str = TOKEN) -> bool:
@@ -62,30 +75,32 @@ def ask(client: Client) -> BaseException:
     return caught.value
 
 
-def echoes(heard: Heard) -> str:
+def echoes(heard: ReceivedRequest) -> str:
     return heard.headers["authorization"]
 
 
-ANSWERS: dict[str, Callable[[Heard], Reply]] = {
-    "401": lambda _: refuses(401, "expired"),
-    "403 that repeats the token": lambda heard: refuses(403, f"{echoes(heard)} lacks functionsAcl:READ"),
-    "400 that repeats it among the missing": lambda heard: refuses(400, "x", missing=[{"token": echoes(heard)}]),
-    "500": lambda _: refuses(500, "oops"),
-    "500 that repeats the token across the cut": lambda heard: refuses(500, "x" * 480 + echoes(heard)),
-    "429": lambda _: refuses(429, "busy"),
-    "error as text that repeats the token": lambda heard: says({"error": echoes(heard)}, 400),
-    "request id that repeats the token": lambda heard: refuses(404, "gone", {"X-Request-ID": echoes(heard)}),
+ANSWERS: dict[str, Callable[[ReceivedRequest], Reply]] = {
+    "401": lambda _: error_reply(401, "expired"),
+    "403 that repeats the token": lambda heard: error_reply(403, f"{echoes(heard)} lacks functionsAcl:READ"),
+    "400 that repeats it among the missing": lambda heard: error_reply(400, "x", missing=[{"token": echoes(heard)}]),
+    "500": lambda _: error_reply(500, "oops"),
+    "500 that repeats the token across the cut": lambda heard: error_reply(500, "x" * 480 + echoes(heard)),
+    "429": lambda _: error_reply(429, "busy"),
+    "error as text that repeats the token": lambda heard: json_reply({"error": echoes(heard)}, 400),
+    "request id that repeats the token": lambda heard: error_reply(404, "gone", {"X-Request-ID": echoes(heard)}),
     "content type that repeats the token": lambda heard: Reply(200, b"<p>", {"Content-Type": echoes(heard)}),
     "page that begins with the token": lambda heard: Reply(200, echoes(heard).encode()),
-    "JSON of another shape with the token": lambda heard: says({"items": echoes(heard)}),
-    "record with the token for an id": lambda heard: says(record(id=echoes(heard))),
+    "JSON of another shape with the token": lambda heard: json_reply({"items": echoes(heard)}),
+    "record with the token for an id": lambda heard: json_reply(call_record(id=echoes(heard))),
     "redirect with the token": lambda heard: Reply(307, b"", {"Location": f"https://x.example/?{echoes(heard)}"}),
     "redirect to a host named like the token": lambda heard: Reply(
         307, b"", {"Location": f"https://{echoes(heard).removeprefix('Bearer ')}/"}
     ),
     "closed": lambda _: Reply(None),
-    "cut": lambda _: Reply(cut=True),
-    "length that repeats the token": lambda heard: Reply(200, b"", {"Content-Length": f"{echoes(heard)}, 5"}, cut=True),
+    "cut": lambda _: Reply(truncated=True),
+    "length that repeats the token": lambda heard: Reply(
+        200, b"", {"Content-Length": f"{echoes(heard)}, 5"}, truncated=True
+    ),
     "no gzip": lambda heard: Reply(200, echoes(heard).encode(), {"Content-Encoding": "gzip"}),
 }
 
@@ -131,7 +146,7 @@ def variables(frame: FrameType) -> str:
 @pytest.mark.parametrize("token", [TOKEN, LONG_TOKEN], ids=["short", "long"])
 @pytest.mark.parametrize("name", ANSWERS)
 def test_no_failure_shows_the_token(name: str, token: str) -> None:
-    with asking(Raw(answer=ANSWERS[name]), retry=ONCE, credentials=StaticToken(token)) as client:
+    with client_of(FakeServer(respond=ANSWERS[name]), retry=ONCE, credentials=StaticToken(token)) as client:
         error = ask(client)
     assert error.__cause__ is error.__context__ is None
     assert not shows(everything_of(error), token)
@@ -164,7 +179,9 @@ def repeat_the_request(server: socket.socket) -> None:
 @pytest.mark.parametrize("trouble", ["refused", "silent", "no such name"])
 def test_no_trouble_on_the_way_shows_the_token(trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     never = threading.Event()
-    with asking(Raw(Reply(after=never)), retry=ONCE, credentials=StaticToken(TOKEN), timeout_s=(1, 0.05)) as client:
+    with client_of(
+        FakeServer(Reply(wait_for=never)), retry=ONCE, credentials=StaticToken(TOKEN), timeout_s=(1, 0.05)
+    ) as client:
         if trouble == "refused":
             with socket.create_server(("127.0.0.1", 0)) as closed:
                 address = closed.getsockname()
@@ -184,7 +201,7 @@ def unknown(*_: object, **__: object) -> None:
 
 def test_renewal_that_fails_shows_neither_token() -> None:
     tokens = iter([TOKEN])
-    with asking(Raw(refuses(401)), credentials=TokenFunction(lambda: next(tokens))) as client:
+    with client_of(FakeServer(error_reply(401)), credentials=TokenFunction(lambda: next(tokens))) as client:
         error = ask(client)
     assert not shows(everything_of(error))
 
@@ -204,8 +221,11 @@ def test_debug_logs_and_prints_show_no_token(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for answer in [*ANSWERS.values(), lambda _: CALL]:
-        raw = Raw(answer=answer)
-        with asking(raw, retry=ONCE, credentials=StaticToken(TOKEN)) as client, contextlib.suppress(CallframeError):
+        raw = FakeServer(respond=answer)
+        with (
+            client_of(raw, retry=ONCE, credentials=StaticToken(TOKEN)) as client,
+            contextlib.suppress(CallframeError),
+        ):
             client.retrieve_call(7, 1)
     records = "\n".join(f"{entry.getMessage()} {entry.args} {entry.exc_text}" for entry in caplog.records)
     assert "/functions/7/calls/1" in records
@@ -216,7 +236,9 @@ def test_debug_logs_and_prints_show_no_token(
 def test_whole_fetch_with_debug_logging_shows_no_token(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    with stand(ProjectData.of(functions=[function()], calls=many(50)), token=TOKEN, page_cap=7) as at:
+    with serve_project(
+        ProjectData.of(functions=[function_record()], calls=call_records(50)), token=TOKEN, page_cap=7
+    ) as at:
         calls = at.project.calls(progress=True)
         cf.write_csv(calls, tmp_path / "calls.csv")
         cf.write_parquet(calls, tmp_path / "calls.parquet")
@@ -233,13 +255,20 @@ def test_whole_fetch_with_debug_logging_shows_no_token(
 def echoed() -> tuple[Any, list[str]]:
     """Fetch from a service that repeats the token with its refusal: the frame, and the warnings that came with it."""
 
-    def answer(heard: Heard) -> Reply:
+    def answer(heard: ReceivedRequest) -> Reply:
         if heard.path.endswith("/functions/list"):
-            return says({"items": [function(), function(id=8, externalId="eight")]})
-        return says({"items": many(3)}) if "/7/" in heard.path else refuses(403, f"{echoes(heard)} may not")
+            return json_reply({"items": [function_record(), function_record(id=8, externalId="eight")]})
+        return (
+            json_reply({"items": call_records(3)})
+            if "/7/" in heard.path
+            else error_reply(403, f"{echoes(heard)} may not")
+        )
 
-    raw = Raw(answer=answer)
-    with asking(raw, credentials=StaticToken(TOKEN)) as client, warnings.catch_warnings(record=True) as warned:
+    raw = FakeServer(respond=answer)
+    with (
+        client_of(raw, credentials=StaticToken(TOKEN)) as client,
+        warnings.catch_warnings(record=True) as warned,
+    ):
         warnings.simplefilter("always")
         calls = cf.Project(client, clock=lambda: NOW_MS / 1000).calls()
     return calls, [str(warning.message) for warning in warned if warning.category is IncompleteWarning]
@@ -272,7 +301,7 @@ def test_notebook_shows_no_token(echoed: tuple[Any, list[str]]) -> None:
 
 @pytest.fixture
 def project() -> Iterator[cf.Project]:
-    with stand(ProjectData.of(functions=[function()], calls=many(5)), token=TOKEN) as at:
+    with serve_project(ProjectData.of(functions=[function_record()], calls=call_records(5)), token=TOKEN) as at:
         at.project.calls()
         yield at.project
 
@@ -320,7 +349,7 @@ def held(project: cf.Project, name: str) -> Any:
 
 
 def test_error_can_be_pickled_without_the_token() -> None:
-    with asking(Raw(answer=ANSWERS["403 that repeats the token"]), credentials=StaticToken(TOKEN)) as client:
+    with client_of(FakeServer(respond=ANSWERS["403 that repeats the token"]), credentials=StaticToken(TOKEN)) as client:
         error = ask(client)
     again = pickle.loads(pickle.dumps(error))
     assert isinstance(again, ServiceError)
@@ -333,27 +362,29 @@ def test_error_can_be_pickled_without_the_token() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirect_takes_the_token_nowhere(status: int) -> None:
-    elsewhere = Raw(CALL)
-    raw = Raw(answer=lambda _: Reply(status, b"", {"Location": f"{elsewhere.url}/api/v1/projects/demo/functions/list"}))
+    elsewhere = FakeServer(CALL)
+    raw = FakeServer(
+        respond=lambda _: Reply(status, b"", {"Location": f"{elsewhere.url}/api/v1/projects/demo/functions/list"})
+    )
     with (
-        listening(elsewhere),
-        asking(raw, credentials=StaticToken(TOKEN)) as client,
+        running(elsewhere),
+        client_of(raw, credentials=StaticToken(TOKEN)) as client,
         pytest.raises(ServiceError, match="redirected"),
     ):
         client.list_functions()
-    assert elsewhere.heard == []
+    assert elsewhere.requests == []
 
 
 # Interrupts
 
 
 def test_interrupt_in_the_middle_of_a_request_shows_no_token() -> None:
-    def answer(_: Heard) -> Reply:
+    def answer(_: ReceivedRequest) -> Reply:
         signal.raise_signal(signal.SIGINT)
         return CALL
 
-    raw = Raw(answer=answer)
-    with asking(raw, credentials=StaticToken(TOKEN)) as client, pytest.raises(KeyboardInterrupt) as caught:
+    raw = FakeServer(respond=answer)
+    with client_of(raw, credentials=StaticToken(TOKEN)) as client, pytest.raises(KeyboardInterrupt) as caught:
         client.retrieve_call(7, 1)
     assert not shows(everything_of(caught.value))
 
@@ -374,7 +405,7 @@ class Interrupt:
                 raise KeyboardInterrupt
 
 
-def interrupted(raw: Raw, at: int) -> tuple[bool, BaseException | None]:
+def interrupted(raw: FakeServer, at: int) -> tuple[bool, BaseException | None]:
     """Interrupt a request at one of its calls; tell whether it got that far, and what came out."""
     client = Client(Target(raw.url, "demo"), StaticToken(TOKEN), retry=ONCE)
     before, interrupt = sys.getprofile(), Interrupt(at)
@@ -393,7 +424,7 @@ def interrupted(raw: Raw, at: int) -> tuple[bool, BaseException | None]:
 @pytest.mark.parametrize("name", ["answered", "403 that repeats the token"])
 def test_interrupt_anywhere_in_a_request_shows_no_token(name: str) -> None:
     leaks: set[str] = set()
-    with listening(Raw(answer=ANSWERS.get(name, lambda _: CALL))) as raw:
+    with running(FakeServer(respond=ANSWERS.get(name, lambda _: CALL))) as raw:
         for at in range(1, 5000, 3):
             got_there, error = interrupted(raw, at)
             frames = [] if error is None else [frame for frame, _ in traceback.walk_tb(local(error.__traceback__))]

@@ -1,4 +1,4 @@
-"""What the tests of the wire share: small worlds, a project at the embedded service, a server that does as told."""
+"""Shared by the tests that send requests: records, a project of the embedded service, and a fake HTTP server."""
 
 from __future__ import annotations
 
@@ -24,33 +24,34 @@ if TYPE_CHECKING:
 
 NOW_MS = 1_780_000_000_000  # 2026-05-28 20:26:40 UTC
 DAY_MS = 24 * 60 * 60 * 1000
-QUICK = Retry(base_s=0.01, cap_s=0.05)
+FAST_RETRY = Retry(base_s=0.01, cap_s=0.05)
 TOKEN = "t0ken.of-nobody.c2ln"
 
 
-def record(**changes: Any) -> dict[str, Any]:
-    """Write a finished call of function 7 a minute before now, but for some changes."""
+def call_record(**changes: Any) -> dict[str, Any]:
+    """Return the JSON of a completed call of function 7 that started a minute ago."""
     start_ms = changes.get("startTime", NOW_MS - 60_000)
     call = {"id": 1, "functionId": 7, "status": "Completed", "startTime": start_ms, "endTime": NOW_MS - 30_000}
     return call | changes
 
 
-def function(**changes: Any) -> dict[str, Any]:
+def function_record(**changes: Any) -> dict[str, Any]:
+    """Return the JSON of function 7."""
     return {"id": 7, "name": "Seven", "externalId": "seven", "createdTime": NOW_MS - 30 * DAY_MS} | changes
 
 
-def many(count: int, *, function_id: int = 7, step_ms: int = 1000) -> list[dict[str, Any]]:
-    """Write finished calls, one every so many milliseconds up to a second ago; ids of functions do not overlap."""
+def call_records(count: int, *, function_id: int = 7, step_ms: int = 1000) -> list[dict[str, Any]]:
+    """Return completed calls that started every `step_ms` until now; call ids are unique across functions."""
     first_ms = NOW_MS - count * step_ms
     return [
-        record(id=function_id * 1_000_000 + at, functionId=function_id, startTime=first_ms + at * step_ms)
+        call_record(id=function_id * 1_000_000 + at, functionId=function_id, startTime=first_ms + at * step_ms)
         for at in range(count)
     ]
 
 
 @dataclass(frozen=True)
-class Stand:
-    """A service, and a project that is connected to it, where it is always `now_ms`."""
+class ServedProject:
+    """An embedded service and a project connected to it."""
 
     service: Service
     project: Project
@@ -59,32 +60,32 @@ class Stand:
     def client(self) -> Client:
         return self.project.client
 
-    def asked(self, end: str) -> list[Any]:
-        """List the bodies of the requests whose path ends like this."""
-        return [asked.body for asked in self.service.requests if asked.path.endswith(end)]
+    def request_bodies(self, path_end: str) -> list[Any]:
+        """List the bodies of the requests whose path ends with `path_end`."""
+        return [request.body for request in self.service.requests if request.path.endswith(path_end)]
 
 
 @contextmanager
-def stand(
-    world: ProjectData,
+def serve_project(
+    data: ProjectData,
     *,
     now_ms: int = NOW_MS,
     workers: int = 5,
-    retry: Retry = QUICK,
+    retry: Retry = FAST_RETRY,
     credentials: Credentials | None = None,
     **options: Any,
-) -> Iterator[Stand]:
-    """Serve a world to a project of its own."""
-    with Service(world, **options) as service:
+) -> Iterator[ServedProject]:
+    """Serve project data to a project whose clock stands still at `now_ms`."""
+    with Service(data, **options) as service:
         target = Target(service.url, service.project)
         client = Client(target, credentials or StaticToken(service.token), workers=workers, retry=retry)
         with Project(client, clock=lambda: now_ms / 1000) as project:
-            yield Stand(service, project)
+            yield ServedProject(service, project)
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A request as it came."""
+class ReceivedRequest:
+    """A request that the fake server received."""
 
     method: str
     path: str
@@ -94,70 +95,70 @@ class Heard:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer as it goes; without a status the connection is closed, and `cut` ends it before its announced end."""
+    """A response to send; without a status the connection is closed, and `truncated` sends half of the body."""
 
     status: int | None = 200
     body: bytes = b"{}"
     headers: Mapping[str, str] = field(default_factory=dict)
-    cut: bool = False
-    after: threading.Event | None = None
+    truncated: bool = False
+    wait_for: threading.Event | None = None
 
 
-def says(value: Any, status: int = 200, **headers: str) -> Reply:
-    """Answer with JSON; the name of a header has underscores here."""
+def json_reply(value: Any, status: int = 200, **headers: str) -> Reply:
+    """Reply with JSON; underscores in the names of headers become hyphens."""
     named = {name.replace("_", "-"): text for name, text in headers.items()}
     return Reply(status, json.dumps(value).encode(), {"Content-Type": "application/json"} | named)
 
 
-def refuses(status: int, message: str = "no", headers: Mapping[str, str] | None = None, **more: Any) -> Reply:
-    """Answer with an error as the API writes it."""
+def error_reply(status: int, message: str = "no", headers: Mapping[str, str] | None = None, **more: Any) -> Reply:
+    """Reply with an error as the API formats it."""
     body = {"error": {"code": status, "message": message, **more}}
     return Reply(status, json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})})
 
 
-class Raw:
-    """A server that answers with replies in turn, the last one for all that follow, or as a function says."""
+class FakeServer:
+    """A server that sends the given replies in turn and repeats the last one, or calls `respond` for each request."""
 
-    def __init__(self, *replies: Reply, answer: Callable[[Heard], Reply] | None = None) -> None:
-        self.heard: list[Heard] = []
+    def __init__(self, *replies: Reply, respond: Callable[[ReceivedRequest], Reply] | None = None) -> None:
+        self.requests: list[ReceivedRequest] = []
         self.port = 0
         self.scheme = "http"
         self._replies = replies
-        self._answer = answer
+        self._respond = respond
         self._lock = threading.Lock()
 
     @property
     def url(self) -> str:
         return f"{self.scheme}://127.0.0.1:{self.port}"
 
-    def reply(self, heard: Heard) -> Reply:
+    def reply(self, request: ReceivedRequest) -> Reply:
         with self._lock:
-            self.heard.append(heard)
-            if self._answer is not None:
-                return self._answer(heard)
-            return self._replies[min(len(self.heard), len(self._replies)) - 1]
+            self.requests.append(request)
+            if self._respond is not None:
+                return self._respond(request)
+            return self._replies[min(len(self.requests), len(self._replies)) - 1]
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    raw: Raw
+    fake: FakeServer
 
     def do_GET(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = self.rfile.read(int(headers.get("content-length", 0)))
-        reply = self.raw.reply(Heard(self.command, self.path, headers, body))
-        if reply.after is not None:
-            reply.after.wait(10)
-        self.close_connection = reply.status is None or reply.cut
+        reply = self.fake.reply(ReceivedRequest(self.command, self.path, headers, body))
+        if reply.wait_for is not None:
+            reply.wait_for.wait(10)
+        self.close_connection = reply.status is None or reply.truncated
         if reply.status is None:
             return
         self.send_response(reply.status)
         for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(reply.body[: len(reply.body) // 2] if reply.cut else reply.body)
+        self.wfile.write(reply.body[: len(reply.body) // 2] if reply.truncated else reply.body)
 
-    do_POST = do_CONNECT = do_GET  # noqa: N815 - names that http.server looks for
+    do_POST = do_CONNECT = do_GET  # noqa: N815 - names required by http.server
 
     def log_message(self, *_: object) -> None: ...
 
@@ -167,41 +168,41 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing of clients that went away."""
+        """Print nothing when a client disconnects."""
 
 
 @contextmanager
-def listening(raw: Raw, *, tls: ssl.SSLContext | None = None) -> Iterator[Raw]:
-    """Let a raw server answer."""
-    handler = type("Handler", (_Handler,), {"raw": raw})
+def running(fake: FakeServer, *, tls: ssl.SSLContext | None = None) -> Iterator[FakeServer]:
+    """Run a fake server."""
+    handler = type("Handler", (_Handler,), {"fake": fake})
     with _Server(("127.0.0.1", 0), handler) as server:
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
-            raw.scheme = "https"
-        raw.port = server.server_address[1]
+            fake.scheme = "https"
+        fake.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield raw
+            yield fake
         finally:
             server.shutdown()
             thread.join()
 
 
 @contextmanager
-def asking(
-    raw: Raw,
+def client_of(
+    fake: FakeServer,
     *,
-    retry: Retry = QUICK,
+    retry: Retry = FAST_RETRY,
     credentials: Credentials | None = None,
     workers: int = 5,
     tls: ssl.SSLContext | None = None,
     origin: str | None = None,
     **options: Any,
 ) -> Iterator[Client]:
-    """Let a raw server answer a client; `options` are those of its transport."""
-    with listening(raw, tls=tls):
-        target = Target(origin or raw.url, "demo")
+    """Run a fake server and yield a client of it; `options` are those of its transport."""
+    with running(fake, tls=tls):
+        target = Target(origin or fake.url, "demo")
         transport = Transport(target.base_url, **options)
         client = Client(
             target,
