@@ -176,7 +176,7 @@ def _scheduled(count: int, days: int) -> tuple[Any, Any]:
     import pandas as pd
 
     from callframe import frame, timespan
-    from callframe.completeness import FunctionCoverage, attach
+    from callframe.completeness import Coverage, FunctionCoverage
 
     chance = np.random.default_rng(0)
     now_ms = 1_800_000_000_000
@@ -208,9 +208,9 @@ def _scheduled(count: int, days: int) -> tuple[Any, Any]:
             "error_trace": pd.array([None] * len(slots), dtype=frame.TEXT),
         }
     )
-    asked = {"window": {"start": timespan.iso(int(minutes[0])), "end": timespan.iso(now_ms)}}
-    rows = [FunctionCoverage(one, f"f{one}", created_ms=0) for one in range(1, 21)]
-    attach(calls, rows, project="benchmark", fetched_at=timespan.iso(now_ms), asked=asked)
+    functions = tuple([FunctionCoverage(one, f"f{one}", created_ms=0) for one in range(1, 21)])
+    window = timespan.TimeRange(int(minutes[0]), now_ms)
+    Coverage(now_ms, functions, "benchmark", window).attach(calls)
     owners = np.arange(1, count + 1) % 20 + 1
     schedules = pd.DataFrame(
         {

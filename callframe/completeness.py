@@ -1,103 +1,264 @@
-"""What a call frame rests on: when it was fetched, over which window, and how completely for each function."""
+"""What a call frame covers: when it was fetched, over which time range, and how completely for each function."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
-from callframe.frame import TEXT, check
+from callframe import timespan
+from callframe.errors import IncompleteError, IncompleteWarning, RecordWarning, warn
+from callframe.frame import STATUSES, check, text_column
+from callframe.limits import RETENTION_MS
+from callframe.timespan import NO_TIME, TimeRange, iso, to_milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
 KEY = "callframe"
-"""Where the coverage stands in the `attrs` of a call frame."""
+"""The key of the coverage in the `attrs` of a frame."""
 
-UNKNOWN = "not known: the frame carries no coverage"
+NO_COVERAGE = "not known: the frame carries no coverage"
+BEYOND_RETENTION = "the service keeps calls for 90 days"
+"""How a reason begins that no fetch could avoid: what is older is gone for everyone."""
 
-FORGOTTEN = "the service keeps calls for 90 days"
-"""How a problem begins that is none of the reading: what lies further back is gone for everyone."""
+_SHOWN = 5
 
 
-@dataclass
+@dataclass(frozen=True)
 class FunctionCoverage:
     """
     How completely the calls of one function were read.
 
-    Parameters
-    ----------
-    function_id, function
-        Id and label.
-    problems
-        What could not be read, in sentences; none means complete.
-    calls
-        How many arrived.
-    set_aside
-        How many records broke the contract, by reason.
-    examples
-        A few of those records: their id, where it could be trusted, and the reason.
-    created_ms
-        When the function was deployed.
-    lacking
-        Stretches of the window that an archive does not know, in milliseconds; none are told of a fetch.
+    `reasons` say what could not be read (none: complete), `set_aside` counts invalid records by reason, `missing` are
+    the time ranges that an archive does not hold.
     """
 
     function_id: int
     function: str
-    problems: list[str] = field(default_factory=list)
+    reasons: tuple[str, ...] = ()
     calls: int = 0
-    set_aside: dict[str, int] = field(default_factory=dict)
-    examples: list[str] = field(default_factory=list)
+    set_aside: Mapping[str, int] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
     created_ms: int | None = None
-    lacking: list[tuple[int, int]] = field(default_factory=list)
+    missing: tuple[TimeRange, ...] = ()
 
-    def row(self) -> dict[str, Any]:
-        """Write as a JSON-able dict."""
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return not self.reasons
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to a dict that JSON can hold."""
+        missing = {"missing_ms": [[part.start_ms, part.end_ms] for part in self.missing]} if self.missing else {}
         return {
             "function_id": self.function_id,
             "function": self.function,
-            "complete": not self.problems,
-            "reason": "; ".join(self.problems) or None,
+            "complete": self.complete,
+            "reason": "; ".join(self.reasons) or None,
             "calls": self.calls,
             "set_aside": sum(self.set_aside.values()),
-            "set_aside_reasons": self.set_aside,
-            "set_aside_examples": self.examples,
+            "set_aside_reasons": dict(self.set_aside),
+            "set_aside_examples": list(self.examples),
             "created_ms": self.created_ms,
-            **({"lacking_ms": [list(one) for one in self.lacking]} if self.lacking else {}),
+            **missing,
         }
 
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """Convert back; an incomplete function without a reason stays incomplete."""
+        reasons = tuple(row["reason"].split("; ")) if row.get("reason") else ()
+        return cls(
+            int(row["function_id"]),
+            str(row["function"]),
+            reasons or (() if row.get("complete", True) else ("for an unknown reason",)),
+            int(row.get("calls") or 0),
+            dict(row.get("set_aside_reasons") or {}),
+            tuple(row.get("set_aside_examples") or ()),
+            row.get("created_ms"),
+            tuple(TimeRange(*part) for part in row.get("missing_ms") or ()),
+        )
 
-def attach(
-    calls: pd.DataFrame, functions: Sequence[FunctionCoverage], *, project: str, fetched_at: str, asked: dict[str, Any]
-) -> None:
-    """
-    Put on a call frame what it rests on.
 
-    Parameters
-    ----------
-    calls
-        Call frame; its `attrs` are changed.
-    functions
-        One for each function that was asked.
-    project
-        Name of the project.
-    fetched_at
-        When the fetch began, as ISO 8601 text; calls that started later are not in it.
-    asked
-        The window, and what else was filtered by, JSON-able.
+@dataclass(frozen=True)
+class Coverage:
     """
-    rows = [function.row() for function in functions]
-    calls.attrs[KEY] = {"version": 1, "project": project, "fetched_at": fetched_at, **asked, "functions": rows}
+    What a frame covers, as its `attrs` carry it; read and written here only.
+
+    Without a `window` the calls were requested by their ids, `call_ids` of them. No `statuses` and no `schedule_ids`
+    means all. `archive` tells where the calls were read from, if not from the service.
+    """
+
+    fetched_ms: int
+    functions: tuple[FunctionCoverage, ...] = ()
+    project: str | None = None
+    window: TimeRange | None = None
+    statuses: tuple[str, ...] = ()
+    schedule_ids: tuple[int, ...] = ()
+    call_ids: int = 0
+    archive: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, table: Any) -> Coverage | None:
+        """Read the coverage of a frame, None if it carries none that is valid."""
+        return cls.from_json(table.attrs.get(KEY))
+
+    @classmethod
+    def from_json(cls, content: Any) -> Coverage | None:
+        """Read a coverage from what JSON holds, None if it is not one."""
+        try:
+            window = content.get("window")
+            return cls(
+                _parse(content["fetched_at"]),
+                tuple(FunctionCoverage.from_json(row) for row in content.get("functions") or ()),
+                content.get("project"),
+                TimeRange(_parse(window["start"]), _parse(window["end"])) if window else None,
+                tuple(content.get("status") or ()),
+                tuple(content.get("schedule_ids") or ()),
+                int(content.get("call_ids") or 0),
+                content.get("archive"),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return None
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to a dict that JSON can hold."""
+        return self._request() | {"functions": [function.to_json() for function in self.functions]}
+
+    def _request(self) -> dict[str, Any]:
+        content: dict[str, Any] = {"version": 1, "project": self.project, "fetched_at": iso(self.fetched_ms)}
+        if self.window is None:
+            content |= {"call_ids": self.call_ids}
+        else:
+            content |= {"window": {"start": iso(self.window.start_ms), "end": iso(self.window.end_ms)}}
+            content |= {"status": list(self.statuses), "schedule_ids": list(self.schedule_ids)}
+        return content | ({} if self.archive is None else {"archive": dict(self.archive)})
+
+    def attach(self, table: pd.DataFrame) -> None:
+        """Write the coverage into the `attrs` of a frame."""
+        table.attrs[KEY] = self.to_json()
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was requested was read."""
+        return all(function.complete for function in self.functions)
+
+    @property
+    def by_id(self) -> dict[int, FunctionCoverage]:
+        """The functions by their ids."""
+        return {function.function_id: function for function in self.functions}
+
+    @property
+    def covered(self) -> TimeRange | None:
+        """The range of start times of which calls can be in the frame, None if they were requested by ids."""
+        if self.window is None:
+            return None
+        start_ms = self.window.start_ms
+        if self.archive is None:
+            start_ms = max(start_ms, self.fetched_ms - RETENTION_MS)
+        return TimeRange(start_ms, max(start_ms, min(self.window.end_ms, self.fetched_ms)))
+
+    @property
+    def restriction(self) -> str | None:
+        """Why calls of any function may be missing, None if nothing restricts them."""
+        if self.window is None:
+            return "the calls were requested by ids"
+        if self.statuses:
+            return f"only calls with the status {', '.join(self.statuses)} were requested"
+        return None
+
+    def missing_calls(self, calls: pd.DataFrame) -> dict[int, str]:
+        """Find the functions of which calls are missing from a frame, and why: by function id."""
+        counts = calls["function_id"].value_counts().to_dict()
+        missing = {}
+        for function_id, function in self.by_id.items():
+            present = int(counts.get(function_id, 0))
+            if not all(reason.startswith(BEYOND_RETENTION) for reason in function.reasons):
+                missing[function_id] = f"its function was not read completely: {'; '.join(function.reasons)}"
+            elif present < function.calls:
+                missing[function_id] = f"the frame has only {present:,} of the {function.calls:,} calls of its function"
+        return missing
+
+    def select(
+        self,
+        calls: pd.DataFrame,
+        *,
+        functions: Sequence[str] = (),
+        statuses: Sequence[str] = (),
+        schedule_ids: Sequence[int] = (),
+        start: str | None = None,
+        end: str | None = None,
+    ) -> Coverage:
+        """Restrict the coverage to a selection, which holds `calls`."""
+        counts = calls["function_id"].value_counts().to_dict()
+        kept = tuple(
+            replace(one, calls=int(counts.get(one.function_id, 0)))
+            for one in self.functions
+            if not functions or one.function in set(functions)
+        )
+        if self.window is None:
+            return replace(self, functions=kept)
+        start_ms = max(self.window.start_ms, _parse(start) if start else NO_TIME)
+        end_ms = min(self.window.end_ms, _parse(end) if end else self.window.end_ms)
+        return replace(
+            self,
+            functions=kept,
+            window=TimeRange(start_ms, max(start_ms, end_ms)),
+            statuses=_intersect(self.statuses, statuses),
+            schedule_ids=_intersect(self.schedule_ids, schedule_ids),
+        )
+
+
+@dataclass(frozen=True)
+class FetchRequest:
+    """What a fetch was asked for: a window with filters, or ids of calls."""
+
+    now_ms: int
+    window: TimeRange | None = None
+    statuses: Sequence[str] = ()
+    schedule_ids: Sequence[int] = ()
+    call_ids: Sequence[int] = ()
+
+    def coverage(self, functions: Sequence[FunctionCoverage], calls: pd.DataFrame, project: str) -> Coverage:
+        """Make the coverage of a fetch, with what no single request can notice: unknown ids, and retention."""
+        functions = self._with_unknown_ids(self._with_retention(functions, calls), calls)
+        return Coverage(
+            self.now_ms,
+            tuple(functions),
+            project,
+            self.window,
+            tuple(self.statuses),
+            tuple(self.schedule_ids),
+            len(self.call_ids),
+        )
+
+    def _with_unknown_ids(self, functions: Sequence[FunctionCoverage], calls: pd.DataFrame) -> list[FunctionCoverage]:
+        unknown = sorted(set(self.call_ids).difference(calls["call_id"].tolist())) if self.call_ids else []
+        if not unknown:
+            return list(functions)
+        examples = ", ".join(map(str, unknown[:_SHOWN])) + (" ..." if len(unknown) > _SHOWN else "")
+        reason = f"{len(unknown)} of {len(self.call_ids)} ids were not found: {examples}"
+        return [replace(one, reasons=(*one.reasons, reason)) for one in functions]
+
+    def _with_retention(self, functions: Sequence[FunctionCoverage], calls: pd.DataFrame) -> list[FunctionCoverage]:
+        edge_ms = max(0, self.now_ms - RETENTION_MS)
+        edge = timespan.timestamp(edge_ms)
+        if self.window is None or self.window.start_ms >= edge_ms or (calls["start_time"] < edge).any():
+            return list(functions)
+        reason = f"{BEYOND_RETENTION}: none are left from before {edge:%Y-%m-%d %H:%M} UTC"
+        return [
+            replace(one, reasons=(*one.reasons, reason))
+            if one.created_ms is None or one.created_ms < self.now_ms - RETENTION_MS
+            else one
+            for one in functions
+        ]
 
 
 def coverage(calls: pd.DataFrame) -> pd.DataFrame:
     """
-    Show what a call frame rests on, a row a function.
-
-    A frame that carries no coverage (read from a CSV, put together by hand) gives a row for each function in it, with
-    `complete` missing: nothing is known is not the same as incomplete.
+    Show what a call frame covers, one row per function.
 
     Parameters
     ----------
@@ -107,107 +268,102 @@ def coverage(calls: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     coverage
-        Columns `function_id` int64, `function` str, `complete` boolean, `reason` str (missing where complete), `calls`
-        int64 and `set_aside` int64 (records that broke the API's contract) as counted when the frame was fetched,
+        `function_id` int64, `function` str, `complete` boolean (missing where the frame carries no coverage), `reason`
+        str (missing where complete), `calls` int64 that were read, `set_aside` int64 invalid records, and
         `set_aside_reason` str. Its `attrs` hold project, `fetched_at` and the window.
+
+    Raises
+    ------
+    FrameError
+        `calls` is not a call frame.
     """
     check(calls)
-    held = calls.attrs.get(KEY)
-    rows = held["functions"] if held else _unknown(calls)
-    frame = pd.DataFrame(
+    known = Coverage.of(calls)
+    functions = _uncovered(calls) if known is None else known.functions
+    reasons = [NO_COVERAGE if known is None else "; ".join(one.reasons) or None for one in functions]
+    set_aside = ["; ".join(f"{count} x {reason}" for reason, count in one.set_aside.items()) for one in functions]
+    complete = [pd.NA if known is None else one.complete for one in functions]
+    table = pd.DataFrame(
         {
-            "function_id": pd.Series([row["function_id"] for row in rows], dtype="int64"),
-            "function": _text(row["function"] for row in rows),
-            "complete": pd.Series([row["complete"] for row in rows], dtype="boolean"),
-            "reason": _text(row["reason"] for row in rows),
-            "calls": pd.Series([row["calls"] for row in rows], dtype="int64"),
-            "set_aside": pd.Series([row["set_aside"] for row in rows], dtype="int64"),
-            "set_aside_reason": _text(
-                "; ".join(f"{count} x {reason}" for reason, count in row["set_aside_reasons"].items()) or None
-                for row in rows
-            ),
+            "function_id": pd.Series([one.function_id for one in functions], dtype="int64"),
+            "function": text_column([one.function for one in functions]),
+            "complete": pd.Series(complete, dtype="boolean"),
+            "reason": text_column(reasons),
+            "calls": pd.Series([one.calls for one in functions], dtype="int64"),
+            "set_aside": pd.Series([sum(one.set_aside.values()) for one in functions], dtype="int64"),
+            "set_aside_reason": text_column([words or None for words in set_aside]),
         }
     )
-    frame.attrs = {name: value for name, value in (held or {}).items() if name != "functions"}
-    return frame
+    if known is not None:
+        table.attrs.update(known._request())  # noqa: SLF001 - its own class
+    return table
 
 
 def is_complete(calls: pd.DataFrame) -> bool | None:
     """
-    Tell whether everything asked for was read.
+    Check whether everything that was requested was read.
 
     Parameters
     ----------
     calls
-        Call frame.
+        Call frame, or a table of measures that kept its coverage.
 
     Returns
     -------
     complete
         None where the frame carries no coverage.
     """
-    held = calls.attrs.get(KEY)
-    return None if held is None else all(row["complete"] for row in held["functions"])
+    known = Coverage.of(calls)
+    return None if known is None else known.complete
 
 
-def narrow(
-    calls: pd.DataFrame,
-    *,
-    functions: Sequence[str] = (),
-    statuses: Sequence[str] = (),
-    schedule_ids: Sequence[int] = (),
-    start: str | None = None,
-    end: str | None = None,
-) -> None:
-    """
-    Let the coverage of calls that were chosen from a frame say what was chosen.
+def observed_until_ms(calls: pd.DataFrame) -> int:
+    """Find until when a frame observed its calls: when it was fetched, else its latest time; 0 if it has none."""
+    known = Coverage.of(calls)
+    if known is not None:
+        return known.fetched_ms
+    return max(int(to_milliseconds(calls[name]).max(initial=0)) for name in ("start_time", "end_time"))
 
-    What was read completely is complete in a part of it too, so the window, the statuses and the functions of the
-    coverage become those of the choice, and the counts those of the calls that are left.
 
-    Parameters
-    ----------
-    calls
-        Call frame that carries the coverage of the larger one; its `attrs` are changed.
-    functions, statuses, schedule_ids
-        What was chosen; none is all.
-    start, end
-        The start times that were chosen, as ISO 8601 text in UTC; None where the window goes on.
-    """
-    held = calls.attrs.get(KEY)
-    if not held:
+def report_incomplete(calls: pd.DataFrame, known: Coverage, *, strict: bool) -> None:
+    """Warn, or raise if `strict`, about functions that were not read completely."""
+    incomplete = [one for one in known.functions if not one.complete]
+    if not incomplete:
         return
-    counts = calls["function_id"].value_counts().to_dict()
-    rows = [row for row in held["functions"] if not functions or row["function"] in set(functions)]
-    narrowed = {**held, "functions": [{**row, "calls": int(counts.get(row["function_id"], 0))} for row in rows]}
-    if asked := held.get("window"):
-        times = {"start": max(asked["start"], start or ""), "end": min(asked["end"], end or asked["end"])}
-        narrowed |= {"window": times | {"end": max(times.values())}}
-        narrowed |= {"status": _both(held.get("status"), statuses)}
-        narrowed |= {"schedule_ids": _both(held.get("schedule_ids"), schedule_ids)}
-    calls.attrs = {**calls.attrs, KEY: narrowed}
+    lines = [f"  {one.function}: {'; '.join(one.reasons)}" for one in incomplete[:_SHOWN]]
+    lines += [f"  and {len(incomplete) - _SHOWN} more"] if len(incomplete) > _SHOWN else []
+    title = f"{len(incomplete)} of {len(known.functions)} functions could not be read completely;"
+    message = "\n".join([f"{title} see callframe.coverage(calls):", *lines])
+    if strict:
+        raise IncompleteError(message, calls)
+    warn(message, IncompleteWarning)
 
 
-def _both(held: Sequence[Any] | None, chosen: Sequence[Any]) -> list[Any]:
-    """Take what was asked for and chosen; none is all."""
-    return [one for one in held if not chosen or one in chosen] if held else list(chosen)
+def warn_about_records(calls: pd.DataFrame, known: Coverage) -> None:
+    """Warn about invalid records and about statuses that the API does not document."""
+    count = sum(sum(one.set_aside.values()) for one in known.functions)
+    if count:
+        first = next(one for one in known.functions if one.set_aside)
+        warn(
+            f"{count} records violate the API's contract and were set aside, the first in {first.function}:"
+            f" {first.examples[0]}. callframe.coverage(calls) counts them.",
+            RecordWarning,
+        )
+    unknown = [status for status in calls["status"].cat.categories if status not in STATUSES]
+    if unknown:
+        warn(f"Unknown status {', '.join(map(repr, unknown))}; it is kept as a category of its own.", RecordWarning)
 
 
-def _unknown(calls: pd.DataFrame) -> list[dict[str, Any]]:
-    counts = calls.groupby(["function_id", "function"], observed=True).size()
-    return [
-        {
-            "function_id": function_id,
-            "function": function,
-            "complete": pd.NA,
-            "reason": UNKNOWN,
-            "calls": count,
-            "set_aside": 0,
-            "set_aside_reasons": {},
-        }
-        for (function_id, function), count in zip(counts.index, counts, strict=True)
-    ]
+def _uncovered(calls: pd.DataFrame) -> list[FunctionCoverage]:
+    """List the functions of a frame that carries no coverage."""
+    counts = Counter(zip(calls["function_id"], calls["function"], strict=True))
+    return [FunctionCoverage(*key, calls=count) for key, count in sorted(counts.items())]
 
 
-def _text(values: Iterable[str | None]) -> pd.Series:
-    return pd.Series(list(values), dtype=TEXT)
+def _intersect(requested: tuple[Any, ...], chosen: Sequence[Any]) -> tuple[Any, ...]:
+    """Combine two filters, where an empty one means all."""
+    return tuple(one for one in requested if not chosen or one in chosen) if requested else tuple(chosen)
+
+
+def _parse(time: str) -> int:
+    return timespan.parse_time(time, name="time", now_ms=0)

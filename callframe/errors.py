@@ -26,6 +26,9 @@ The errors callframe raises, one tree under one root.
 
 from __future__ import annotations
 
+import inspect
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -148,3 +151,14 @@ class IncompleteWarning(UserWarning):
 
 class RecordWarning(UserWarning):
     """Records that break the API's contract, or values new to callframe."""
+
+
+_PACKAGE = str(Path(__file__).parent)
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the first line outside callframe, as pandas does: the line that a user can change."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

@@ -9,10 +9,9 @@ import json
 import os
 import secrets
 import shutil
-import warnings
 from collections.abc import Callable  # noqa: TC003 - a table below is annotated with it
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +20,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from callframe import frame
-from callframe.completeness import KEY
-from callframe.errors import ArgumentError, FileError, FileFormatError
+from callframe.completeness import Coverage
+from callframe.errors import ArgumentError, FileError, FileFormatError, warn
 from callframe.frame import MAX_ID
 
 if TYPE_CHECKING:
@@ -163,8 +162,8 @@ def write_parquet(calls: pd.DataFrame, path: PathLike) -> None:
         The file could not be written; an older one is still there.
     """
     table = frame.to_arrow(calls)
-    if KEY in calls.attrs:
-        table = table.replace_schema_metadata({_META: json.dumps(calls.attrs[KEY])})
+    if known := Coverage.of(calls):
+        table = table.replace_schema_metadata({_META: json.dumps(known.to_json())})
     replace(path, lambda file: pq.write_table(table, file, compression="zstd"))
 
 
@@ -210,18 +209,19 @@ def read_parquet(path: PathLike) -> pd.DataFrame:
     _check_missing(full, path)
     calls = frame.from_arrow(full)
     if _META in (table.schema.metadata or {}):
-        calls.attrs[KEY] = _account(table.schema.metadata[_META], path)
+        _coverage(table.schema.metadata[_META], path).attach(calls)
     return calls
 
 
-def _account(text: bytes, path: PathLike) -> dict[str, Any]:
+def _coverage(text: bytes, path: PathLike) -> Coverage:
     try:
-        held = json.loads(text)
+        content = json.loads(text)
     except ValueError:
-        held = None
-    if not isinstance(held, dict):
+        content = None
+    known = Coverage.from_json(content)
+    if known is None:
         raise FileFormatError(f"{path}: its coverage, the metadata {_META.decode()}, is not what write_parquet writes.")
-    return held
+    return known
 
 
 def _as_cells(batch: pa.Table, *, guard: bool, ids: str) -> pa.Table:
@@ -271,7 +271,7 @@ def _header(data: bytes, path: PathLike) -> tuple[list[str], bool]:
         if names.count(name) > 1:
             raise FileFormatError(f"{path} has the column {name} twice; take one away.")
     if further := [name for name in names if name not in frame.COLUMNS]:
-        warnings.warn(f"{path}: the columns {', '.join(further)} are not read.", UserWarning, stacklevel=3)
+        warn(f"{path}: the columns {', '.join(further)} are not read.", UserWarning)
     return names, line.startswith('"')
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from callframe.completeness import KEY, is_complete
+from callframe.completeness import Coverage, is_complete
 from callframe.errors import FrameError
+from callframe.timespan import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -237,7 +238,7 @@ def _columns(summary: pd.DataFrame) -> Iterator[_Column]:
     yield _Column("duration max", [*map(format_duration, summary["duration_max"])])
     for name in ("p50", "p95", "max"):
         yield _Column(f"delay {name}", [*map(format_duration, summary[f"schedule_delay_{name}"])])
-    grace = summary.attrs.get("grace_s")
+    grace = summary.attrs.get("late_after_s")
     heading = f"late (> {format_duration(pd.Timedelta(seconds=grace))})" if isinstance(grace, int | float) else "late"
     late = summary["late_rate"]
     yield _Column(
@@ -342,10 +343,9 @@ def _cell(column: _Column, place: int, *, coloured: bool) -> str:
 
 def _foot(summary: pd.DataFrame, shown: int) -> str:
     """Say what a summary rests on."""
-    held = summary.attrs.get(KEY)
+    known = Coverage.of(summary)
     complete = {True: "complete", False: "INCOMPLETE", None: "completeness not known"}[is_complete(summary)]
-    fetched = pd.to_datetime(held.get("fetched_at"), utc=True, errors="coerce") if held else None
-    when = f", fetched {fetched:%Y-%m-%d %H:%M} UTC" if fetched is not None and not pd.isna(fetched) else ""
+    when = f", fetched {timestamp(known.fetched_ms):%Y-%m-%d %H:%M} UTC" if known else ""
     more = f"; {len(summary) - shown:,} more rows are not shown" if shown < len(summary) else ""
     calls = int(summary["calls"].sum())
     return f"{calls:,} call{'' if calls == 1 else 's'}{when}, {complete}; intervals are 95 %{more}"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 STATUSES = ("Running", "Completed", "Failed", "Timeout")
 """The states of a call that the API documents, in the order of the categories."""
 
+FAILURES = ("Failed", "Timeout")
+"""The statuses that count as failures."""
 TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
 """The dtype that pandas 2.3 and 3 both show as `str`, missing values as NaN."""
 
@@ -171,6 +173,13 @@ def check(calls: pd.DataFrame) -> None:
             raise FrameError(f"This is no call frame: {name} is {found}, expected {expected}.{hint}")
 
 
+def deduplicate(calls: pd.DataFrame) -> pd.DataFrame:
+    """Drop repeated calls, which concatenated frames may hold; the last one stays."""
+    if pd.Index(calls["call_id"]).is_unique:
+        return calls
+    return calls.drop_duplicates(["function_id", "call_id"], keep="last")
+
+
 def _check_values(calls: pd.DataFrame) -> None:
     """Find what edits may have left and no file could give back."""
     for name in ("function", "status", "start_time"):
@@ -279,7 +288,7 @@ def _rows(table: pa.Table) -> np.ndarray:
     ordered = np.sort(call_id)
     if not (ordered[1:] == ordered[:-1]).any():
         return sort_order(start, call_id, function_id)
-    kept = deduplicate(table)
+    kept = final_records(table)
     rows: np.ndarray = kept[sort_order(start[kept], call_id[kept], function_id[kept])]
     return rows
 
@@ -290,7 +299,7 @@ def finality(statuses: pa.ChunkedArray) -> np.ndarray:
     return np.select([status == "Running", np.isin(status, STATUSES)], [0, 2], default=1)
 
 
-def deduplicate(table: pa.Table) -> np.ndarray:
+def final_records(table: pa.Table) -> np.ndarray:
     """
     Choose each call once: finished beats unknown beats Running, then the later end, then the later reading.
 

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import pandas as pd
 
-from callframe import account, frame, timespan
-from callframe.account import Asked
+from callframe import frame, timespan
 from callframe.api import catalogue, fetch, schemas
 from callframe.api.catalogue import Catalogue
 from callframe.api.client import WORKERS, WORKERS_MAX, Client, Retry
 from callframe.auth import options
-from callframe.completeness import attach
+from callframe.completeness import FetchRequest, report_incomplete, warn_about_records
 from callframe.errors import ArgumentError, NotFoundError
 from callframe.http.transport import TIMEOUT_S, Transport
 from callframe.progress import bar
@@ -248,9 +247,9 @@ class Project:
         calls = frame.from_columns(
             [schemas.to_columns([record])], {record.function_id: known.label(record.function_id)}
         )
-        row = account.row(known, record.function_id, fetch.Reading(0), 1)
-        asked = Asked(now_ms, call_ids=[call_id])
-        attach(calls, [row], project=self.name, fetched_at=timespan.iso(now_ms), asked=asked.described())
+        function_id = record.function_id
+        read = fetch.Reading(0).coverage(function_id, known.label(function_id), known.created_ms(function_id), 1)
+        FetchRequest(now_ms, call_ids=[call_id]).coverage([read], calls, self.name).attach(calls)
         return calls
 
     def calls(
@@ -328,15 +327,15 @@ class Project:
         function_ids = list(dict.fromkeys(one for function in functions for one in known.ids(function)))
         function_ids = function_ids or [function.id for function in known.functions]
         if wanted is not None:
-            asked = Asked(now_ms, call_ids=wanted)
+            request = FetchRequest(now_ms, call_ids=wanted)
             listings = fetch.listings_by_ids(function_ids, wanted)
-            return self._gather(known, listings, asked, strict=strict, progress=progress, stop=stop)
+            return self._gather(known, listings, request, strict=strict, progress=progress, stop=stop)
         schedules = [] if schedule is None else known.schedules(self._schedules(), _as_list(schedule))
-        asked = Asked(now_ms, stretch, statuses, [schedule_id for schedule_id, _ in schedules])
+        request = FetchRequest(now_ms, stretch, statuses, [schedule_id for schedule_id, _ in schedules])
         listings = fetch.listings(
             function_ids, stretch, statuses=_listed(statuses), schedules=schedules, workers=self.client.workers
         )
-        return self._gather(known, listings, asked, strict=strict, progress=progress, stop=stop)
+        return self._gather(known, listings, request, strict=strict, progress=progress, stop=stop)
 
     def logs(self, function: str | int, call_id: int) -> pd.DataFrame:
         """
@@ -363,7 +362,7 @@ class Project:
         page = self._first_found(
             self._catalogue_for([function]), function, lambda one: self.client.call_log(one, call_id)
         )
-        account.warn_of_listing(page, "entries of the log")
+        catalogue.warn_about_listing(page, "entries of the log")
         return pd.DataFrame(
             {
                 "timestamp": frame.time_column([entry.timestamp for entry in page.items]),
@@ -412,7 +411,7 @@ class Project:
 
     def _catalogue(self) -> Catalogue:
         page = self.client.list_functions()
-        account.warn_of_listing(page, "functions")
+        catalogue.warn_about_listing(page, "functions")
         known = Catalogue(page.items)
         self._latest = self._clock(), known
         return known
@@ -428,7 +427,7 @@ class Project:
 
     def _schedules(self) -> list[Schedule]:
         page = self.client.list_schedules()
-        account.warn_of_listing(page, "schedules")
+        catalogue.warn_about_listing(page, "schedules")
         return page.items
 
     def _first_found(self, known: Catalogue, function: str | int, ask: Callable[[int], Answer]) -> Answer:
@@ -443,7 +442,7 @@ class Project:
         self,
         known: Catalogue,
         listings: Sequence[Listing],
-        asked: Asked,
+        request: FetchRequest,
         *,
         strict: bool,
         progress: bool | None,
@@ -458,16 +457,18 @@ class Project:
         tables = [table for reading in readings.values() for table in reading.tables]
         readings_left = {function_id: replace(reading, tables=[]) for function_id, reading in readings.items()}
         del readings
-        calls = frame.from_columns(tables, labels, statuses=asked.statuses)
-        counts = calls["function_id"].value_counts()
-        rows = [
-            account.row(known, function_id, reading, int(counts.get(function_id, 0)))
+        calls = frame.from_columns(tables, labels, statuses=request.statuses)
+        counts = calls["function_id"].value_counts().to_dict()
+        functions = [
+            reading.coverage(
+                function_id, labels[function_id], known.created_ms(function_id), counts.get(function_id, 0)
+            )
             for function_id, reading in sorted(readings_left.items(), key=lambda one: labels[one[0]])
         ]
-        account.add_what_is_lacking(rows, calls, asked)
-        attach(calls, rows, project=self.name, fetched_at=timespan.iso(asked.now_ms), asked=asked.described())
-        account.warn_of_oddities(calls, rows)
-        account.tell(calls, rows, strict=strict)
+        coverage = request.coverage(functions, calls, self.name)
+        coverage.attach(calls)
+        warn_about_records(calls, coverage)
+        report_incomplete(calls, coverage, strict=strict)
         return calls
 
 

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from callframe import frame
 from callframe.api import schemas
 from callframe.api.schemas import Call, CallError
+from callframe.completeness import Coverage, FunctionCoverage
 from callframe.frame import MAX_ID
 from callframe.timespan import MAX_TIME_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -96,3 +97,18 @@ def frames(draw: st.DrawFn) -> pd.DataFrame:
         return calls
     kept = draw(st.lists(st.booleans(), min_size=len(calls), max_size=len(calls)))
     return calls[np.array(kept, dtype=bool)]
+
+
+def attach_coverage(
+    calls: pd.DataFrame, functions: Sequence[FunctionCoverage], *, project: str, fetched_at: str, **request: Any
+) -> None:
+    """Attach a coverage to a frame; `request` holds the window and the filters as JSON does."""
+    content = {
+        "project": project,
+        "fetched_at": fetched_at,
+        "functions": [one.to_json() for one in functions],
+        **request,
+    }
+    coverage = Coverage.from_json(content)
+    assert coverage is not None
+    coverage.attach(calls)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from builders import attach_coverage
 
 from callframe import frame
 from callframe.api import schemas
 from callframe.api.schemas import Call
-from callframe.completeness import FunctionCoverage, attach
+from callframe.completeness import FunctionCoverage
 from callframe.timespan import iso
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def history(records: Sequence[Call], *, start_ms: int = NOW - DAY, end_ms: int =
     counts = calls["function_id"].value_counts()
     functions = [FunctionCoverage(one, f"f{one}", calls=int(counts.get(one, 0)), created_ms=0) for one in sorted(ids)]
     asked: dict[str, Any] = {"window": {"start": iso(start_ms), "end": iso(end_ms)}, "status": [], "schedule_ids": []}
-    attach(calls, functions, project="p", fetched_at=iso(NOW), asked=asked | changes)
+    attach_coverage(calls, functions, project="p", fetched_at=iso(NOW), **(asked | changes))
     return calls
 
 

@@ -97,7 +97,7 @@ def test_an_unknown_ending_is_wrong_usage(run: Run, tmp_path: Path) -> None:
 
 def test_an_unreadable_time_is_wrong_usage(run: Run) -> None:
     done = run("calls", "--start", "yesterday")
-    assert (done.exit_code, "start='yesterday' cannot be read" in done.stderr) == (2, True)
+    assert (done.exit_code, "start='yesterday' cannot be parsed" in done.stderr) == (2, True)
 
 
 def test_an_unknown_function_is_named_with_the_nearest(run: Run) -> None:
@@ -370,7 +370,7 @@ def test_folder_of_a_report_is_looked_at_before_the_fetch(run: Run, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("words", "said"), [(["--start", "1d"], "leave out --start"), (["--tz", "Mars"], "no time zone")]
+    ("words", "said"), [(["--start", "1d"], "leave out --start"), (["--tz", "Mars"], "not a time zone")]
 )
 def test_wrong_options_of_a_report_are_wrong_usage(run: Run, tmp_path: Path, words: list[str], said: str) -> None:
     run("calls", "--out", tmp_path / "calls.csv")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
-from builders import NOON, frame_of, record
+from builders import NOON, attach_coverage, frame_of, record
 
 from callframe import frame
-from callframe.completeness import KEY, FunctionCoverage, attach, coverage, is_complete
+from callframe.completeness import KEY, FunctionCoverage, coverage, is_complete
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -29,7 +29,7 @@ WINDOW = {"start": "2026-09-23T12:00:00.000Z", "end": "2026-09-30T12:00:00.000Z"
 
 def covered(*functions: FunctionCoverage) -> pd.DataFrame:
     calls = frame_of(record(), record(id=2, start_time=NOON + 1))
-    attach(calls, functions, project="plant", fetched_at="2026-09-30T12:00:00.000Z", asked=WINDOW)
+    attach_coverage(calls, functions, project="plant", fetched_at="2026-09-30T12:00:00.000Z", window=WINDOW)
     return calls
 
 
@@ -38,7 +38,7 @@ def whole(function_id: int = 2, calls: int = 2) -> FunctionCoverage:
 
 
 def broken() -> FunctionCoverage:
-    return FunctionCoverage(3, "other", ["403 on page 1", "429 on page 2"], set_aside={"no id": 2, "negative time": 1})
+    return FunctionCoverage(3, "other", ("403 on page 1", "429 on page 2"), set_aside={"no id": 2, "negative time": 1})
 
 
 def plain(shown: pd.DataFrame) -> list[dict[Hashable, Any]]:
@@ -78,7 +78,8 @@ def test_functions_keep_their_order() -> None:
 
 
 def test_project_time_and_window_are_told() -> None:
-    told = {"version": 1, "project": "plant", "fetched_at": "2026-09-30T12:00:00.000Z", **WINDOW}
+    told = {"version": 1, "project": "plant", "fetched_at": "2026-09-30T12:00:00.000Z", "window": WINDOW}
+    told |= {"status": [], "schedule_ids": []}
     assert coverage(covered(whole())).attrs == told
 
 

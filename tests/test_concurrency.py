@@ -210,7 +210,7 @@ def incomplete(calls: pd.DataFrame) -> pd.DataFrame:
 
 
 def set_aside(calls: pd.DataFrame) -> pd.DataFrame:
-    calls.attrs["callframe"]["functions"][0]["set_aside"] = 1
+    calls.attrs["callframe"]["functions"][0]["set_aside_reasons"] = {"no id": 1}
     return calls
 
 

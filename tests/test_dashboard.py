@@ -180,8 +180,8 @@ def test_selection_by_status_does_not_make_runs_missed(calls: pd.DataFrame, sche
     [
         ({"tab": "Costs"}, "expected one of 'Overview'"),
         ({"last": "1h", "start": "2026-01-01"}, "not both"),
-        ({"last": "soon"}, "last='soon' cannot be read"),
-        ({"start": "noon"}, "start='noon' cannot be read"),
+        ({"last": "soon"}, "last='soon' is not a duration"),
+        ({"start": "noon"}, "start='noon' cannot be parsed"),
         ({"functions": "ingest"}, "expected a list"),
         ({"colour": "red"}, "has no 'colour'"),
         ({"functions": [1]}, "expected a list of labels"),
@@ -449,7 +449,7 @@ def test_empty_selection_says_so(explorer: Explorer) -> None:
 
 def test_unknown_time_zone_is_a_sentence_in_the_view(explorer: Explorer) -> None:
     explorer._controls.tz.value = "Middle/Earth"
-    assert message(explorer).startswith("tz='Middle/Earth' is no time zone")
+    assert message(explorer).startswith("tz='Middle/Earth' is not a time zone")
     assert 'role="alert"' in explorer._message.value
 
 
@@ -458,7 +458,7 @@ def test_controls_go_on_while_the_time_zone_is_wrong(explorer: Explorer, selecti
     explorer.selection = selection
     explorer._controls.start.value = pd.Timestamp("2026-01-01").to_pydatetime()
     explorer._controls.last.value = "24h"
-    assert message(explorer).startswith("tz='Middle/Earth' is no time zone")
+    assert message(explorer).startswith("tz='Middle/Earth' is not a time zone")
     press(explorer, "Reset")
     assert (message(explorer), explorer.selection) == ("", Selection())
 

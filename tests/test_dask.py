@@ -23,9 +23,10 @@ import callframe as cf
 from callframe import frame
 from callframe.analysis import histogram
 from callframe.analysis.grouping import group
-from callframe.analysis.kaplan_meier import MISSING, curves
+from callframe.analysis.kaplan_meier import curves
 from callframe.analysis.summary import QUANTILES as QUANTILES_OF
 from callframe.analysis.survival import awaited, work
+from callframe.timespan import NO_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,9 +70,9 @@ def milliseconds(column: pd.Series) -> np.ndarray:
 
 def within_one_percent(found: pd.Series, exact: pd.Series) -> bool:
     one, other = milliseconds(found), milliseconds(exact)
-    known = other != MISSING
+    known = other != NO_TIME
     near = 100 * np.abs(one[known] - other[known]) <= np.abs(other[known])
-    return bool(((one != MISSING) == known).all() and near.all())
+    return bool(((one != NO_TIME) == known).all() and near.all())
 
 
 COUNTS = [
@@ -223,7 +224,7 @@ def test_client_that_is_none_is_refused(calls: pd.DataFrame) -> None:
         cf.summarize(divided(calls, []), client="tcp://127.0.0.1:8786")
 
 
-@pytest.mark.parametrize("arguments", [{"by": "colour"}, {"run_limit": "soon"}, {"grace": "soon"}])
+@pytest.mark.parametrize("arguments", [{"by": "colour"}, {"run_limit": "soon"}, {"late_after": "soon"}])
 def test_argument_that_cannot_be_is_refused_before_anything_is_read(arguments: dict[str, str]) -> None:
     with pytest.raises(cf.errors.ArgumentError):
         cf.summarize(dd.from_map(_never_read, [0], meta=frame.empty()), **arguments)

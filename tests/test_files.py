@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from builders import NOON, SECOND, frame_of, frames, record, steady
+from builders import NOON, SECOND, attach_coverage, frame_of, frames, record, steady
 from hypothesis import given
 from hypothesis import strategies as st
 
 from callframe import files, frame
 from callframe.api.schemas import CallError
-from callframe.completeness import KEY
+from callframe.completeness import FunctionCoverage
 from callframe.errors import ArgumentError, FileError, FileFormatError, FrameError
 from callframe.files import read_csv, read_parquet, write_csv, write_parquet
 from callframe.frame import MAX_ID
@@ -152,7 +152,8 @@ def test_csv_of_several_batches_is_whole(path: Path, monkeypatch: pytest.MonkeyP
 
 def test_parquet_keeps_the_coverage(path: Path) -> None:
     calls = full()
-    calls.attrs[KEY] = {"version": 1, "project": "plant é", "functions": [{"complete": False, "reason": None}]}
+    functions = [FunctionCoverage(2, "fn", ("403 on page 1",))]
+    attach_coverage(calls, functions, project="plant é", fetched_at="2026-09-30T12:00:00.000Z")
     write_parquet(calls, path)
     assert read_parquet(path).attrs == calls.attrs
 
@@ -534,10 +535,10 @@ import resource, sys
 from pathlib import Path
 import callframe as cf
 from callframe import frame
-from callframe.api.schemas import Call
+from callframe.api.schemas import Call, to_columns
 path = Path(sys.argv[1])
 found = [Call(id, 2, "Failed", id * 7919, error=str(id)) for id in range(1, 20_000)]
-calls = frame.assemble([frame.columns(found)], {})
+calls = frame.from_columns([to_columns(found)], {})
 resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, 4_096))
 for write in (cf.write_csv, cf.write_parquet):
     try:

@@ -140,7 +140,13 @@ def test_p95_is_shown_with_its_interval() -> None:
     [
         ({}, "1 call, completeness not known"),
         ({"fetched_at": "2026-10-01T00:00:00Z", "functions": []}, "1 call, fetched 2026-10-01 00:00 UTC, complete;"),
-        ({"functions": [{"complete": False}]}, "1 call, INCOMPLETE"),
+        (
+            {
+                "fetched_at": "2026-10-01T00:00:00Z",
+                "functions": [{"function_id": 1, "function": "1", "complete": False}],
+            },
+            "UTC, INCOMPLETE;",
+        ),
     ],
 )
 def test_foot_says_what_it_rests_on(coverage: dict[str, Any], words: str) -> None:
@@ -194,8 +200,8 @@ def test_hostile_name_of_a_level_stays_text(style: Callable[[pd.DataFrame], obje
     assert "img" not in read(shown(style(summary))).tags
 
 
-def test_hostile_grace_stays_text(summary: pd.DataFrame) -> None:
-    summary.attrs["grace_s"] = HOSTILE
+def test_hostile_tolerance_stays_text(summary: pd.DataFrame) -> None:
+    summary.attrs["late_after_s"] = HOSTILE
     assert "img" not in read(shown(cf.style(summary))).tags
 
 

@@ -31,11 +31,12 @@ PROJECT = PYPROJECT["project"]
 LAYERS: list[set[str]] = [
     {"errors", "progress"},
     {"http", "timespan"},
+    {"limits"},
     {"auth", "frame"},
-    {"api", "completeness"},
+    {"completeness"},
+    {"api"},
     {"formatting"},
     {"analysis", "files"},
-    {"account"},
     {"plot", "project"},
     {"archive"},
     {"reporting", "sample"},
@@ -46,7 +47,7 @@ LAYERS: list[set[str]] = [
 ]
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 
-WITH_FRAMES = {"timespan", "frame", "completeness", "formatting", "api", "account", "files", "analysis", "plot"}
+WITH_FRAMES = {"timespan", "frame", "completeness", "formatting", "api", "files", "analysis", "plot"}
 WITH_FRAMES |= {"project", "archive", "sample", "reporting", "dashboard", "cli"}
 ROOMS_OF: dict[str, set[str]] = {
     "IPython": {"dashboard"},

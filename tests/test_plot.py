@@ -10,12 +10,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from builders import frame_of, record
+from builders import attach_coverage, frame_of, record
 
 from callframe import frame, plot
 from callframe.analysis.rollup import rollup
 from callframe.analysis.schedules import missed_runs
-from callframe.completeness import FunctionCoverage, attach
+from callframe.completeness import FunctionCoverage
 from callframe.errors import ArgumentError, FrameError
 
 if TYPE_CHECKING:
@@ -119,8 +119,8 @@ def test_every_picture_refuses_a_frame_that_is_no_call_frame(picture: str) -> No
 @pytest.mark.parametrize("picture", PICTURES)
 def test_every_foot_says_so_when_the_calls_are_incomplete(picture: str) -> None:
     calls = many(30)
-    rows = [FunctionCoverage(1, "1", problems=["forbidden"])]
-    attach(calls, rows, project="p", fetched_at="2024-10-30T00:00:00.000Z", asked={})
+    rows = [FunctionCoverage(1, "1", reasons=("forbidden",))]
+    attach_coverage(calls, rows, project="p", fetched_at="2024-10-30T00:00:00.000Z", window=None)
     assert any("INCOMPLETE" in text.get_text() for text in PICTURES[picture](calls).texts)
 
 
@@ -154,13 +154,13 @@ def test_durations_beyond_what_is_known_end_in_an_arrow() -> None:
 def test_a_deploy_is_marked_over_time() -> None:
     calls = many(300)
     rows = [FunctionCoverage(1, "1", created_ms=START + 50 * MINUTE)]
-    attach(calls, rows, project="p", fetched_at="2024-10-30T00:00:00.000Z", asked={})
+    attach_coverage(calls, rows, project="p", fetched_at="2024-10-30T00:00:00.000Z", window=None)
     ax = plot.durations(calls, over="time")
     assert sum(len(set(np.asarray(line.get_xdata()).tolist())) == 1 for line in ax.lines) == 1
 
 
 def test_the_distribution_of_delays_says_what_share_was_late() -> None:
-    ax = plot.schedule_delays(many(30), grace="400ms")
+    ax = plot.schedule_delays(many(30), late_after="400ms")
     assert "all calls (100.0% late)" in [text.get_text() for text in ax.get_legend().texts]
 
 
@@ -212,12 +212,12 @@ def test_no_peak_of_concurrency_is_lost() -> None:
 
 def test_missed_runs_are_a_mark_each() -> None:
     calls = many(30)
-    attach(
+    attach_coverage(
         calls,
         [FunctionCoverage(one, str(one)) for one in (1, 2, 3)],
         project="p",
         fetched_at="2024-10-30T00:00:00.000Z",
-        asked={"window": {"start": "2024-10-29T12:00:00.000Z", "end": "2024-10-29T13:00:00.000Z"}},
+        window={"start": "2024-10-29T12:00:00.000Z", "end": "2024-10-29T13:00:00.000Z"},
     )
     schedules = pd.DataFrame(
         {
@@ -246,7 +246,7 @@ def test_an_unknown_over_is_refused() -> None:
 
 
 def test_an_unknown_time_zone_is_refused() -> None:
-    with pytest.raises(ArgumentError, match="no time zone"):
+    with pytest.raises(ArgumentError, match="not a time zone"):
         plot.timeline(many(1), tz="Mars/Olympus")
 
 
@@ -282,7 +282,7 @@ def test_history_of_what_is_no_rollup_is_refused() -> None:
 
 
 def test_history_in_an_unknown_time_zone_is_refused_even_without_calls() -> None:
-    with pytest.raises(ArgumentError, match="is no time zone"):
+    with pytest.raises(ArgumentError, match="is not a time zone"):
         plot.history(rollup(frame.empty()), tz="Middle/Earth")
 
 

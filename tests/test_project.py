@@ -303,7 +303,7 @@ def test_coverage_is_json(project: Project) -> None:
         ([1.5], {}, "of type float"),
         ([], {"start": "1d", "end": "2d"}, "not before"),
         ([], {"start": "2030-01-01"}, "not before now"),
-        ([], {"start": "yesterday-ish"}, "cannot be read"),
+        ([], {"start": "yesterday-ish"}, "cannot be parsed"),
         ([], {"status": "Faild"}, "expected Running, Completed, Failed, Timeout"),
         ([], {"schedule": "hourli"}, "Did you mean 'hourly'"),
         ([], {"schedule": 0}, "out of range"),
@@ -371,7 +371,7 @@ def test_broken_records_are_counted_with_their_reasons(broken: Any) -> None:
 
 def test_broken_records_are_said_once_with_an_example(broken: Any) -> None:
     (warning,) = broken[1]
-    assert str(warning.message).startswith(f"{len(BROKEN)} records broke the API's contract and were set aside")
+    assert str(warning.message).startswith(f"{len(BROKEN)} records violate the API's contract and were set aside")
 
 
 def test_broken_records_leave_the_function_complete(broken: Any) -> None:
@@ -394,7 +394,7 @@ def test_new_status_is_kept_and_said_once() -> None:
     ):
         found = made.project.calls()
     assert found["status"].to_list() == ["Paused", "Paused"]
-    assert ["'Paused' is new to callframe" in str(one.message) for one in warned] == [True]
+    assert ["Unknown status 'Paused'" in str(one.message) for one in warned] == [True]
 
 
 def test_more_fields_than_expected_do_no_harm() -> None:
@@ -601,7 +601,7 @@ def test_listing_that_is_as_long_as_its_limit_may_lack_some(method: str) -> None
 def test_function_that_breaks_the_contract_is_left_out_and_told() -> None:
     with (
         serve_project(ProjectData.of(functions=[function_record(), {"name": "no id"}])) as made,
-        pytest.warns(RecordWarning, match="1 functions broke the API's contract"),
+        pytest.warns(RecordWarning, match="1 functions violate the API's contract"),
     ):
         assert made.project.functions()["function_id"].to_list() == [7]
 

@@ -14,14 +14,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from builders import NOON, SECOND, frame_of, record
+from builders import NOON, SECOND, attach_coverage, frame_of, record
 from chromium import browser
 from histories import NOW, call, history, runs, schedules
 
 import callframe as cf
 from callframe import frame
 from callframe.api.schemas import CallError
-from callframe.completeness import FunctionCoverage, attach
+from callframe.completeness import FunctionCoverage
 from callframe.reporting import failure_groups
 from callframe.reporting import page as pages
 from callframe.reporting import rollup_page as histories_of
@@ -126,8 +126,8 @@ def page(demo: tuple[pd.DataFrame, pd.DataFrame]) -> Read:
 @pytest.fixture(scope="module")
 def attacked() -> str:
     calls = hostile()
-    rows = [FunctionCoverage(1, HOSTILE, problems=[HOSTILE])]
-    attach(calls, rows, project=HOSTILE, fetched_at="2026-10-01T00:00:00.000Z", asked={})
+    rows = [FunctionCoverage(1, HOSTILE, reasons=(HOSTILE,))]
+    attach_coverage(calls, rows, project=HOSTILE, fetched_at="2026-10-01T00:00:00.000Z", window=None)
     planned = schedules({"name": HOSTILE, "function": HOSTILE, "cron_expression": HOSTILE})
     return html(calls, schedules=planned, title=HOSTILE, drawn=True)
 
@@ -242,8 +242,8 @@ def test_failures_in_a_row_that_last_are_marked() -> None:
 
 def test_incomplete_frame_says_so_on_top_with_the_reason_below() -> None:
     calls = frame_of(record())
-    rows = [FunctionCoverage(2, "2", calls=1), FunctionCoverage(3, "gone", problems=["forbidden by functionsAcl"])]
-    attach(calls, rows, project="p", fetched_at="2026-10-01T00:00:00.000Z", asked={})
+    rows = [FunctionCoverage(2, "2", calls=1), FunctionCoverage(3, "gone", reasons=("forbidden by functionsAcl",))]
+    attach_coverage(calls, rows, project="p", fetched_at="2026-10-01T00:00:00.000Z", window=None)
     found = read(calls)
     assert found.figures()["Coverage"] == "INCOMPLETE"
     assert "forbidden by functionsAcl" in found.words
@@ -379,7 +379,7 @@ def test_schedules_that_are_none_are_refused() -> None:
 
 
 def test_unknown_time_zone_is_refused() -> None:
-    with pytest.raises(cf.errors.ArgumentError, match="no time zone"):
+    with pytest.raises(cf.errors.ArgumentError, match="not a time zone"):
         html(frame.empty(), tz="Europe/Nowhere")
 
 

@@ -252,7 +252,7 @@ def test_skipped_runs_of_the_demo_are_found(monkeypatch: pytest.MonkeyPatch) -> 
         planned.extend(found := original(*args, **options))
         return found
 
-    monkeypatch.setattr(importlib.import_module("callframe.sample.generator"), "timetables", remembered)
+    monkeypatch.setattr(importlib.import_module("callframe.sample.generator"), "schedule_specs", remembered)
     with cf.demo(calls=8_000, functions=8, seed=3) as project:
         calls, listed = project.calls(start="20d"), project.schedules()
     last = pd.Timestamp(calls.attrs["callframe"]["fetched_at"]).timestamp() * 1000 - 10 * MINUTE
@@ -310,7 +310,7 @@ def test_slots_of_a_frame_without_coverage_are_unknown() -> None:
 
 def test_slots_of_a_frame_that_was_filtered_since_are_unknown() -> None:
     calls = history([*runs(HOURS[1:]), call(1, NOW - HOUR, status="Failed")])
-    assert "are left in the frame" in problem(calls[calls["status"] == "Failed"])
+    assert "the frame has only" in problem(calls[calls["status"] == "Failed"])
 
 
 def test_filter_that_drops_no_call_changes_nothing() -> None:
@@ -320,13 +320,13 @@ def test_filter_that_drops_no_call_changes_nothing() -> None:
 
 def test_as_many_slots_as_records_were_set_aside_are_unknown() -> None:
     calls = history(runs(HOURS[2:]))
-    calls.attrs["callframe"]["functions"][0]["set_aside"] = 2
+    calls.attrs["callframe"]["functions"][0]["set_aside_reasons"] = {"no id": 2}
     assert "broken records" in problem(calls)
 
 
 def test_more_slots_than_records_were_set_aside_are_missed() -> None:
     calls = history(runs(HOURS[3:]))
-    calls.attrs["callframe"]["functions"][0]["set_aside"] = 2
+    calls.attrs["callframe"]["functions"][0]["set_aside_reasons"] = {"no id": 2}
     assert states(cf.missed_runs(calls, schedules({}))) == {"missed": 3}
 
 

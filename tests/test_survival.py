@@ -15,9 +15,10 @@ from scipy.stats import CensoredData, ecdf
 import callframe as cf
 from callframe import frame
 from callframe.analysis.grouping import Groups
-from callframe.analysis.kaplan_meier import MISSING, Curves, curves
+from callframe.analysis.kaplan_meier import Curves, curves
 from callframe.analysis.summary import wilson
 from callframe.errors import ArgumentError, FrameError
+from callframe.timespan import NO_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,7 +150,7 @@ def test_groups_do_not_touch_each_other(observed: list[tuple[int, int, bool]], s
 def test_times_too_far_apart_to_pack_are_as_right() -> None:
     times = [-(2**61), 5, 2**61, 2**61]
     found = curve_of(times, [True, True, False, True])
-    assert [found.quantile(share)[0] for share in (0.25, 0.5, 1.0)] == [-(2**61), 5, MISSING]
+    assert [found.quantile(share)[0] for share in (0.25, 0.5, 1.0)] == [-(2**61), 5, NO_TIME]
     assert found.longest.tolist() == [2**61]
 
 
@@ -252,7 +253,7 @@ def test_thinned_curve_keeps_both_of_its_ends() -> None:
     assert seconds(thin["duration"])[-1] == 23
 
 
-@pytest.mark.parametrize("asked", [{"points": 0}, {"by": "day"}, {"run_limit": "soon"}])
+@pytest.mark.parametrize("asked", [{"points": 0}, {"by": "colour"}, {"run_limit": "soon"}])
 def test_what_cannot_be_read_is_refused(asked: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError):
         cf.survival(remissions("1"), **asked)
@@ -280,8 +281,8 @@ def test_intervals_cover_the_truth(share: float, size: int, *, cut: bool) -> Non
     found, _ = many(np.random.default_rng(1), 2_000, size, cut=cut)
     truth = np.exp(10 + {0.5: 0.0, 0.95: 1.6448536}[share])
     low, high = found.interval(share)
-    told = low != MISSING
-    covered = (low <= truth) & ((high == MISSING) | (high >= truth))
+    told = low != NO_TIME
+    covered = (low <= truth) & ((high == NO_TIME) | (high >= truth))
     assert told.mean() > 0.9
     assert covered[told].mean() > 0.93
 
@@ -303,6 +304,6 @@ def test_p95_with_8_percent_timeouts_at_one_limit_is_honestly_unreached() -> Non
     took = np.exp(np.random.default_rng(4).normal(np.log(150), 0.895, 20_000)) * 1000
     limit = np.quantile(took, 0.92)
     found = curve_of(np.minimum(took, limit).astype("int64").tolist(), (took <= limit).tolist())
-    assert found.quantile(0.95).tolist() == [MISSING]
+    assert found.quantile(0.95).tolist() == [NO_TIME]
     assert found.above(found.quantile(0.95))[0] <= np.quantile(took, 0.95)
     assert found.quantile(0.9)[0] == pytest.approx(np.quantile(took, 0.9), rel=0.01)

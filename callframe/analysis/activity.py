@@ -10,7 +10,6 @@ import pandas as pd
 from callframe import frame
 from callframe.errors import ArgumentError
 
-FAILURES = ("Failed", "Timeout")
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -46,7 +45,7 @@ def activity(calls: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp, *, bin
                 "function": inside["function"].astype(frame.TEXT),
                 "bin": place,
                 "calls": 1,
-                "failures": inside["status"].isin(FAILURES).astype("int64"),
+                "failures": inside["status"].isin(frame.FAILURES).astype("int64"),
             }
         )
         .groupby(["function", "bin"])
@@ -90,7 +89,7 @@ def week(calls: pd.DataFrame, of: Literal["calls", "failures", "delays"] = "call
     if of == "delays":
         table = calls["schedule_delay"].dt.total_seconds().groupby(keys).median()
     elif of == "failures":
-        table = calls["status"].isin(FAILURES).astype("float64").groupby(keys).sum()
+        table = calls["status"].isin(frame.FAILURES).astype("float64").groupby(keys).sum()
     else:
         table = calls["call_id"].groupby(keys).size().astype("float64")
     full = table.reindex(pd.MultiIndex.from_product([range(7), range(24)], names=["weekday", "hour"]))

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from callframe.analysis import histogram, streaks
-from callframe.analysis.grouping import COLUMNS, TIME, Groups, group, milliseconds, names_of, stack
-from callframe.analysis.kaplan_meier import MISSING, Curves, curves
+from callframe.analysis.grouping import COLUMNS, TIME, Groups, group, names_of, stack
+from callframe.analysis.kaplan_meier import Curves, curves
 from callframe.analysis.survival import COMPLETED, awaited, work
+from callframe.timespan import NO_TIME, to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +48,7 @@ class Asked:
     ----------
     by, run_limit
         As for `summarize`.
-    grace_ms
+    late_after_ms
         How late a call may start.
     fetched_ms
         When the calls were fetched; None where they say so.
@@ -55,7 +56,7 @@ class Asked:
 
     by: str | Sequence[str]
     run_limit: DurationLike | None
-    grace_ms: int
+    late_after_ms: int
     fetched_ms: int | None = None
 
 
@@ -107,10 +108,10 @@ def of_calls(calls: pd.DataFrame, asked: Asked) -> Tally:
     """Take a tally of calls, exactly."""
     groups, worked = group(calls, asked.by), work(calls, asked.run_limit, asked.fetched_ms)
     order = streaks.in_order(calls, groups, worked.kinds)
-    numbers = _numbers(calls, groups, worked, asked.grace_ms)
+    numbers = _numbers(calls, groups, worked, asked.late_after_ms)
     numbers["streak"] = streaks.longest(groups, worked.kinds, order)
     durations = curves(worked.times, awaited(worked.kinds, groups), groups)
-    return Tally(groups.index, numbers, durations, curves(milliseconds(calls["schedule_delay"]), None, groups))
+    return Tally(groups.index, numbers, durations, curves(to_milliseconds(calls["schedule_delay"]), None, groups))
 
 
 def of_parts(part: Part, by: str | Sequence[str]) -> Tally:
@@ -127,9 +128,9 @@ def of_parts(part: Part, by: str | Sequence[str]) -> Tally:
 def measure(calls: pd.DataFrame, asked: Asked) -> Part:
     """Take a part of a tally."""
     groups, worked = group(calls, asked.by), work(calls, asked.run_limit, asked.fetched_ms)
-    delays = milliseconds(calls["schedule_delay"])
+    delays = to_milliseconds(calls["schedule_delay"])
     order = streaks.in_order(calls, groups, worked.kinds)
-    numbers = _numbers(calls, groups, worked, asked.grace_ms)
+    numbers = _numbers(calls, groups, worked, asked.late_after_ms)
     numbers |= {"known": groups.largest(worked.times), "delayed": groups.largest(delays)}
     numbers |= {"streak": streaks.longest(groups, worked.kinds, order), "ordered": np.ones(len(groups), dtype=bool)}
     numbers |= streaks.ends(calls, groups, worked.kinds, order)
@@ -158,16 +159,16 @@ def add(parts: Sequence[Part], by: str | Sequence[str]) -> Part:
     return Part(_table(groups, by, numbers), spans)
 
 
-def _numbers(calls: pd.DataFrame, groups: Groups, worked: Work, grace_ms: int) -> dict[str, np.ndarray]:
+def _numbers(calls: pd.DataFrame, groups: Groups, worked: Work, late_after_ms: int) -> dict[str, np.ndarray]:
     kinds = len(KINDS)
     table = np.bincount(groups.codes * kinds + worked.kinds, minlength=len(groups) * kinds).reshape(-1, kinds)
-    start = milliseconds(calls["start_time"])
+    start = to_milliseconds(calls["start_time"])
     return {
         **dict(zip(KINDS, table.T.copy(), strict=True)),
         "stuck": groups.count(worked.stuck),
-        "late": groups.count(milliseconds(calls["schedule_delay"]) > grace_ms),
-        "longest": groups.largest(milliseconds(calls["duration"])),
-        "last_success": groups.largest(np.where(worked.kinds == COMPLETED, start, MISSING)),
+        "late": groups.count(to_milliseconds(calls["schedule_delay"]) > late_after_ms),
+        "longest": groups.largest(to_milliseconds(calls["duration"])),
+        "last_success": groups.largest(np.where(worked.kinds == COMPLETED, start, NO_TIME)),
     }
 
 
@@ -183,7 +184,7 @@ def _sum(groups: Groups, values: np.ndarray) -> np.ndarray:
 
 def _count(codes: np.ndarray, kinds: np.ndarray, times: np.ndarray) -> pd.DataFrame:
     """Count spans that are known by group, kind and bucket."""
-    known = times != MISSING
+    known = times != NO_TIME
     packed = ((codes[known] << _KINDS_BITS) + kinds[known]) << _PLACES
     packed += histogram.places(times[known]) + (1 << (_PLACES - 1))
     found, count = np.unique(packed, return_counts=True)

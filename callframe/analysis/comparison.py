@@ -11,12 +11,13 @@ import pandas as pd
 
 from callframe import frame, timespan
 from callframe.analysis.statistics import Curve, curve, design_effect, wilson
-from callframe.analysis.survival import LONGEST_LIMIT_MS
-from callframe.completeness import KEY
+from callframe.completeness import Coverage, observed_until_ms
 from callframe.errors import ArgumentError
+from callframe.limits import RunLimit
+from callframe.timespan import DAY_MS, NO_TIME, to_milliseconds, to_timedelta
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from callframe.timespan import TimeLike
 
@@ -30,10 +31,7 @@ FAILURE_VERDICTS = ("more failures", "fewer failures", "no evidence", "too few c
 
 DEPLOY = "deploy"
 
-_MS = 1_000_000
-_DAY_MS = 86_400_000
 _DRAWS = 4_000
-_NOT_A_TIME = np.iinfo("int64").min
 
 
 @dataclass(frozen=True)
@@ -178,16 +176,16 @@ def _numbers(calls: pd.DataFrame, names: list[str]) -> _Numbers:
     places = pd.Index(names).get_indexer(pd.Index(function.categories.astype(str)))
     status = calls["status"]
     completed, timeout, running = ((status == one).to_numpy() for one in ("Completed", "Timeout", "Running"))
-    start = calls["start_time"].astype("int64").to_numpy()
-    took = calls["duration"].to_numpy().astype("timedelta64[ms]").astype("int64")
-    age = np.maximum(_fetched_ms(calls) - start, 0)
-    known = took != _NOT_A_TIME
-    stuck = running & (age > LONGEST_LIMIT_MS)
+    start = to_milliseconds(calls["start_time"])
+    took = to_milliseconds(calls["duration"])
+    age = np.maximum(observed_until_ms(calls) - start, 0)
+    known = took != NO_TIME
+    stuck = running & (age > RunLimit().longest_ms)
     return {
         "function": np.append(places, -1)[function.codes.to_numpy()],
         "function_id": calls["function_id"].to_numpy(),
         "start": start,
-        "day": start // _DAY_MS,
+        "day": start // DAY_MS,
         "work": np.select([timeout, running], [np.inf, age.astype("float64")], took.astype("float64")),
         "seen": np.where(running, age, np.where(known, took, 0)),
         "in_durations": timeout | (completed & known) | (running & ~stuck),
@@ -197,50 +195,39 @@ def _numbers(calls: pd.DataFrame, names: list[str]) -> _Numbers:
     }
 
 
-def _fetched_ms(calls: pd.DataFrame) -> int:
-    """Tell when the calls were read; a frame that does not say was not read before its latest call started."""
-    held = calls.attrs.get(KEY, {}).get("fetched_at")
-    if held is not None:
-        return timespan.parse_time(held, name="fetched_at", now_ms=0)
-    latest = calls["start_time"].max()
-    return 0 if pd.isna(latest) else int(latest.value // _MS)
-
-
 def _moment(calls: pd.DataFrame, both: _Numbers, names: list[str], at: Any) -> dict[int, int]:
     """Divide all functions at one moment."""
-    time_ms = timespan.parse_time(at, name="at", now_ms=_fetched_ms(calls))
+    time_ms = timespan.parse_time(at, name="at", now_ms=observed_until_ms(calls))
     both["later"] = both["start"] >= time_ms
     return dict.fromkeys(range(len(names)), time_ms)
 
 
 def _deploys(calls: pd.DataFrame, both: _Numbers, names: list[str]) -> dict[int, int]:
     """Divide each function that was redeployed at its last deploy, by the ids, and drop the others."""
-    held = calls.attrs.get(KEY)
-    if held is None:
+    known = Coverage.of(calls)
+    if known is None:
         raise ArgumentError(
             "The frame carries no deploy times, as those read from CSV do not; give at=, the moment of the deploy."
         )
-    newest = {names.index(name): found for name, found in _newest(held) if name in names}
+    newest = {names.index(name): found for name, found in _newest(known) if name in names}
     ids = np.array([newest.get(place, (0, 0))[0] for place in range(len(names))] + [0])
     both["later"] = both["function_id"] == ids[both["function"]]
     both["function"] = np.where(np.isin(both["function"], list(newest)), both["function"], -1)
     return {place: created_ms for place, (_, created_ms) in newest.items()}
 
 
-def _newest(held: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Find the newest id of each label, where it was created in the window and is not the only one."""
-    stretch = held.get("window") or {}
-    edges = [
-        timespan.parse_time(stretch[end], name=end, now_ms=0) if end in stretch else None for end in ("start", "end")
-    ]
-    rows = pd.DataFrame(held["functions"], columns=["function", "function_id", "created_ms"])
-    for name, found in rows.groupby("function"):
-        known = found.dropna(subset="created_ms").sort_values(["created_ms", "function_id"])
-        if len(found) < 2 or known.empty:  # noqa: PLR2004 - one id is one deploy
+def _newest(known: Coverage) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Find the newest id of each label, if it was created in the window and is not the only one."""
+    deployments: dict[str, list[tuple[int | None, int]]] = {}
+    for function in known.functions:
+        deployments.setdefault(function.function, []).append((function.created_ms, function.function_id))
+    for label, found in sorted(deployments.items()):
+        dated = [(created_ms, function_id) for created_ms, function_id in found if created_ms is not None]
+        if len(found) < 2 or not dated:  # noqa: PLR2004 - one id is one deploy
             continue
-        created_ms = int(known["created_ms"].iloc[-1])
-        if (edges[0] is None or edges[0] <= created_ms) and (edges[1] is None or created_ms < edges[1]):
-            yield str(name), (int(known["function_id"].iloc[-1]), created_ms)
+        created_ms, function_id = max(dated)
+        if known.window is None or known.window.start_ms <= created_ms < known.window.end_ms:
+            yield label, (function_id, created_ms)
 
 
 _COLUMNS = {
@@ -301,8 +288,8 @@ def _column(values: list[Any], kind: str) -> pd.Series[Any]:
     if kind == "time":
         return frame.time_column(values)
     if kind == "span":
-        spans = [_NOT_A_TIME if value is None else int(value) for value in values]
-        return pd.Series(np.array(spans, dtype="int64").view("timedelta64[ms]"))
+        spans = [NO_TIME if value is None else int(value) for value in values]
+        return pd.Series(to_timedelta(np.array(spans, dtype="int64")))
     return pd.Series(values, dtype="float64" if kind == "verdict" else kind)
 
 

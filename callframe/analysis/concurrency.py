@@ -9,32 +9,26 @@ import numpy as np
 import pandas as pd
 
 from callframe import frame
-from callframe.analysis import basis
-from callframe.completeness import KEY
+from callframe.completeness import Coverage, observed_until_ms
 from callframe.errors import ArgumentError
-from callframe.timespan import iso
+from callframe.limits import FUNCTION_QUOTA, PROJECT_QUOTA, RunLimit
+from callframe.timespan import NO_TIME, from_epoch_ms, iso, to_milliseconds
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from callframe.timespan import DurationLike
+
     Stamps = NDArray[np.int64]
 
-PROJECT_QUOTA = 250
-"""How many calls of a project may run at the same time."""
-
-FUNCTION_QUOTA = 100
-"""How many calls of one function may."""
 
 ALL = "all functions"
 """The one row of `concurrency_peaks` without groups."""
 
 
-def concurrency(
-    calls: pd.DataFrame, by: str | None = None, *, run_limit: str | dt.timedelta | np.timedelta64 = "15min"
-) -> pd.DataFrame:
+def concurrency(calls: pd.DataFrame, by: str | None = None, *, run_limit: DurationLike | None = None) -> pd.DataFrame:
     """
     Count the calls that ran at the same time, exactly, as a curve of steps.
 
@@ -85,24 +79,24 @@ def concurrency(
     """
     frame.check(calls)
     _check_by(by)
-    limit_ms = _limit_ms(run_limit)
-    calls = basis.deduplicate_calls(calls)
+    limit_ms = RunLimit.parse(run_limit).longest_ms
+    calls = frame.deduplicate(calls)
     spells = _spells(calls, limit_ms)
     if by is None:
         times, running = _curve(spells.start, spells.end)
-        curve = pd.DataFrame({"time": basis.from_epoch_ms(times), "running": running}, copy=False)
+        curve = pd.DataFrame({"time": from_epoch_ms(times), "running": running}, copy=False)
     else:
         curves = [(code, *_curve(start, end)) for code, start, end in _by_function(spells)]
         codes = np.repeat([code for code, _, _ in curves] or [0], [len(times) for _, times, _ in curves] or [0])
         curve = pd.DataFrame(
             {
                 "function": pd.Categorical.from_codes(codes, categories=calls["function"].cat.categories),
-                "time": basis.from_epoch_ms(_joined([times for _, times, _ in curves])),
+                "time": from_epoch_ms(_joined([times for _, times, _ in curves])),
                 "running": _joined([running for _, _, running in curves]),
             },
             copy=False,
         )
-    curve.attrs = {**calls.attrs, "concurrency": _account(calls, spells, limit_ms)}
+    curve.attrs = {**calls.attrs, "concurrency": _rests_on(calls, spells, limit_ms)}
     return curve
 
 
@@ -112,7 +106,7 @@ def concurrency_peaks(
     *,
     quota: int | None = None,
     above: float = 0.8,
-    run_limit: str | dt.timedelta | np.timedelta64 = "15min",
+    run_limit: DurationLike | None = None,
 ) -> pd.DataFrame:
     """
     Find how many calls ran at the same time at most, when, and who made it.
@@ -161,8 +155,8 @@ def concurrency_peaks(
     frame.check(calls)
     _check_by(by)
     _check_quota(quota, above)
-    limit_ms = _limit_ms(run_limit)
-    calls = basis.deduplicate_calls(calls)
+    limit_ms = RunLimit.parse(run_limit).longest_ms
+    calls = frame.deduplicate(calls)
     spells = _spells(calls, limit_ms)
     quota = quota or (PROJECT_QUOTA if by is None else FUNCTION_QUOTA)
     most, when = _peak(*_curve(spells.start, spells.end))
@@ -180,7 +174,7 @@ def concurrency_peaks(
     peaks = pd.DataFrame(
         {
             "peak": table["peak"].to_numpy(),
-            "peak_time": basis.from_epoch_ms(table["time"].to_numpy()),
+            "peak_time": from_epoch_ms(table["time"].to_numpy()),
             "quota": np.full(len(table), quota, dtype="int64"),
             "time_above": table["above"].to_numpy().view("timedelta64[ms]"),
             "at_peak": part,
@@ -188,7 +182,7 @@ def concurrency_peaks(
         },
         index=pd.Index(frame.text_column(labels), name="function"),
     ).sort_values(["at_peak", "peak"], ascending=False, kind="stable")
-    peaks.attrs = {**calls.attrs, "concurrency": _account(calls, spells, limit_ms)}
+    peaks.attrs = {**calls.attrs, "concurrency": _rests_on(calls, spells, limit_ms)}
     return peaks
 
 
@@ -206,12 +200,12 @@ class _Spells:
 
 
 def _spells(calls: pd.DataFrame, limit_ms: int) -> _Spells:
-    start, end = basis.to_epoch_ms(calls["start_time"]), basis.to_epoch_ms(calls["end_time"])
+    start, end = to_milliseconds(calls["start_time"]), to_milliseconds(calls["end_time"])
     running = (calls["status"] == "Running").to_numpy()
-    now_ms = _now_ms(calls, start, end)
+    now_ms = observed_until_ms(calls)
     stuck = running & (now_ms - start > limit_ms)
     end = np.where(running, np.where(stuck, start + limit_ms, now_ms), end)
-    without = end == basis.NO_TIME
+    without = end == NO_TIME
     backwards = ~without & ~running & (end < start)
     there = ~without & (end > start)
     return _Spells(
@@ -223,14 +217,6 @@ def _spells(calls: pd.DataFrame, limit_ms: int) -> _Spells:
         int(without.sum()),
         int(backwards.sum()),
     )
-
-
-def _now_ms(calls: pd.DataFrame, start: Stamps, end: Stamps) -> int:
-    """Tell when the frame was fetched, or else the last moment it knows of."""
-    now_ms = basis.fetched_ms(calls)
-    if now_ms is not None:
-        return now_ms
-    return int(max(start.max(initial=basis.NO_TIME), end.max(initial=basis.NO_TIME)))
 
 
 def _curve(start: Stamps, end: Stamps) -> tuple[Stamps, Stamps]:
@@ -245,7 +231,7 @@ def _curve(start: Stamps, end: Stamps) -> tuple[Stamps, Stamps]:
 def _peak(times: Stamps, running: Stamps) -> tuple[int, int]:
     """Find the most that ran, and when it was first reached."""
     if not len(times):
-        return 0, basis.NO_TIME
+        return 0, NO_TIME
     at = int(running.argmax())
     return int(running[at]), int(times[at])
 
@@ -269,49 +255,51 @@ def _groups(calls: pd.DataFrame, spells: _Spells, by: str | None) -> Iterator[tu
         yield str(calls["function"].cat.categories[code]), *ran.get(code, nothing)
 
 
-def _account(calls: pd.DataFrame, spells: _Spells, limit_ms: int) -> dict[str, Any]:
-    """Say what a curve rests on, JSON-able."""
-    reasons = list(_lacking(calls, spells))
-    since, until = _exact(calls, limit_ms)
+def _rests_on(calls: pd.DataFrame, intervals: _Spells, limit_ms: int) -> dict[str, Any]:
+    """Describe what a curve rests on, as JSON can hold it."""
+    known = Coverage.of(calls)
+    reasons = list(_missing(calls, known, intervals))
+    since, until = (None, None) if known is None else _exact(known, limit_ms)
     return {
         "exact_from": since,
         "exact_until": until,
         "lower_bound": bool(reasons),
         "reasons": reasons,
-        "running": spells.running,
-        "stuck": spells.stuck,
-        "without_end": spells.without_end,
-        "backwards": spells.backwards,
+        "running": intervals.running,
+        "stuck": intervals.stuck,
+        "without_end": intervals.without_end,
+        "backwards": intervals.backwards,
     }
 
 
-def _exact(calls: pd.DataFrame, limit_ms: int) -> tuple[str | None, str | None]:
-    """Tell the stretch in which the window lacks no call that ran."""
-    stretch = basis.covered_range(calls)
-    if stretch is None:
+def _exact(known: Coverage, limit_ms: int) -> tuple[str | None, str | None]:
+    """Find the time range in which the window misses no call that ran."""
+    if known.covered is None:
         return None, None
-    start_ms, end_ms = stretch
-    created = [row.get("created_ms") for row in basis.functions(calls).values()]
-    if not created or any(one is None or one < start_ms for one in created):
+    start_ms, end_ms = known.covered.start_ms, known.covered.end_ms
+    created = [function.created_ms for function in known.functions]
+    if not created or any(time_ms is None or time_ms < start_ms for time_ms in created):
         start_ms += limit_ms
     return (iso(start_ms), iso(end_ms)) if start_ms < end_ms else (None, None)
 
 
-def _lacking(calls: pd.DataFrame, spells: _Spells) -> Iterator[str]:
-    """Say why calls are lacking from the curve."""
-    doubt = basis.incomplete_reason(calls)
-    if doubt:
-        yield doubt
-    if (calls.attrs.get(KEY) or {}).get("schedule_ids"):
-        yield "only calls of some schedules were asked for"
+def _missing(calls: pd.DataFrame, known: Coverage | None, intervals: _Spells) -> Iterator[str]:
+    """List why calls are missing from the curve."""
+    if known is None:
+        yield "the frame carries no coverage"
+    elif known.restriction:
+        yield known.restriction
+    if known is not None and known.schedule_ids:
+        yield "only calls of some schedules were requested"
+    set_aside = 0 if known is None else sum(sum(function.set_aside.values()) for function in known.functions)
     for count, words in (
         (
-            len(dict(basis.incomplete_functions(calls))),
+            0 if known is None else len(known.missing_calls(calls)),
             "functions were not read completely, or had calls filtered away",
         ),
-        (sum(row["set_aside"] for row in basis.functions(calls).values()), "records were set aside"),
-        (spells.without_end, "finished calls have no end"),
-        (spells.backwards, "calls end before they start"),
+        (set_aside, "records were set aside"),
+        (intervals.without_end, "finished calls have no end"),
+        (intervals.backwards, "calls end before they start"),
     ):
         if count:
             yield f"{words}: {count:,}"
@@ -327,13 +315,6 @@ def _check_quota(quota: int | None, above: float) -> None:
         raise ArgumentError(f"quota={quota!r}; expected a number above 0.")
     if not 0 <= above <= 1:
         raise ArgumentError(f"above={above!r}; expected a share of the quota, 0 to 1.")
-
-
-def _limit_ms(run_limit: Any) -> int:
-    limit_ms = basis.duration_ms(run_limit, "run_limit")
-    if not limit_ms:
-        raise ArgumentError("run_limit is 0; expected a span of time above 0.")
-    return limit_ms
 
 
 def _joined(arrays: list[Stamps]) -> Stamps:

@@ -12,13 +12,12 @@ import numpy as np
 import pandas as pd
 
 from callframe import frame
-from callframe.analysis.basis import NO_TIME, to_epoch_ms
-from callframe.completeness import KEY
+from callframe.completeness import Coverage
 from callframe.errors import ArgumentError, FrameError
-from callframe.timespan import parse_time
+from callframe.timespan import NO_TIME, to_milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 DaskFrame: TypeAlias = Any
 """A `dask.dataframe.DataFrame`: Dask is an extra, and is never imported before somebody has."""
@@ -45,13 +44,13 @@ class Partitions:
         The frame.
     client
         The `distributed.Client` to compute on; None for the one that is current, or else threads of this process.
-    attrs
+    coverage
         What the calls rest on.
     """
 
     calls: DaskFrame
     client: Any
-    attrs: Mapping[Any, Any]
+    coverage: Coverage | None
 
     def reduce(
         self, columns: Sequence[str], measure: Callable[[pd.DataFrame], Part], add: Callable[[list[Part]], Part]
@@ -114,7 +113,7 @@ class Partitions:
         """Put the calls in order of start, over all partitions."""
         numbered = self.calls.assign(start_ms=self.calls["start_time"].astype("int64"))  # Dask sorts numbers best
         with self._current():
-            return Partitions(numbered.sort_values(["start_ms", "call_id"]), self.client, self.attrs)
+            return Partitions(numbered.sort_values(["start_ms", "call_id"]), self.client, self.coverage)
 
     def together(self, calls: DaskFrame, on: Sequence[str]) -> Partitions:
         """
@@ -133,17 +132,11 @@ class Partitions:
             Of the same rows.
         """
         with self._current():
-            return Partitions(calls.shuffle(on=list(on)), self.client, self.attrs)
+            return Partitions(calls.shuffle(on=list(on)), self.client, self.coverage)
 
     def _current(self) -> Any:
         """Make the client current for a while: Dask chooses by it how to move rows."""
         return contextlib.nullcontext() if self.client is None else self.client.as_current()
-
-    @functools.cached_property
-    def fetched_ms(self) -> int | None:
-        """When the calls were fetched, in milliseconds since 1970; None where they carry no coverage."""
-        told = self.attrs.get(KEY, {}).get("fetched_at")
-        return None if told is None else parse_time(told, name="fetched_at", now_ms=0)
 
     @functools.cached_property
     def bounds(self) -> pd.DataFrame:
@@ -184,8 +177,8 @@ def of(calls: CallFrame, client: Any = None) -> Partitions | None:
         frame.check(_with_own_text(meta))
     except FrameError as error:
         raise FrameError(f"{error} Found in a Dask DataFrame; archive.dask() gives one that is right.") from None
-    attrs = meta.attrs if KEY in meta.attrs else getattr(calls, "attrs", {})
-    return Partitions(calls, client, attrs)
+    coverage = Coverage.of(meta) or (Coverage.of(calls) if hasattr(calls, "attrs") else None)
+    return Partitions(calls, client, coverage)
 
 
 def _measured(measure: Callable[[pd.DataFrame], Part], calls: pd.DataFrame) -> Part:
@@ -202,7 +195,7 @@ def _with_own_text(calls: pd.DataFrame) -> pd.DataFrame:
 
 
 def _bounds(calls: pd.DataFrame) -> pd.DataFrame:
-    times = [to_epoch_ms(calls[name]) for name in _TIMES]
+    times = [to_milliseconds(calls[name]) for name in _TIMES]
     lows = [int(one[one != NO_TIME].min(initial=_LARGEST)) for one in times]
     return pd.DataFrame({"low": lows, "high": [int(one.max(initial=NO_TIME)) for one in times]}, index=list(_TIMES))
 

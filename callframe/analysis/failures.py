@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 RULE = 1
 """Version of the rule that groups failures; a part of every group id."""
 
-FAILURES = ("Failed", "Timeout")
-"""The statuses that are failures."""
 
 TIMED_OUT = "stopped at the run limit"
 """Stands as the template of calls that the service stopped, whatever it says of each."""
@@ -108,7 +106,8 @@ def failures(calls: CallFrame, by: str | Sequence[str] | None = None, *, client:
         One row a group, the largest first, within each of `by`. First the columns of `by` (`function`, `schedule`,
         `status`); then `group` str, an id that is the same in every frame; `exception` str, the type without its
         module, `Timeout` for calls that the service stopped, missing where the error names none; `template` str, the
-        message with placeholders; `frames` str, the user's functions, outermost first; `cause` str, the type of the first exception of the chain, missing where there is no other;
+        message with placeholders; `frames` str, the user's functions, outermost first; `cause` str, the type of the
+        first exception of the chain, missing where there is no other;
         `count` int64; `share` float64, of the failures within `by`; `functions` str, their labels, the one with the
         most failures first; `first_seen`, `last_seen` datetime64[ms, UTC], start times; `call_id` int64 and `function`
         category, the latest call of the group.
@@ -225,7 +224,7 @@ def failure_groups(calls: pd.DataFrame) -> pd.Series:
 
 
 def _is_failure(calls: pd.DataFrame) -> pd.Series:
-    return calls["status"].isin(FAILURES)
+    return calls["status"].isin(frame.FAILURES)
 
 
 def _names(by: str | Sequence[str] | None) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from callframe import frame
 from callframe.errors import ArgumentError
-from callframe.timespan import parse_duration
+from callframe.timespan import floor_ms, from_epoch_ms, parse_duration, to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,9 +20,6 @@ COLUMNS = {"function": "function", "schedule": "schedule_id", "status": "status"
 
 TIME = "start_time"
 """The name of groups made by a frequency."""
-
-_WEEK_MS = 7 * 86_400_000
-_MONDAY_MS = 4 * 86_400_000  # 1970-01-05, the first one since the epoch
 
 
 @dataclass(frozen=True)
@@ -168,10 +165,9 @@ def _column(calls: pd.DataFrame, name: str) -> tuple[tuple[np.ndarray, int], pd.
 def _time(calls: pd.DataFrame, frequency: str) -> tuple[tuple[np.ndarray, int], pd.Series]:
     """Tell the stretch of time that each call started in; whole weeks begin on Mondays."""
     width = _width_ms(frequency)
-    origin = _MONDAY_MS if width % _WEEK_MS == 0 else 0
-    numbers = (milliseconds(calls["start_time"]) - origin) // width
-    stamps = (numbers * width + origin).view("datetime64[ms]")
-    values = pd.Series(pd.DatetimeIndex(stamps).tz_localize("UTC"), index=calls.index)
+    stamps = floor_ms(to_milliseconds(calls["start_time"]), width)
+    values = pd.Series(from_epoch_ms(stamps), index=calls.index)
+    numbers = stamps // width
     lowest = numbers.min(initial=np.iinfo("int64").max)
     return (numbers - lowest, int(numbers.max(initial=lowest) - lowest) + 1), values
 
@@ -184,22 +180,3 @@ def _close_up(codes: np.ndarray, size: int) -> tuple[np.ndarray, int]:
     occurs = np.bincount(codes, minlength=size) > 0
     count = int(occurs.sum())
     return codes if occurs[:count].all() else (np.cumsum(occurs) - 1)[codes], count
-
-
-def milliseconds(column: pd.Series) -> np.ndarray:
-    """
-    Take the integers out of a column of times or spans.
-
-    Parameters
-    ----------
-    column
-        Of the dtype `datetime64[ms, UTC]` or `timedelta64[ms]`.
-
-    Returns
-    -------
-    integers
-        A view where that can be had: to be read only. The smallest integer where a value is missing.
-    """
-    plain = column.dt.tz_convert(None) if isinstance(column.dtype, pd.DatetimeTZDtype) else column
-    integers: np.ndarray = plain.to_numpy().view("int64")
-    return integers

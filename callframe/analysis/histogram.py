@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from callframe.analysis.kaplan_meier import MISSING
+from callframe.timespan import NO_TIME
 
 ERROR_PERCENT = 1
 """How far a span may be from what stands for its bucket."""
@@ -62,6 +62,6 @@ def stand_for(places: np.ndarray) -> np.ndarray:
 
 
 def replace(spans: np.ndarray) -> np.ndarray:
-    """Replace spans by what stands for their bucket; what is `MISSING` stays."""
-    missing = spans == MISSING
-    return np.where(missing, MISSING, stand_for(places(np.where(missing, 0, spans))))
+    """Replace spans by what stands for their bucket; what is `NO_TIME` stays."""
+    missing = spans == NO_TIME
+    return np.where(missing, NO_TIME, stand_for(places(np.where(missing, 0, spans))))

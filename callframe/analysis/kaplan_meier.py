@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from callframe.timespan import NO_TIME
+
 if TYPE_CHECKING:
     from callframe.analysis.grouping import Groups
 
-MISSING, _LARGEST = int(np.iinfo("int64").min), int(np.iinfo("int64").max)
-"""The integer that stands for no time and no span."""
+_LARGEST = int(np.iinfo("int64").max)
 
 Z95 = 1.959963984540054
 """The 97.5 % point of the normal distribution."""
@@ -89,7 +90,7 @@ class Curves:
 
     @cached_property
     def longest(self) -> np.ndarray:
-        """The largest time known of each group, of an end or censored; `MISSING` where there is none."""
+        """The largest time known of each group, of an end or censored; `NO_TIME` where there is none."""
         if self.known is not None:
             return self.known
         known = self.sizes > 0
@@ -148,7 +149,7 @@ class Curves:
         Returns
         -------
         times
-            The earliest end of each group at which survival is at most 1 - share; `MISSING` where it stays above.
+            The earliest end of each group at which survival is at most 1 - share; `NO_TIME` where it stays above.
         """
         if len(self.places) == len(self.packed):  # nothing is censored
             known, rank = self.sizes > 0, np.ceil(share * self.sizes - _TOLERANCE).astype("int64")
@@ -172,7 +173,7 @@ class Curves:
         Returns
         -------
         low, high
-            `MISSING` where the band does not cross, and where a group has too few ends: fewer than it takes for the
+            `NO_TIME` where the band does not cross, and where a group has too few ends: fewer than it takes for the
             longest to exceed the quantile with 95 % probability, which is 5 for the median and 59 for p95.
         """
         middle, half = self._band
@@ -180,7 +181,7 @@ class Curves:
         low = self._first_where(middle + half >= goal)
         high = self._first_where(middle - half >= goal)
         few = self.ends < math.ceil(math.log(0.05) / math.log(share))
-        return np.where(few, MISSING, low), np.where(few, MISSING, high)
+        return np.where(few, NO_TIME, low), np.where(few, NO_TIME, high)
 
     def done(self) -> tuple[np.ndarray, np.ndarray]:
         """Give the times at which groups have ends, and the share of each group's calls that has ended by then."""
@@ -191,7 +192,7 @@ class Curves:
 
     def above(self, times: np.ndarray) -> np.ndarray:
         """Tell what is known to be exceeded where a quantile is missing: the largest time the curve is known at."""
-        return np.where(times == MISSING, self.longest, MISSING)
+        return np.where(times == NO_TIME, self.longest, NO_TIME)
 
     def steps(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """
@@ -251,13 +252,13 @@ class Curves:
         return self._ends_at(np.append(last, len(self.places))[np.searchsorted(last, self.first[:-1])])
 
     def _ends_at(self, ends: np.ndarray) -> np.ndarray:
-        """Take times of ends, one a group; `MISSING` where it is none of the group's."""
+        """Take times of ends, one a group; `NO_TIME` where it is none of the group's."""
         own = ends < self.first[1:]
         return self._times_at(self.places[ends[own]], own)
 
     def _times_at(self, places: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Take times at places, for the groups where something is known."""
-        times = np.full(len(known), MISSING)
+        times = np.full(len(known), NO_TIME)
         times[known] = self.values.of(self.packed[places])
         return times if self.known is None else np.minimum(times, self.known)
 
@@ -290,7 +291,7 @@ def curves(
     Parameters
     ----------
     times
-        Milliseconds of each call, int64; those that are `MISSING` are left out.
+        Milliseconds of each call, int64; those that are `NO_TIME` are left out.
     ended
         Whether it ended then, and was not censored; None where all did.
     groups
@@ -305,7 +306,7 @@ def curves(
     curves
         A call censored at the time of an end counts as at risk there.
     """
-    known = times != MISSING
+    known = times != NO_TIME
     codes = groups.codes
     if not known.all():
         times, codes, ended = times[known], codes[known], None if ended is None else ended[known]

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from callframe import frame
-from callframe.analysis import basis
+from callframe.completeness import observed_until_ms
 from callframe.errors import ArgumentError
-from callframe.timespan import parse_duration
+from callframe.limits import RunLimit
+from callframe.timespan import NO_TIME, to_milliseconds
 
 if TYPE_CHECKING:
     from callframe.timespan import DurationLike
@@ -19,7 +20,9 @@ _BY = {"schedule": "schedule_id", "function": "function"}
 _COLUMNS = ["schedule_id", "function", "call_id", "start_time", "earlier_call_id", "overlap"]
 
 
-def overlapping_runs(calls: pd.DataFrame, by: str = "schedule", *, run_limit: DurationLike = "15min") -> pd.DataFrame:
+def overlapping_runs(
+    calls: pd.DataFrame, by: str = "schedule", *, run_limit: DurationLike | None = None
+) -> pd.DataFrame:
     """
     Find the calls that started before an earlier call of the same schedule had ended.
 
@@ -61,10 +64,10 @@ def overlapping_runs(calls: pd.DataFrame, by: str = "schedule", *, run_limit: Du
     frame.check(calls)
     if by not in tuple(_BY):  # which takes what cannot be hashed
         raise ArgumentError(f"by={by!r}; expected {' or '.join(map(repr, _BY))}.")
-    limit_ms = parse_duration(run_limit, name="run_limit")
-    calls = basis.deduplicate_calls(calls)
+    limit_ms = RunLimit.parse(run_limit).longest_ms
+    calls = frame.deduplicate(calls)
     calls = calls[calls[_BY[by]].notna()]
-    owner, start, end = pd.factorize(calls[_BY[by]])[0], basis.to_epoch_ms(calls["start_time"]), _ends(calls, limit_ms)
+    owner, start, end = pd.factorize(calls[_BY[by]])[0], to_milliseconds(calls["start_time"]), _ends(calls, limit_ms)
     order = np.lexsort((calls["call_id"].to_numpy(), start, owner))
     owner, start, end = owner[order], start[order], end[order]
     longest = _longest_before(owner, end)
@@ -82,13 +85,12 @@ def overlapping_runs(calls: pd.DataFrame, by: str = "schedule", *, run_limit: Du
 
 def _ends(calls: pd.DataFrame, limit_ms: int) -> np.ndarray:
     """Tell when each call ended, as far as that is known."""
-    start, end = basis.to_epoch_ms(calls["start_time"]), basis.to_epoch_ms(calls["end_time"])
+    start, end = to_milliseconds(calls["start_time"]), to_milliseconds(calls["end_time"])
     running = (calls["status"] == "Running").to_numpy()
-    now_ms = basis.fetched_ms(calls)
-    if now_ms is None:
-        now_ms = int(max(start.max(initial=0), end.max(initial=0)))
+    now_ms = observed_until_ms(calls)
     end = np.where(running, np.minimum(now_ms, start + limit_ms), end)
-    return np.maximum(np.where(end == basis.NO_TIME, start, end), start)
+    ends: np.ndarray = np.maximum(np.where(end == NO_TIME, start, end), start)
+    return ends
 
 
 def _longest_before(owner: np.ndarray, end: np.ndarray) -> np.ndarray:

@@ -12,19 +12,16 @@ import pandas as pd
 
 from callframe import frame
 from callframe.analysis import dask
-from callframe.analysis.basis import to_epoch_ms
 from callframe.analysis.quality_checks import CHECKS, Limits, Seen, slots_of
-from callframe.analysis.survival import LONGEST_LIMIT_MS
-from callframe.completeness import KEY, coverage
-from callframe.errors import ArgumentError
+from callframe.completeness import Coverage, observed_until_ms
+from callframe.limits import RunLimit
+from callframe.timespan import DurationLike, to_milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from callframe.analysis.dask import CallFrame, Partitions
 
-RUN_LIMIT = pd.Timedelta(minutes=10)
-"""How long a call may run, on Azure and AWS; on Google Cloud it is 9 minutes."""
 
 EXAMPLES = 5
 """How many calls are named at most for each oddity."""
@@ -54,7 +51,7 @@ class _Part:
     last: _Example | None
 
 
-def quality(calls: CallFrame, *, run_limit: str | pd.Timedelta = RUN_LIMIT, client: Any = None) -> pd.DataFrame:
+def quality(calls: CallFrame, *, run_limit: DurationLike | None = None, client: Any = None) -> pd.DataFrame:
     """
     Count what is odd in a call frame.
 
@@ -93,38 +90,32 @@ def quality(calls: CallFrame, *, run_limit: str | pd.Timedelta = RUN_LIMIT, clie
     >>> int(found.loc["negative_duration", "count"])
     0
     """
-    limit_ms = _span_ms(run_limit)
-    stuck_ms = LONGEST_LIMIT_MS if run_limit is RUN_LIMIT else limit_ms
-    divided = dask.of(calls, client)
-    if divided is not None:
-        limits = Limits(limit_ms, stuck_ms, *_of_attrs(divided.attrs, lambda: _of_bounds(divided.bounds)))
-        return _table(_of_partitions(divided, limits), divided.attrs)
+    limit_ms = RunLimit.parse(run_limit).longest_ms
+    partitions = dask.of(calls, client)
+    if partitions is not None:
+        known = partitions.coverage
+        fetched_ms, first_ms = (known.fetched_ms, None) if known else _observed(partitions.bounds)
+        limits = Limits(limit_ms, fetched_ms, _left_edge(known, first_ms))
+        return _table(_of_partitions(partitions, limits), known)
     frame.check(calls)
-    limits = Limits(limit_ms, stuck_ms, *_of_attrs(calls.attrs, lambda: _of_times(calls)))
-    return _table(_measure(calls, limits), calls.attrs)
+    known = Coverage.of(calls)
+    first_ms = int(to_milliseconds(calls["start_time"]).min()) if len(calls) else None
+    limits = Limits(limit_ms, observed_until_ms(calls), _left_edge(known, first_ms))
+    return _table(_measure(calls, limits), known)
 
 
-def _of_attrs(attrs: Mapping[Any, Any], otherwise: Callable[[], tuple[int, int | None]]) -> tuple[int, int | None]:
-    """Tell when calls were fetched, and where their window begins; where nothing says so, the calls do."""
-    held = attrs.get(KEY)
-    edge = _ms(held["window"]["start"]) if held and "window" in held else None
-    if held and held.get("fetched_at"):
-        return _ms(held["fetched_at"]), edge
-    fetched_ms, first_ms = otherwise()
-    return fetched_ms, first_ms if held is None else edge
+def _left_edge(known: Coverage | None, first_ms: int | None) -> int | None:
+    """Find where the window begins: without coverage at the first call, and never if calls were requested by ids."""
+    if known is None:
+        return first_ms
+    return None if known.window is None else known.window.start_ms
 
 
-def _of_times(calls: pd.DataFrame) -> tuple[int, int | None]:
-    start, end = to_epoch_ms(calls["start_time"]), to_epoch_ms(calls["end_time"])
-    return max((int(one.max()) for one in (start, end) if len(one)), default=0), int(start.min()) if len(
-        start
-    ) else None
-
-
-def _of_bounds(bounds: pd.DataFrame) -> tuple[int, int | None]:
+def _observed(bounds: pd.DataFrame) -> tuple[int, int | None]:
+    """Find the last and the first time of partitions."""
     low, high = bounds["low"].to_dict(), bounds["high"].to_dict()
-    some = low["start_time"] <= high["start_time"]
-    return (max(high["start_time"], high["end_time"]), low["start_time"]) if some else (0, None)
+    has_calls = low["start_time"] <= high["start_time"]
+    return (max(high["start_time"], high["end_time"]), low["start_time"]) if has_calls else (0, None)
 
 
 def _of_partitions(calls: Partitions, limits: Limits) -> _Part:
@@ -139,7 +130,7 @@ def _of_partitions(calls: Partitions, limits: Limits) -> _Part:
 
 def _with_slots(calls: pd.DataFrame) -> pd.DataFrame:
     """Say at which minute calls were to start, so that those of one slot can be brought together."""
-    return calls.assign(slot=slots_of(to_epoch_ms(calls["scheduled_time"])))
+    return calls.assign(slot=slots_of(to_milliseconds(calls["scheduled_time"])))
 
 
 def _measure(calls: pd.DataFrame, limits: Limits, *, across: bool = True) -> _Part:
@@ -195,9 +186,9 @@ def _add(parts: Sequence[_Part]) -> _Part:
     )
 
 
-def _table(part: _Part, attrs: Mapping[Any, Any]) -> pd.DataFrame:
+def _table(part: _Part, known: Coverage | None) -> pd.DataFrame:
     """Lay out what was counted, with what the coverage and the deployments tell."""
-    counts = part.counts | _of_coverage(part, attrs)
+    counts = part.counts | _of_coverage(part, known)
     examples = dict(part.examples)
     deployed = part.deployments
     several = deployed[deployed.duplicated("function", keep=False)]
@@ -221,16 +212,13 @@ def _table(part: _Part, attrs: Mapping[Any, Any]) -> pd.DataFrame:
     )
 
 
-def _of_coverage(part: _Part, attrs: Mapping[Any, Any]) -> dict[str, int]:
-    if not attrs.get(KEY):
+def _of_coverage(part: _Part, known: Coverage | None) -> dict[str, int]:
+    if known is None:
         return {"incomplete": 0, "coverage_unknown": len(part.deployments), "set_aside": 0}
-    bearer = frame.empty()
-    bearer.attrs = {KEY: attrs[KEY]}
-    told = coverage(bearer)
     return {
-        "incomplete": int((~told["complete"].fillna(value=True)).sum()),
-        "coverage_unknown": int(told["complete"].isna().sum()),
-        "set_aside": int(told["set_aside"].sum()),
+        "incomplete": sum(not function.complete for function in known.functions),
+        "coverage_unknown": 0,
+        "set_aside": sum(sum(function.set_aside.values()) for function in known.functions),
     }
 
 
@@ -240,17 +228,3 @@ def _latest(rows: np.ndarray, start: np.ndarray, ids: np.ndarray) -> list[_Examp
         rows = rows[np.argpartition(start[rows], -100 * EXAMPLES)[-100 * EXAMPLES :]]
     rows = rows[np.lexsort((ids[rows], start[rows]))[::-1][:EXAMPLES]]
     return list(zip(start[rows].tolist(), ids[rows].tolist(), strict=True))
-
-
-def _ms(time: str) -> int:
-    return int(pd.Timestamp(time).timestamp() * 1000)
-
-
-def _span_ms(run_limit: str | pd.Timedelta) -> int:
-    try:
-        span = pd.Timedelta(run_limit)
-    except (ValueError, TypeError) as error:
-        raise ArgumentError(f"run_limit={run_limit!r}; expected a span of time such as '10min'.") from error
-    if not span > pd.Timedelta(0):
-        raise ArgumentError(f"run_limit={run_limit!r}; expected a span of time above zero, such as '10min'.")
-    return int(span / pd.Timedelta(milliseconds=1))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from callframe import frame
 from callframe.analysis import message_templates
-from callframe.analysis.basis import NO_TIME, to_epoch_ms
+from callframe.timespan import MINUTE_MS, NO_TIME, to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 FINISHED = ("Completed", "Failed", "Timeout")
 """The statuses of calls that are over."""
 
-_MINUTE_MS = 60_000
 _EXACT_DIGITS = 10**15  # from here on Excel rounds
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -49,7 +48,6 @@ class Limits:
     """
 
     run_limit_ms: int
-    stuck_ms: int
     fetched_ms: int
     left_edge_ms: int | None
 
@@ -73,17 +71,17 @@ class Seen:
     @cached_property
     def start(self) -> np.ndarray:
         """Epoch milliseconds; the smallest integer where there is no time, as in `end` and `scheduled`."""
-        return to_epoch_ms(self.calls["start_time"])
+        return to_milliseconds(self.calls["start_time"])
 
     @cached_property
     def end(self) -> np.ndarray:
         """When the calls ended."""
-        return to_epoch_ms(self.calls["end_time"])
+        return to_milliseconds(self.calls["end_time"])
 
     @cached_property
     def scheduled(self) -> np.ndarray:
         """When the calls were to start."""
-        return to_epoch_ms(self.calls["scheduled_time"])
+        return to_milliseconds(self.calls["scheduled_time"])
 
     @cached_property
     def messages(self) -> np.ndarray:
@@ -143,7 +141,7 @@ class Check:
 
 
 def _stuck(seen: Seen) -> np.ndarray:
-    stuck: np.ndarray = seen.has("Running") & (seen.limits.fetched_ms - seen.start > seen.limits.stuck_ms)
+    stuck: np.ndarray = seen.has("Running") & (seen.limits.fetched_ms - seen.start > seen.limits.run_limit_ms)
     return stuck
 
 
@@ -161,7 +159,7 @@ def _beyond_run_limit(seen: Seen) -> np.ndarray:
 
 def slots_of(scheduled: np.ndarray) -> np.ndarray:
     """Round milliseconds to minutes."""
-    slots: np.ndarray = (scheduled + _MINUTE_MS // 2) // _MINUTE_MS
+    slots: np.ndarray = (scheduled + MINUTE_MS // 2) // MINUTE_MS
     return slots
 
 
@@ -353,7 +351,7 @@ CHECKS: tuple[Check, ...] = (
         "error_without_failure",
         "calls with an error that are neither Failed nor Timeout",
         "The status decides: they are in no failure rate.",
-        lambda seen: ~seen.has("Failed", "Timeout") & (seen.messages | seen.traces),
+        lambda seen: ~seen.has(*frame.FAILURES) & (seen.messages | seen.traces),
     ),
     Check(
         "secret",

@@ -11,16 +11,17 @@ import pandas as pd
 from callframe import frame, timespan
 from callframe.analysis import dask, histogram
 from callframe.analysis.grouping import Groups
-from callframe.analysis.kaplan_meier import MISSING, curves
+from callframe.analysis.kaplan_meier import curves
 from callframe.analysis.statistics import wilson
-from callframe.analysis.survival import LONGEST_LIMIT_MS
-from callframe.completeness import KEY
+from callframe.completeness import Coverage
 from callframe.errors import ArgumentError, FrameError
+from callframe.limits import RunLimit
+from callframe.timespan import NO_TIME, floor_ms, from_epoch_ms, parse_duration, to_milliseconds, to_timedelta
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from callframe.analysis.dask import CallFrame, Partitions
+    from callframe.analysis.dask import CallFrame
     from callframe.timespan import TimeLike
 
 KEYS = ["function", "start_time", "status", "measure", "bucket"]
@@ -84,26 +85,26 @@ def rollup(
     >>> cf.merge_rollups([first, second]).equals(cf.rollup(calls))
     True
     """
-    width = _width(freq, "freq")
+    width_ms = parse_duration(freq, name="freq", at_least_ms=1)
     divided = dask.of(calls, client)
     if divided is not None:
-        measure = functools.partial(_roll, width=width, fetched_ms=_fetched_ms(divided.attrs, fetched_at))
-        return _keep_account(_add_up(list(divided.each(_NEEDED, measure))), [divided])
+        measure = functools.partial(_roll, width_ms=width_ms, fetched_ms=_fetched_ms(divided.coverage, fetched_at))
+        return _with_coverage(_add_up(list(divided.each(_NEEDED, measure))), [divided.coverage])
     frame.check(calls)
-    return _keep_account(_roll(calls, width, _fetched_ms(calls.attrs, fetched_at)), [calls])
+    return _with_coverage(_roll(calls, width_ms, _fetched_ms(Coverage.of(calls), fetched_at)), [Coverage.of(calls)])
 
 
-def _roll(calls: pd.DataFrame, width: pd.Timedelta, fetched_ms: int | None) -> pd.DataFrame:
-    took, delays = _integers(calls["duration"]), _integers(calls["schedule_delay"])
-    if fetched_ms is None:
-        ages = np.full(len(calls), MISSING)
-    else:
-        ages = np.maximum(fetched_ms - calls["start_time"].astype("int64").to_numpy(), 0)
+def _roll(calls: pd.DataFrame, width_ms: int, fetched_ms: int | None) -> pd.DataFrame:
+    took, delays = to_milliseconds(calls["duration"]), to_milliseconds(calls["schedule_delay"])
+    start = to_milliseconds(calls["start_time"])
+    ages = np.full(len(calls), NO_TIME) if fetched_ms is None else np.maximum(fetched_ms - start, 0)
     took = np.where(calls["status"] == "Running", ages, took)
-    rows = calls[["function", "start_time", "status"]].assign(start_time=calls["start_time"].dt.floor(width), count=1)
-    delayed = rows[delays != MISSING]
-    rows = rows.assign(measure=_measure("duration", len(rows)), bucket=_spans(_buckets(took)))
-    late = _spans(_buckets(delays[delays != MISSING]))
+    rows = calls[["function", "start_time", "status"]].assign(
+        start_time=from_epoch_ms(floor_ms(start, width_ms)), count=1
+    )
+    delayed = rows[delays != NO_TIME]
+    rows = rows.assign(measure=_measure("duration", len(rows)), bucket=to_timedelta(_buckets(took)))
+    late = to_timedelta(_buckets(delays[delays != NO_TIME]))
     delayed = delayed.assign(measure=_measure("schedule_delay", len(delayed)), bucket=late)
     return _add_up([rows, delayed])
 
@@ -136,7 +137,7 @@ def merge_rollups(rollups: Iterable[pd.DataFrame]) -> pd.DataFrame:
     parts = list(rollups)
     for part in parts:
         check(part)
-    return _keep_account(_add_up(parts), parts)
+    return _with_coverage(_add_up(parts), [Coverage.of(part) for part in parts])
 
 
 def summarize_rollup(rollup: pd.DataFrame, by: str | Sequence[str] = "function") -> pd.DataFrame:
@@ -185,7 +186,7 @@ def summarize_rollup(rollup: pd.DataFrame, by: str | Sequence[str] = "function")
     """
     check(rollup)
     keys = dict(_keys(rollup, by))
-    spans, weights = _integers(rollup["bucket"]), rollup["count"].to_numpy()
+    spans, weights = to_milliseconds(rollup["bucket"]), rollup["count"].to_numpy()
     grouped = rollup.groupby(list(keys.values()), observed=True, sort=True)
     groups = grouped.ngroup().to_numpy()
     index = grouped["count"].sum().index.set_names(list(keys))
@@ -193,7 +194,7 @@ def summarize_rollup(rollup: pd.DataFrame, by: str | Sequence[str] = "function")
     delays = (rollup["measure"] == "schedule_delay").to_numpy()
     columns = {**_counts(work[~delays], len(index)), **_durations(work[~delays], len(index))}
     columns |= _delays(work[delays], len(index))
-    summary = _keep_account(pd.DataFrame(columns, index=index), [rollup])
+    summary = _with_coverage(pd.DataFrame(columns, index=index), [Coverage.of(rollup)])
     if "start_time" in keys:
         return summary
     order = (summary["failed"] + summary["timeout"]).to_numpy(), summary["calls"].to_numpy()
@@ -219,10 +220,10 @@ def _add_up(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     }
     columns = [*KEYS, "count"]
     empty = pd.DataFrame({name: pd.Series(dtype=_KINDS[name]) for name in columns})
-    plain = [part[columns].assign(bucket=_integers(part["bucket"])).astype(_KINDS | kinds) for part in parts]
+    plain = [part[columns].assign(bucket=to_milliseconds(part["bucket"])).astype(_KINDS | kinds) for part in parts]
     whole = pd.concat([empty.astype(kinds), *plain], ignore_index=True)
     table = pd.DataFrame(whole.groupby(KEYS, observed=True, sort=True)[["count"]].sum()).reset_index()
-    return table.assign(bucket=_spans(table["bucket"].to_numpy()))[columns]
+    return table.assign(bucket=to_timedelta(table["bucket"].to_numpy()))[columns]
 
 
 _KINDS: dict[str, Any] = {
@@ -235,24 +236,13 @@ _KINDS: dict[str, Any] = {
 }
 
 
-def _fetched_ms(attrs: Mapping[Any, Any], fetched_at: TimeLike | None) -> int | None:
-    """Tell when calls were fetched, in milliseconds since 1970; None where nobody says."""
-    moment = fetched_at if fetched_at is not None else attrs.get(KEY, {}).get("fetched_at")
-    if moment is None:
-        return None
-    if isinstance(moment, str) and not moment[:4].isdigit():
-        raise ArgumentError(f"fetched_at={moment!r}; expected a timestamp or an ISO 8601 string.")
-    return timespan.parse_time(moment, name="fetched_at", now_ms=0)
-
-
-def _width(freq: str, name: str) -> pd.Timedelta:
-    try:
-        width = pd.Timedelta(pd.tseries.frequencies.to_offset(freq))  # type: ignore[arg-type] # others raise
-    except (ValueError, TypeError):
-        width = pd.Timedelta(0)
-    if width < pd.Timedelta(milliseconds=1) or width % pd.Timedelta(milliseconds=1):
-        raise ArgumentError(f'{name}={freq!r}; expected a fixed length of time such as "1h", "15min" or "7D".')
-    return width
+def _fetched_ms(known: Coverage | None, fetched_at: TimeLike | None) -> int | None:
+    """Find when calls were fetched, None if nothing says so."""
+    if fetched_at is None:
+        return None if known is None else known.fetched_ms
+    if isinstance(fetched_at, str) and not fetched_at[:4].isdigit():
+        raise ArgumentError(f"fetched_at={fetched_at!r}; expected a timestamp or an ISO 8601 string.")
+    return timespan.parse_time(fetched_at, name="fetched_at", now_ms=0)
 
 
 def check(table: pd.DataFrame) -> None:
@@ -276,11 +266,11 @@ def check(table: pd.DataFrame) -> None:
         raise FrameError(f"This is no rollup: it lacks {', '.join(lacking)}. Make one with callframe.rollup(calls).")
 
 
-def _keep_account(table: pd.DataFrame, sources: Sequence[pd.DataFrame | Partitions]) -> pd.DataFrame:
-    """Keep what all of the sources rest on, if that is the same."""
-    accounts = [source.attrs.get(KEY) for source in sources]
-    same = bool(accounts) and accounts[0] is not None and all(account == accounts[0] for account in accounts)
-    table.attrs = {KEY: accounts[0]} if same else {}
+def _with_coverage(table: pd.DataFrame, sources: Sequence[Coverage | None]) -> pd.DataFrame:
+    """Keep the coverage of the sources, if it is the same for all."""
+    table.attrs = {}
+    if sources and sources[0] is not None and all(source == sources[0] for source in sources):
+        sources[0].attach(table)
     return table
 
 
@@ -295,7 +285,9 @@ def _keys(rollup: pd.DataFrame, by: str | Sequence[str]) -> Iterator[tuple[str, 
         if word in {"function", "status"}:
             yield word, rollup[word]
         elif str(word)[:1].isdigit():
-            yield "start_time", rollup["start_time"].dt.floor(_width(word, "by")).rename("start_time")
+            width_ms = parse_duration(word, name="by", at_least_ms=1)
+            floored = from_epoch_ms(floor_ms(to_milliseconds(rollup["start_time"]), width_ms))
+            yield "start_time", pd.Series(floored, index=rollup.index, name="start_time")
         else:
             raise ArgumentError(f"by={word!r}; expected 'function', 'status' or a length of time such as '1D'.")
 
@@ -317,11 +309,11 @@ _IN_ORDER = ("Completed", "Failed", "Timeout", "Running")
 
 
 def _stuck_from() -> int:
-    return int(_buckets(np.array([LONGEST_LIMIT_MS]))[0])
+    return int(_buckets(np.array([RunLimit().longest_ms]))[0])
 
 
 def _durations(work: pd.DataFrame, size: int) -> dict[str, np.ndarray]:
-    known, status = work["span"] != MISSING, work["status"]
+    known, status = work["span"] != NO_TIME, work["status"]
     longest = _longest(work[known & (status != "Running")], size)
     running = (status == "Running") & known & (work["span"] <= _stuck_from())
     work = work[(status == "Timeout") | ((status == "Completed") & known) | running]
@@ -330,14 +322,14 @@ def _durations(work: pd.DataFrame, size: int) -> dict[str, np.ndarray]:
     found = _quantiles(work.assign(span=work["span"].where(work["status"] != "Timeout", beyond)), size)
     columns: dict[str, np.ndarray] = {}
     for name, values in found.items():
-        columns[f"duration_{name}"] = _spans(values)
-        columns[f"duration_{name}_above"] = np.where(values == MISSING, seen, np.timedelta64("NaT", "ms"))
+        columns[f"duration_{name}"] = to_timedelta(values)
+        columns[f"duration_{name}_above"] = np.where(values == NO_TIME, seen, np.timedelta64("NaT", "ms"))
     return {**columns, "duration_max": longest}
 
 
 def _delays(work: pd.DataFrame, size: int) -> dict[str, np.ndarray]:
     found = _quantiles(work.assign(status="Completed"), size)
-    columns = {f"schedule_delay_{name}": _spans(values) for name, values in found.items()}
+    columns = {f"schedule_delay_{name}": to_timedelta(values) for name, values in found.items()}
     return {**columns, "schedule_delay_max": _longest(work, size)}
 
 
@@ -350,14 +342,6 @@ def _quantiles(work: pd.DataFrame, size: int) -> dict[str, np.ndarray]:
 
 
 def _longest(work: pd.DataFrame, size: int) -> np.ndarray:
-    longest = np.full(size, MISSING)
+    longest = np.full(size, NO_TIME)
     np.maximum.at(longest, work["group"].to_numpy(), work["span"].to_numpy())
-    return _spans(longest)
-
-
-def _spans(values: np.ndarray) -> np.ndarray:
-    return values.astype("int64").view("timedelta64[ms]")
-
-
-def _integers(spans: pd.Series[Any]) -> np.ndarray:
-    return spans.to_numpy().astype("timedelta64[ms]").astype("int64")
+    return to_timedelta(longest)

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from callframe import frame
-from callframe.analysis import basis
 from callframe.analysis.cron import CronError, cadence_times, cron_times
-from callframe.completeness import KEY
+from callframe.completeness import Coverage, FunctionCoverage
 from callframe.errors import FrameError
-from callframe.timespan import iso
+from callframe.limits import RETENTION_MS
+from callframe.timespan import MINUTE_MS, NO_TIME, TimeRange, iso, parse_duration, to_milliseconds
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -36,7 +36,6 @@ SCHEDULE_COLUMNS = ("schedule_id", "function_id", "function", "cron_expression",
 OFF_SLOTS = 0.05
 """Share of calls on no slot beyond which an expression does not explain a history."""
 
-MINUTE_MS = 60_000
 _CODE = 1 << 32  # more than the minutes since 1970
 
 
@@ -72,7 +71,7 @@ class _Grounds:
     early_ms: int
     doubt: str | None
     only: frozenset[int]
-    functions: Mapping[int, Mapping[str, Any]]
+    functions: Mapping[int, FunctionCoverage]
     lacking: Mapping[int, str]
     stray: Mapping[int, int]
 
@@ -80,11 +79,11 @@ class _Grounds:
         """Find the functions a schedule may have started, of those that were read."""
         own = {schedule.function_id, *seen}
         labels = {schedule.function} if schedule.by_external_id or schedule.function_id is None else set()
-        return [one for one, row in self.functions.items() if one in own or row["function"] in labels]
+        return [one for one, row in self.functions.items() if one in own or row.function in labels]
 
     def since(self, ids: Sequence[int]) -> int:
         """Tell from when the functions can have had calls: one that was deployed later has none from before."""
-        created = [self.functions[one].get("created_ms") for one in ids]
+        created = [self.functions[one].created_ms for one in ids]
         known = [one for one in created if one is not None]
         return min(known) if known and len(known) == len(created) else self.start_ms
 
@@ -127,8 +126,8 @@ def match_schedules(
     """Judge every schedule; gives also the `attrs` of the answer."""
     frame.check(calls)
     known = check_schedules(schedules)
-    grace_ms = basis.duration_ms(grace, "grace")
-    calls = basis.deduplicate_calls(calls)
+    grace_ms = parse_duration(grace, name="grace")
+    calls = frame.deduplicate(calls)
     grounds = _grounds(calls, grace_ms)
     runs = _Runs(calls)
     vanished = [runs.schedule(one) for one in runs.ids if one not in {each.schedule_id for each in known}]
@@ -221,7 +220,7 @@ class _Runs:
 
     def __init__(self, calls: pd.DataFrame) -> None:
         placed = (calls["schedule_id"].notna() & calls["scheduled_time"].notna()).to_numpy()
-        at_ms = basis.to_epoch_ms(calls["scheduled_time"])[placed]
+        at_ms = to_milliseconds(calls["scheduled_time"])[placed]
         schedule_ids = calls["schedule_id"].to_numpy(dtype="int64", na_value=0)[placed]
         codes, ids = pd.factorize(schedule_ids, sort=True)
         self.ids: list[int] = ids.tolist()
@@ -272,7 +271,7 @@ def check_schedules(schedules: pd.DataFrame) -> list[Schedule]:
         )
     schedules = schedules[schedules["schedule_id"].notna()].drop_duplicates("schedule_id")
     try:
-        created = basis.to_epoch_ms(pd.to_datetime(schedules["created_time"], utc=True))
+        created = to_milliseconds(pd.to_datetime(schedules["created_time"], utc=True))
         until = _until(schedules)
         ids = schedules["schedule_id"].astype("Int64").to_list()
         function_ids = schedules["function_id"].astype("Int64").to_list()
@@ -286,7 +285,7 @@ def check_schedules(schedules: pd.DataFrame) -> list[Schedule]:
             texts["function"][k],
             None if pd.isna(function_ids[k]) else int(function_ids[k]),
             texts["cron_expression"][k],
-            None if created[k] == basis.NO_TIME else int(created[k]),
+            None if created[k] == NO_TIME else int(created[k]),
             by_external_id=texts["function_external_id"][k] is not None,
             until_ms=until[k],
         )
@@ -299,27 +298,28 @@ def _until(schedules: pd.DataFrame) -> list[int | None]:
     if not {"gone_time", "last_seen_time"} <= set(schedules.columns):
         return [None] * len(schedules)
     seen = pd.to_datetime(schedules["last_seen_time"], utc=True).where(schedules["gone_time"].notna())
-    return [None if one == basis.NO_TIME else int(one) for one in basis.to_epoch_ms(seen)]
+    return [None if one == NO_TIME else int(one) for one in to_milliseconds(seen)]
 
 
 def _grounds(calls: pd.DataFrame, grace_ms: int) -> _Grounds:
     """Read from the coverage what the frame can tell."""
-    known = basis.covered_range(calls)
-    if known is None and len(calls):
-        start = basis.to_epoch_ms(calls["start_time"])
+    known = Coverage.of(calls)
+    covered = None if known is None else known.covered
+    if covered is None and len(calls):
+        start = to_milliseconds(calls["start_time"])
         end_ms = int(start.max()) + 1
-        known = max(int(start.min()), end_ms - basis.RETENTION_MS), end_ms
-    start_ms, end_ms = known or (0, 0)
+        covered = TimeRange(max(int(start.min()), end_ms - RETENTION_MS), end_ms)
+    covered = covered or TimeRange(0, 0)
     return _Grounds(
-        start_ms,
-        end_ms,
-        end_ms - grace_ms,
+        covered.start_ms,
+        covered.end_ms,
+        covered.end_ms - grace_ms,
         min(grace_ms, _early_ms(calls)),
-        basis.incomplete_reason(calls),
-        frozenset((calls.attrs.get(KEY) or {}).get("schedule_ids") or ()),
-        basis.functions(calls),
-        dict(basis.incomplete_functions(calls)),
-        _stray(calls),
+        "the frame carries no coverage" if known is None else known.restriction,
+        frozenset() if known is None else frozenset(known.schedule_ids),
+        {} if known is None else known.by_id,
+        {} if known is None else known.missing_calls(calls),
+        _stray(calls, known),
     )
 
 
@@ -329,12 +329,12 @@ def _early_ms(calls: pd.DataFrame) -> int:
     return 0 if pd.isna(delay) else max(0, -int(delay / pd.Timedelta(1, "ms")))
 
 
-def _stray(calls: pd.DataFrame) -> dict[int, int]:
+def _stray(calls: pd.DataFrame, known: Coverage | None) -> dict[int, int]:
     """Count by function the calls that may have filled a slot, and nobody can say which."""
     unplaced = calls["function_id"][calls["schedule_id"].notna() ^ calls["scheduled_time"].notna()]
     stray = Counter(unplaced.to_list())
-    for function_id, row in basis.functions(calls).items():
-        stray[function_id] += row["set_aside"]
+    for function in () if known is None else known.functions:
+        stray[function.function_id] += sum(function.set_aside.values())
     return stray
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from callframe import frame
-from callframe.analysis import basis
-from callframe.analysis.schedule_matching import MINUTE_MS, STATES, VERDICTS, match_schedules
+from callframe.analysis.schedule_matching import STATES, VERDICTS, match_schedules
+from callframe.timespan import MINUTE_MS, NO_TIME, from_epoch_ms
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from callframe.analysis.schedule_matching import ScheduleMatch
+from callframe.analysis.schedule_matching import ScheduleMatch
 
 __all__ = ["VERDICTS", "duplicate_runs", "missed_runs", "schedule_report"]
 
@@ -93,7 +93,7 @@ def missed_runs(
     missed = pd.DataFrame(
         {
             **{name: column.take(rows) for name, column in _described(judged).items()},
-            "scheduled_time": basis.from_epoch_ms(minutes[order] * MINUTE_MS),
+            "scheduled_time": from_epoch_ms(minutes[order] * MINUTE_MS),
             "state": pd.Categorical.from_codes(states[order], categories=_categories(STATES)),
         },
         copy=False,
@@ -201,7 +201,7 @@ def duplicate_runs(calls: pd.DataFrame) -> pd.DataFrame:
     True
     """
     frame.check(calls)
-    calls = basis.deduplicate_calls(calls)
+    calls = frame.deduplicate(calls)
     scheduled = calls[calls["schedule_id"].notna() & calls["scheduled_time"].notna()]
     scheduled = scheduled.assign(scheduled_time=scheduled["scheduled_time"].dt.round("min"))
     found = (
@@ -242,7 +242,7 @@ def _integers(values: Iterable[int]) -> pd.Series:
 
 
 def _spans(minutes: Sequence[int | None]) -> pd.Series:
-    stamps = [basis.NO_TIME if one is None else one * MINUTE_MS for one in minutes]
+    stamps = [NO_TIME if one is None else one * MINUTE_MS for one in minutes]
     return pd.Series(np.array(stamps, dtype="int64").view("timedelta64[ms]"))
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from callframe.analysis.grouping import milliseconds
 from callframe.analysis.survival import COMPLETED, OTHER
+from callframe.timespan import to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ def in_order(calls: pd.DataFrame, groups: Groups, kinds: np.ndarray) -> np.ndarr
     order
         The places of finished calls, by group and then by start.
     """
-    start, call_id = milliseconds(calls["start_time"]), calls["call_id"].to_numpy()
+    start, call_id = to_milliseconds(calls["start_time"]), calls["call_id"].to_numpy()
     rising = (start[1:] > start[:-1]) | ((start[1:] == start[:-1]) & (call_id[1:] >= call_id[:-1]))
     finished = (kinds >= COMPLETED) & (kinds < OTHER)
     places = np.flatnonzero(finished)
@@ -77,7 +77,7 @@ def ends(calls: pd.DataFrame, groups: Groups, kinds: np.ndarray, order: np.ndarr
         By group: how many have `finished`, how many failed before the first success (`head`) and after the last
         (`tail`), all of them where there is none; and start and id of the first and of the last.
     """
-    start, call_id = milliseconds(calls["start_time"]), calls["call_id"].to_numpy()
+    start, call_id = to_milliseconds(calls["start_time"]), calls["call_id"].to_numpy()
     bounds = np.searchsorted(groups.codes[order], np.arange(len(groups) + 1))
     finished, some = np.diff(bounds), np.diff(bounds) > 0
     success = np.flatnonzero(kinds[order] == COMPLETED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,14 @@ import pandas as pd
 from callframe import formatting, frame
 from callframe.analysis import aggregates, dask
 from callframe.analysis.aggregates import Asked
-from callframe.analysis.basis import from_epoch_ms
-from callframe.analysis.grouping import TIME, Groups, group, milliseconds, names_of
-from callframe.analysis.kaplan_meier import MISSING, Curves, curves
+from callframe.analysis.grouping import TIME, Groups, group, names_of
+from callframe.analysis.kaplan_meier import Curves, curves
 from callframe.analysis.statistics import wilson
 from callframe.analysis.survival import TIMEOUT, awaited, work
-from callframe.completeness import KEY
+from callframe.completeness import Coverage
 from callframe.errors import ArgumentError
-from callframe.timespan import parse_duration
+from callframe.limits import DEFAULT_LATE_AFTER, RunLimit
+from callframe.timespan import NO_TIME, from_epoch_ms, parse_duration, to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +46,7 @@ def summarize(
     by: str | Sequence[str] = "function",
     *,
     run_limit: DurationLike | None = None,
-    grace: DurationLike = "1min",
+    late_after: DurationLike = DEFAULT_LATE_AFTER,
     client: Any = None,
 ) -> pd.DataFrame:
     """
@@ -79,7 +78,7 @@ def summarize(
     run_limit
         How long the service lets a call run, such as `"10min"`. If it is not given, a call is stuck from 15 minutes,
         the longest limit documented, and a Timeout without an end had 9, the shortest.
-    grace
+    late_after
         How late a call may start without being late.
     client
         For a Dask DataFrame: the `distributed.Client` to compute on. By default the one that is current, or else
@@ -104,7 +103,7 @@ def summarize(
 
         `schedule_delay_p50`, `schedule_delay_p90`, `schedule_delay_p95`, `schedule_delay_p99`, `schedule_delay_max`
         timedelta64[ms]; `scheduled` int64, how many calls have a delay, and `late_rate` float64, the share of those
-        whose delay is above the grace.
+        whose delay is above `late_after`.
 
         `last_success_time` datetime64[ms, UTC], the latest start of a Completed call; `longest_failure_streak` int64,
         the most failures in a row, by start time, among finished calls.
@@ -116,7 +115,7 @@ def summarize(
     FrameError
         It is no call frame.
     ArgumentError
-        `by`, `run_limit` or `grace` cannot be read.
+        `by`, `run_limit` or `late_after` is invalid.
 
     Examples
     --------
@@ -126,12 +125,12 @@ def summarize(
     >>> int(summary["calls"].sum()) > 900
     True
     """
-    asked = Asked(by, run_limit, parse_duration(grace, name="grace"))
+    asked = Asked(by, run_limit, parse_duration(late_after, name="late_after"))
     divided = dask.of(calls, client)
     if divided is not None:
-        return _table(_of_partitions(divided, asked), asked, divided.attrs)
+        return _table(_of_partitions(divided, asked), asked, divided.coverage)
     frame.check(calls)
-    return _table(aggregates.of_calls(calls, asked), asked, calls.attrs)
+    return _table(aggregates.of_calls(calls, asked), asked, Coverage.of(calls))
 
 
 def spread(calls: pd.DataFrame, of: str = "duration", shares: Sequence[float] = SPREAD) -> pd.DataFrame:
@@ -168,13 +167,13 @@ def spread(calls: pd.DataFrame, of: str = "duration", shares: Sequence[float] = 
     if of == "duration":
         worked = work(calls)
         found = curves(worked.times, awaited(worked.kinds, groups), groups)
-        telling = found.ends + groups.count((worked.kinds == TIMEOUT) & (worked.times != MISSING)) > 0
+        telling = found.ends + groups.count((worked.kinds == TIMEOUT) & (worked.times != NO_TIME)) > 0
     else:
         found = _ecdf(calls, groups)
         telling = found.sizes > 0
     table = _spans({share: found.quantile(share) for share in shares}, groups.index).assign(calls=found.sizes)
     middle = found.quantile(min(shares, key=lambda share: abs(share - 0.5))) if shares else found.sizes
-    order = np.argsort(np.where(middle == MISSING, _NEVER, middle), kind="stable")
+    order = np.argsort(np.where(middle == NO_TIME, _NEVER, middle), kind="stable")
     ordered: pd.DataFrame = table.iloc[order[telling[order]]]
     return ordered
 
@@ -222,11 +221,12 @@ def round_width(width: pd.Timedelta) -> pd.Timedelta:
 def _of_partitions(calls: Partitions, asked: Asked) -> Tally:
     """Measure partitions where they are; only what adds up travels."""
     names = names_of(asked.by)  # a mistake is told at once, not by a worker
-    if asked.run_limit is not None:
-        parse_duration(asked.run_limit, name="run_limit")
-    fetched_ms = calls.fetched_ms
-    if fetched_ms is None:
-        fetched_ms = max(0, int(calls.bounds["high"].max()))
+    RunLimit.parse(asked.run_limit)
+    if calls.coverage:
+        fetched_ms = calls.coverage.fetched_ms
+    else:
+        latest = calls.bounds["high"]
+        fetched_ms = max(0, int(latest["start_time"]), int(latest["end_time"]))
     measure = partial(aggregates.measure, asked=replace(asked, fetched_ms=fetched_ms))
     add = partial(aggregates.add, by=asked.by)
 
@@ -240,7 +240,7 @@ def _of_partitions(calls: Partitions, asked: Asked) -> Tally:
     return aggregates.of_parts(found if found.ordered else total(calls.sorted()), asked.by)
 
 
-def _table(found: Tally, asked: Asked, attrs: Mapping[Any, Any]) -> pd.DataFrame:
+def _table(found: Tally, asked: Asked, known: Coverage | None) -> pd.DataFrame:
     """Make the summary of a tally."""
     counts = _counts(found.numbers)
     columns = {
@@ -255,8 +255,9 @@ def _table(found: Tally, asked: Asked, attrs: Mapping[Any, Any]) -> pd.DataFrame
     if TIME not in found.index.names:
         order = np.lexsort((-counts["calls"], -counts["failed"] - counts["timeout"]))
     summary = pd.DataFrame(columns, index=found.index).iloc[order]
-    summary.attrs = {name: copy.deepcopy(held) for name, held in attrs.items() if name == KEY}
-    summary.attrs["grace_s"] = asked.grace_ms / 1000
+    if known is not None:
+        known.attach(summary)
+    summary.attrs["late_after_s"] = asked.late_after_ms / 1000
     return formatting.attach_html(summary)
 
 
@@ -295,7 +296,7 @@ def _delays(found: Tally) -> dict[str, np.ndarray]:
 
 def _ecdf(calls: pd.DataFrame, groups: Groups) -> Curves:
     """Estimate the distribution of delays: nothing of it is censored."""
-    return curves(milliseconds(calls["schedule_delay"]), None, groups)
+    return curves(to_milliseconds(calls["schedule_delay"]), None, groups)
 
 
 def _spans(columns: Mapping[Any, np.ndarray], index: pd.Index) -> pd.DataFrame:

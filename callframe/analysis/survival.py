@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from callframe import frame
-from callframe.analysis.grouping import Groups, group, milliseconds
-from callframe.analysis.kaplan_meier import MISSING, Curves, curves
-from callframe.completeness import KEY
+from callframe.analysis.grouping import Groups, group
+from callframe.analysis.kaplan_meier import Curves, curves
+from callframe.completeness import observed_until_ms
 from callframe.errors import ArgumentError
-from callframe.timespan import parse_duration
+from callframe.limits import RunLimit
+from callframe.timespan import NO_TIME, to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,12 +28,6 @@ if TYPE_CHECKING:
 
 RUNNING, COMPLETED, FAILED, TIMEOUT, OTHER = range(5)
 """The kinds of calls, in the order of `frame.STATUSES`."""
-
-LONGEST_LIMIT_MS = 15 * 60_000
-"""The longest run limit documented: a call that runs for longer, and has no other limit, is stuck."""
-
-SHORTEST_LIMIT_MS = 9 * 60_000
-"""The shortest run limit documented: a call that was cut off ran for at least that long."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class Work:
     kinds
         `RUNNING`, `COMPLETED`, `FAILED`, `TIMEOUT` or `OTHER`, of each call.
     times
-        Milliseconds, int64, `MISSING` where nothing is known.
+        Milliseconds, int64, `NO_TIME` where nothing is known.
     stuck
         The places of calls that still run and are beyond the run limit.
     """
@@ -74,14 +69,16 @@ def work(calls: pd.DataFrame, run_limit: DurationLike | None = None, fetched_ms:
         The duration of what ended; the time from start to fetch of what runs and is not stuck; the run limit of a
         Timeout whose end is not known.
     """
-    limit_ms = None if run_limit is None else parse_duration(run_limit, name="run_limit")
+    limit = RunLimit.parse(run_limit)
     kinds = _kinds(calls["status"])
-    times = milliseconds(calls["duration"]).copy()
+    times = to_milliseconds(calls["duration"]).copy()
     running = np.flatnonzero(kinds == RUNNING)
-    elapsed = (_fetched_ms(calls) if fetched_ms is None else fetched_ms) - milliseconds(calls["start_time"])[running]
-    beyond = elapsed > (LONGEST_LIMIT_MS if limit_ms is None else limit_ms)
-    times[running] = np.where(beyond | (elapsed < 0), MISSING, elapsed)
-    times[(times == MISSING) & (kinds == TIMEOUT)] = SHORTEST_LIMIT_MS if limit_ms is None else limit_ms
+    elapsed = (observed_until_ms(calls) if fetched_ms is None else fetched_ms) - to_milliseconds(calls["start_time"])[
+        running
+    ]
+    beyond = elapsed > limit.longest_ms
+    times[running] = np.where(beyond | (elapsed < 0), NO_TIME, elapsed)
+    times[(times == NO_TIME) & (kinds == TIMEOUT)] = limit.shortest_ms
     return Work(kinds, times, running[beyond])
 
 
@@ -176,15 +173,6 @@ def _kinds(status: pd.Series) -> np.ndarray:
     known = {name: kind for kind, name in enumerate(frame.STATUSES)}
     kinds = [known.get(name, OTHER) for name in status.cat.categories]
     return np.array([*kinds, OTHER], dtype="uint8")[status.cat.codes.to_numpy()]
-
-
-def _fetched_ms(calls: pd.DataFrame) -> int:
-    """Tell when calls were fetched: as their coverage says, else the latest time in them."""
-    told = pd.to_datetime(calls.attrs.get(KEY, {}).get("fetched_at"), utc=True, errors="coerce")
-    if told is not None and told == told:  # noqa: PLR0124 - NaT alone differs from itself
-        return int(told.value // 1_000_000)
-    times = (milliseconds(calls[name]) for name in ("scheduled_time", "start_time", "end_time"))
-    return max(int(one.max(initial=0)) for one in times)
 
 
 def _steps(found: Curves) -> pd.DataFrame:

@@ -11,14 +11,15 @@ import numpy as np
 import pandas as pd
 
 from callframe import frame
+from callframe.api.client import LISTING_LIMIT
 from callframe.api.schemas import CallError
-from callframe.errors import ArgumentError
+from callframe.errors import ArgumentError, IncompleteWarning, RecordWarning, warn
 from callframe.frame import MAX_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from callframe.api.schemas import Function, Schedule
+    from callframe.api.schemas import Function, Page, Schedule
 
 
 class Catalogue:
@@ -307,3 +308,18 @@ def did_you_mean(wanted: str, names: set[str]) -> str:
     folded = {name.casefold(): name for name in sorted(names)}
     near = [folded[key] for key in difflib.get_close_matches(wanted.casefold(), folded, n=3, cutoff=0.5)]
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def warn_about_listing(page: Page[Any], what: str) -> None:
+    """Warn about what a listing misses: invalid records, or all that lies beyond its limit."""
+    if page.set_aside:
+        warn(
+            f"{len(page.set_aside)} {what} violate the API's contract and were left out: {page.set_aside[0].reason}.",
+            RecordWarning,
+        )
+    if len(page.items) + len(page.set_aside) == LISTING_LIMIT:
+        warn(
+            f"The service listed {LISTING_LIMIT} {what}, exactly as many as were requested: there may be more, and this"
+            " listing has no next page.",
+            IncompleteWarning,
+        )

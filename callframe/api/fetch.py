@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from callframe.api import schemas
 from callframe.api.client import DECODE_LOCK, IDS_A_REQUEST, StoppedError
+from callframe.completeness import FunctionCoverage
 from callframe.errors import BadRequestError, CallframeError, InvalidResponseError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _POLL_S = 0.1
 _RESTARTS = 3
 _PIECES = 64
 _HANDFUL = 10
+_EXAMPLES = 5
 
 
 @dataclass
@@ -136,6 +138,19 @@ class Reading:
     set_aside: list[InvalidRecord] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     abandoned: list[pa.Table] = field(default_factory=list)
+
+    def coverage(self, function_id: int, function: str, created_ms: int | None, calls: int) -> FunctionCoverage:
+        """Describe how completely the function was read; a record that was read twice is set aside once."""
+        set_aside = list({one.fingerprint: one for one in self.set_aside}.values())
+        return FunctionCoverage(
+            function_id,
+            function,
+            tuple(self.problems),
+            calls,
+            count_reasons(set_aside),
+            tuple(f"call {record.record_id or 'without an id'}: {record.reason}" for record in set_aside[:_EXAMPLES]),
+            created_ms,
+        )
 
 
 @dataclass
@@ -470,17 +485,5 @@ def _same_cursor_twice() -> InvalidResponseError:
 
 
 def count_reasons(set_aside: Sequence[InvalidRecord]) -> dict[str, int]:
-    """
-    Count why records were set aside.
-
-    Parameters
-    ----------
-    set_aside
-        Records that broke the contract.
-
-    Returns
-    -------
-    reasons
-        Count by reason, the most frequent first, without what was found in the single record.
-    """
+    """Count why records were set aside, the most frequent reason first."""
     return dict(Counter(record.reason.split(", found ")[0] for record in set_aside).most_common())

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from callframe import timespan
-from callframe.archive import ledger_report as account
-from callframe.archive import queries
+from callframe.archive import ledger_report, queries
 from callframe.archive.information import CompactReport, Information
 from callframe.archive.snapshot import ArchiveSnapshot, projects_of
 from callframe.archive.storage_options import StorageOptions
-from callframe.completeness import KEY
-from callframe.errors import ArgumentError, CallframeError, FileError, IncompleteWarning, RecordWarning
+from callframe.errors import ArgumentError, CallframeError, FileError, IncompleteWarning, RecordWarning, warn
 from callframe.progress import bar
 
 if TYPE_CHECKING:
@@ -138,7 +135,7 @@ class Archive:
         counts: dict[Any, int] | None = None
         if "function_id" in calls:
             counts = calls["function_id"].value_counts().to_dict()
-        calls.attrs[KEY] = view.account(wanted, counts)
+        view.coverage_of(wanted, counts).attach(calls)
         return calls
 
     def dask(
@@ -180,8 +177,8 @@ class Archive:
         view = self._view(project)
         wanted = view.wanted(start, end, functions, status, columns)
         words = {"function": sorted(set(view.functions["function"])), "status": view.statuses()}
-        account = view.account(wanted, None)
-        return dask.frame(self._tables.calls, wanted.files(view.calls), wanted, words=words, account={KEY: account})
+        known = view.coverage_of(wanted, None)
+        return dask.frame(self._tables.calls, wanted.files(view.calls), wanted, words=words, known=known)
 
     def rollup(
         self,
@@ -222,9 +219,9 @@ class Archive:
 
         view = self._view(project)
         wanted = view.wanted(start, end, functions, None, None)
-        told = view.account(wanted, None)
-        table = daily_rollup.read(self._tables, view.calls, wanted, freq, fetched_at=told["fetched_at"])
-        table.attrs[KEY] = told
+        known = view.coverage_of(wanted, None)
+        table = daily_rollup.read(self._tables, view.calls, wanted, freq, fetched_at=timespan.iso(known.fetched_ms))
+        known.attach(table)
         return table
 
     def functions(self, *, project: str | None = None) -> pd.DataFrame:
@@ -331,9 +328,9 @@ class Archive:
         with bar(progress, "sync") as show:
             report = Sync(self._tables, project, back_ms=back_ms, show=show).run()
         if not report.complete:
-            warnings.warn(str(report), IncompleteWarning, stacklevel=2)
+            warn(str(report), IncompleteWarning)
         elif report.set_aside:
-            warnings.warn(str(report), RecordWarning, stacklevel=2)
+            warn(str(report), RecordWarning)
         return report
 
     def info(self) -> Information:
@@ -352,9 +349,9 @@ class Archive:
         """
         calls = self._open()
         views = [ArchiveSnapshot(self._tables, calls, project) for project in projects_of(self._tables)]
-        spans = [seen for view in views if (seen := account.span(view.known)) is not None]
+        spans = [seen for view in views if (seen := ledger_report.span(view.known)) is not None]
         coverage = [view.coverage(None, None).assign(project=view.project) for view in views]
-        whole = pd.concat(coverage) if coverage else account.nothing().assign(project="")
+        whole = pd.concat(coverage) if coverage else ledger_report.nothing().assign(project="")
         return Information(
             path=self.path,
             version=calls.version,

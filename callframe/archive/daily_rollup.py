@@ -22,7 +22,7 @@ from callframe.archive.schema import DAY
 from callframe.archive.storage import ConflictError, Snapshot
 from callframe.archive.transactions import ROLLUP
 from callframe.errors import FileError
-from callframe.timespan import TimeRange
+from callframe.timespan import DAY_MS, TimeRange, floor_ms, from_epoch_ms, parse_duration, to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     Sources = Mapping[dt.date, str]
 
-DAILY = pd.Timedelta("1D")
-_DAY_MS = 86_400_000
 _KEPT = "1D"
 
 
@@ -59,13 +57,13 @@ def read(tables: Tables, calls: Snapshot, wanted: Wanted, freq: str, *, fetched_
     rollup
         As `callframe.rollup` gives it of the same calls.
     """
-    width = pd.Timedelta(pd.tseries.frequencies.to_offset(freq))  # type: ignore[arg-type] # rollup has refused others
+    width_ms = parse_duration(freq, name="freq", at_least_ms=1)
     files = wanted.files(calls)
     by_label = wanted.function_ids is None or wanted.labels is not None
-    inner = _whole_days(wanted.stretch) if by_label and width % DAILY == pd.Timedelta(0) else []
+    inner = _whole_days(wanted.stretch) if by_label and width_ms % DAY_MS == 0 else []
     sources = {day: source for day, source in _sources(files).items() if inner and inner[0] <= day < inner[-1]}
     kept = refresh(tables, calls, wanted.project, sources) if sources else _empty()
-    parts = [_chosen(kept, wanted, width)]
+    parts = [_chosen(kept, wanted, width_ms)]
     parts += _counted(tables, files, wanted, freq, set(sources))
     parts.append(_running(tables, files, wanted, freq, fetched_at))
     return merge_rollups(parts)
@@ -130,7 +128,7 @@ def _sources(files: pa.Table) -> dict[dt.date, str]:
 
 def _whole_days(stretch: TimeRange) -> list[dt.date]:
     """Give the first day that lies whole in a stretch, and the first after those."""
-    low, high = -(-stretch.start_ms // _DAY_MS), stretch.end_ms // _DAY_MS
+    low, high = -(-stretch.start_ms // DAY_MS), stretch.end_ms // DAY_MS
     most = (dt.date.max - _EPOCH).days
     return [_EPOCH + dt.timedelta(days=min(low, most)), _EPOCH + dt.timedelta(days=min(high, most))]
 
@@ -216,7 +214,7 @@ def _days(rows: pa.Table) -> set[dt.date]:
     return set(rows["start_time"].unique().cast(pa.date32()).to_pylist())
 
 
-def _chosen(kept: pa.Table, wanted: Wanted, width: pd.Timedelta) -> pd.DataFrame:
+def _chosen(kept: pa.Table, wanted: Wanted, width_ms: int) -> pd.DataFrame:
     """Make a rollup of kept rows."""
     rows = kept.filter(pc.greater(kept["count"], 0))
     start = frame.from_arrow(pa.table({"start_time": rows["start_time"].cast(pa.timestamp("ms", "UTC"))}))["start_time"]
@@ -224,7 +222,7 @@ def _chosen(kept: pa.Table, wanted: Wanted, width: pd.Timedelta) -> pd.DataFrame
     table = pd.DataFrame(
         {
             "function": words["function"],
-            "start_time": start if width == DAILY else start.dt.floor(width),
+            "start_time": from_epoch_ms(floor_ms(to_milliseconds(start), width_ms)),
             "status": words["status"],
             "measure": pd.Categorical(words["measure"], categories=list(MEASURES)),
             "bucket": rows["bucket_ms"].cast(pa.duration("ms")).to_numpy(),

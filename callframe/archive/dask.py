@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 
     from callframe.archive.queries import Wanted
     from callframe.archive.storage import Store
+    from callframe.completeness import Coverage
 
 ROWS_A_PARTITION = 100_000
 """Days are read together up to about so many rows; a day that has more stays whole."""
 
 
-def frame(
-    store: Store, files: pa.Table, wanted: Wanted, *, words: dict[str, list[str]], account: dict[str, Any]
-) -> Any:
+def frame(store: Store, files: pa.Table, wanted: Wanted, *, words: dict[str, list[str]], known: Coverage) -> Any:
     """
     Make a Dask DataFrame of calls.
 
@@ -37,7 +36,7 @@ def frame(
         What of them.
     words
         Categories of `function` and `status`: the same in all partitions.
-    account
+    known
         What the frame rests on, for its `attrs`.
 
     Returns
@@ -56,12 +55,12 @@ def frame(
     except ImportError as error:
         raise CallframeError("Dask is not installed: pip install 'callframe[archive,scale]'") from error
     empty = schema.to_frame(store.read([], None), wanted.columns, words=words)
-    empty.attrs.update(account)
+    known.attach(empty)
     parts = partitions(files)
-    read = _Read(store, wanted, words, account)
+    read = _Read(store, wanted, words, known)
     with dask.config.set({"dataframe.convert-string": False}):  # the frame's own text is Arrow's already
         calls: Any = dd.from_map(read, parts or [()], meta=empty, label="callframe-archive", enforce_metadata=False)
-    calls.attrs = account
+    calls.attrs = dict(empty.attrs)
     return calls
 
 
@@ -84,15 +83,15 @@ def partitions(files: pa.Table) -> list[tuple[str, ...]]:
 class _Read:
     """Reads a partition, on whatever worker; it holds no open table, so it travels."""
 
-    def __init__(self, store: Store, wanted: Wanted, words: dict[str, list[str]], account: dict[str, Any]) -> None:
+    def __init__(self, store: Store, wanted: Wanted, words: dict[str, list[str]], known: Coverage) -> None:
         self._store = store
         self._wanted = wanted
         self._words = words
-        self._account = account
+        self._known = known
 
     def __call__(self, paths: Sequence[str], columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Read files; Dask says which `columns` are enough."""
         wanted = self._wanted if columns is None else replace(self._wanted, columns=tuple(columns))
         calls = queries.read(self._store, paths, wanted, words=self._words)
-        calls.attrs.update(self._account)
+        self._known.attach(calls)
         return calls

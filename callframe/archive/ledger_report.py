@@ -97,10 +97,10 @@ def of_functions(
             FunctionCoverage(
                 one.function_id,
                 one.function,
-                problems=[_problem(held, one.function_id, lacking)] if lacking else [],
+                reasons=(_problem(held, one.function_id, lacking),) if lacking else (),
                 calls=counts.get(one.function_id, 0),
                 created_ms=one.start_ms,
-                lacking=[(part.start_ms, part.end_ms) for part in lacking],
+                missing=tuple(lacking),
             )
         )
     return rows

@@ -14,6 +14,7 @@ from callframe import frame
 from callframe.api.catalogue import did_you_mean
 from callframe.archive import schema
 from callframe.errors import ArgumentError
+from callframe.timespan import DAY_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from callframe.timespan import TimeRange
 
 _ORDERED_BY = ("start_time", "call_id", "function_id")
-_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,8 @@ class Wanted:
         """Choose the files of the days that are wanted, in the order of time."""
         files = snapshot.files
         days = files["day"].cast(pa.int32())
-        last = (self.stretch.end_ms - 1) // _DAY_MS
-        return files.filter(
-            pc.and_(pc.greater_equal(days, self.stretch.start_ms // _DAY_MS), pc.less_equal(days, last))
-        )
+        last = (self.stretch.end_ms - 1) // DAY_MS
+        return files.filter(pc.and_(pc.greater_equal(days, self.stretch.start_ms // DAY_MS), pc.less_equal(days, last)))
 
     def where(self) -> Any:
         """Write the condition that rows must meet."""

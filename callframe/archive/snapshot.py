@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 
 from callframe import frame, timespan
-from callframe.archive import ledger_report as account
-from callframe.archive import queries, registry, schema
+from callframe.archive import ledger_report, queries, registry, schema
 from callframe.archive.queries import Wanted
+from callframe.completeness import Coverage
 from callframe.errors import ArgumentError
 from callframe.timespan import MAX_TIME_MS, TimeRange
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from callframe.archive.coverage_ledger import CoverageLedger
     from callframe.archive.storage import Snapshot, Store
     from callframe.archive.transactions import Tables
-    from callframe.completeness import FunctionCoverage
     from callframe.timespan import TimeLike
 
 
@@ -54,7 +53,7 @@ class ArchiveSnapshot:
             )
         self.project: str = project or (projects[0] if projects else "")
         self.functions = self._seen(tables.functions, ["function", "created_time"])
-        self.lives = account.lives(self.functions)
+        self.lives = ledger_report.lives(self.functions)
         self.known: CoverageLedger = tables.known(self.project, calls)
 
     def schedules(self) -> pd.DataFrame:
@@ -67,11 +66,11 @@ class ArchiveSnapshot:
 
     def coverage(self, start: TimeLike | None, end: TimeLike | None) -> pd.DataFrame:
         """Tell stretch by stretch how much is known."""
-        return account.of_time(self.known, self.lives, self.stretch(start, end))
+        return ledger_report.of_time(self.known, self.lives, self.stretch(start, end))
 
     def stretch(self, start: TimeLike | None, end: TimeLike | None) -> TimeRange:
         """Take a window; without ends it is what is known."""
-        seen = account.span(self.known) or TimeRange(0, 1)
+        seen = ledger_report.span(self.known) or TimeRange(0, 1)
         now_ms = int(time.time() * 1000)
         low = seen.start_ms if start is None else timespan.parse_time(start, name="start", now_ms=now_ms)
         high = max(seen.end_ms, low + 1) if end is None else timespan.parse_time(end, name="end", now_ms=now_ms)
@@ -119,25 +118,21 @@ class ArchiveSnapshot:
         found = self.calls.read(odd["path"].to_pylist(), ["status"], where=pc.field("finality") == 1)
         return frame.status_categories(found["status"].cast("string").unique().to_pylist())
 
-    def account(self, wanted: Wanted, counts: Mapping[int, int] | None) -> dict[str, Any]:
-        """Tell what a frame rests on, as the coverage of a fetch does."""
-        seen = account.span(self.known) or TimeRange(0, 1)
-        fetched_ms = account.fetched_ms(self.known)
-        asked = wanted.stretch
-        low = seen.start_ms if asked.start_ms == 0 else asked.start_ms
-        stretch = TimeRange(low, max(low + 1, min(asked.end_ms, fetched_ms)))
+    def coverage_of(self, wanted: Wanted, counts: Mapping[int, int] | None) -> Coverage:
+        """Make the coverage of calls that were read from the archive; `counts` are theirs by function id, if known."""
+        seen = ledger_report.span(self.known) or TimeRange(0, 1)
+        fetched_ms = ledger_report.fetched_ms(self.known)
+        low = seen.start_ms if wanted.stretch.start_ms == 0 else wanted.stretch.start_ms
+        window = TimeRange(low, max(low + 1, min(wanted.stretch.end_ms, fetched_ms)))
         lives = [one for one in self.lives if wanted.function_ids is None or one.function_id in wanted.function_ids]
-        rows: list[FunctionCoverage] = account.of_functions(self.known, lives, stretch, counts or {})
-        return {
-            "version": 1,
-            "project": self.project,
-            "fetched_at": timespan.iso(fetched_ms),
-            "window": {"start": timespan.iso(low), "end": timespan.iso(stretch.end_ms)},
-            "status": list(wanted.statuses),
-            "schedule_ids": [],
-            "archive": {"path": self._tables.uri, "version": self.calls.version, "counted": counts is not None},
-            "functions": [row.row() for row in rows],
-        }
+        return Coverage(
+            fetched_ms,
+            tuple(ledger_report.of_functions(self.known, lives, window, counts or {})),
+            self.project,
+            window,
+            tuple(wanted.statuses),
+            archive={"path": self._tables.uri, "version": self.calls.version, "counted": counts is not None},
+        )
 
 
 def projects_of(tables: Tables) -> list[str]:

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from callframe import frame, timespan
-from callframe.account import RETENTION_MS
 from callframe.api import fetch
 from callframe.api.catalogue import Catalogue
 from callframe.api.client import LISTING_LIMIT
@@ -22,7 +21,8 @@ from callframe.archive import daily_rollup, registry, schema
 from callframe.archive.coverage_ledger import CoverageLedger, union
 from callframe.archive.sync_report import SyncReport
 from callframe.errors import ServiceError, TransportError
-from callframe.timespan import TimeRange
+from callframe.limits import RETENTION_MS, RunLimit
+from callframe.timespan import DAY_MS, TimeRange
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from callframe.archive.transactions import Tables
     from callframe.project import Project
 
-DAY_MS = 86_400_000
 SLACK_MS = DAY_MS
 """How much further back than it promises to keep calls the service is asked for some."""
 
@@ -41,7 +40,6 @@ ROWS_A_STEP = 100_000
 """How many calls a step should bring; one that brings over twice as many is read anew in parts."""
 
 _SHORTEST_MS, _FIRST_MS, _LONGEST_MS = 60_000, DAY_MS, 30 * DAY_MS
-_USUAL_LIMIT_MS = 15 * 60_000
 _GIVE_UP_AFTER = 3
 _PIECES = 8
 
@@ -194,7 +192,7 @@ class Sync:
             minutes = self._client.limits().timeout_minutes
         except (ServiceError, TransportError):
             minutes = None
-        return _USUAL_LIMIT_MS if minutes is None else max(_USUAL_LIMIT_MS, int(minutes * 60_000))
+        return RunLimit().longest_ms if minutes is None else max(RunLimit().longest_ms, int(minutes * 60_000))
 
     def _step(self, parts: Mapping[int, Sequence[TimeRange]], step: TimeRange) -> int | None:
         """

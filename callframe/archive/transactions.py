@@ -262,7 +262,7 @@ def merge(held: pa.Table, fresh: pa.Table) -> tuple[pa.Table, int, int]:
         How many calls were not held, and how many are not as they were.
     """
     both = pa.concat_tables([held, fresh])
-    kept = frame.deduplicate(both)
+    kept = frame.final_records(both)
     new = len(kept) - held.num_rows
     keys = pd.MultiIndex.from_arrays([both["function_id"].to_numpy(), both["call_id"].to_numpy()])
     taken = kept[kept >= held.num_rows]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from callframe import frame
 from callframe.analysis.concurrency import concurrency_peaks
 from callframe.analysis.failures import failure_groups, failures
 from callframe.analysis.overlaps import overlapping_runs
@@ -68,7 +69,7 @@ class CallAnalysis:
         """The selected calls of no more functions than a picture can have rows: those with the most failures."""
         if self.calls["function"].nunique() <= ROWS_MOST:
             return self.calls
-        failed = self.calls["status"].isin(["Failed", "Timeout"])
+        failed = self.calls["status"].isin(frame.FAILURES)
         counts = failed.groupby(self.calls["function"], observed=True).agg(["sum", "size"])
         worst = counts.sort_values(["sum", "size"], ascending=False, kind="stable").index[:ROWS_MOST]
         return self.calls[self.calls["function"].isin(worst)]
@@ -91,7 +92,7 @@ class CallAnalysis:
     @cached_property
     def failed(self) -> pd.DataFrame:
         """The calls that failed, the latest first, with the `group` of each."""
-        rows = self.calls[self.calls["status"].isin(["Failed", "Timeout"])]
+        rows = self.calls[self.calls["status"].isin(frame.FAILURES)]
         return rows.assign(group=failure_groups(rows)).iloc[::-1]
 
     @cached_property

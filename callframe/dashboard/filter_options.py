@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from callframe import frame
 from callframe.dashboard.selection import end_ms
 from callframe.formatting import printable
 from callframe.reporting.tables import truncate
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 NAME = 46
 """Characters of a name that are shown."""
-
-FAILURES = ("Failed", "Timeout")
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def of_calls(calls: pd.DataFrame, schedules: pd.DataFrame | None) -> FilterOptio
     offer
         Schedules are named where their names are known.
     """
-    failed = calls["status"].isin(FAILURES).astype("int64")
+    failed = calls["status"].isin(frame.FAILURES).astype("int64")
     counts = failed.groupby(calls["function"], observed=True).agg(["sum", "size"])
     ids = calls["schedule_id"].dropna().unique()
     statuses = [str(one) for one in calls["status"].cat.categories]
@@ -83,7 +82,7 @@ def of_rollup(rollup: pd.DataFrame, schedules: pd.DataFrame) -> FilterOptions:
         With every schedule that was ever seen.
     """
     once = rollup[rollup["measure"] == "duration"]
-    failed = once["count"].where(once["status"].isin(FAILURES), 0)
+    failed = once["count"].where(once["status"].isin(frame.FAILURES), 0)
     counts = pd.DataFrame({"sum": failed, "size": once["count"]}).groupby(once["function"], observed=True).sum()
     statuses = [str(one) for one in once["status"].cat.categories]
     return FilterOptions(_functions(counts), _schedules(schedules["schedule_id"], schedules), statuses, end_ms(rollup))

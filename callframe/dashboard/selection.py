@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from callframe import timespan
-from callframe.analysis import basis
-from callframe.completeness import KEY, narrow
+from callframe.completeness import Coverage
 from callframe.errors import ArgumentError
+from callframe.timespan import to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,10 +140,10 @@ def stretch(end_ms: int, selection: Selection) -> tuple[str | None, str | None]:
 
 def end_ms(calls: pd.DataFrame) -> int:
     """Tell where the calls of a frame end, in milliseconds since 1970: where their window does, else the latest one."""
-    held = calls.attrs.get(KEY) or {}
-    if asked := held.get("window"):
-        return min(timespan.parse_time(one, name="end", now_ms=0) for one in (asked["end"], held["fetched_at"]))
-    return 0 if calls.empty else int(basis.to_epoch_ms(calls["start_time"]).max()) + 1
+    known = Coverage.of(calls)
+    if known is not None and known.window is not None:
+        return min(known.window.end_ms, known.fetched_ms)
+    return 0 if calls.empty else int(to_milliseconds(calls["start_time"]).max()) + 1
 
 
 def select(calls: pd.DataFrame, selection: Selection) -> pd.DataFrame:
@@ -181,10 +181,11 @@ def select(calls: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     chosen = calls if kept.all() else calls.take(np.flatnonzero(kept)).reset_index(drop=True)
     chosen = chosen.copy(deep=False)
     chosen.attrs = dict(calls.attrs)
-    narrow(
-        chosen, functions=selection.functions, statuses=selection.statuses, schedule_ids=selection.schedules,
-        start=start, end=end,
-    )  # fmt: skip
+    if known := Coverage.of(calls):
+        known.select(
+            chosen, functions=selection.functions, statuses=selection.statuses, schedule_ids=selection.schedules,
+            start=start, end=end,
+        ).attach(chosen)  # fmt: skip
     return chosen
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from callframe import frame
 from callframe.analysis.schedule_matching import check_schedules
 from callframe.archive import Archive
-from callframe.completeness import KEY
+from callframe.completeness import Coverage, observed_until_ms
 from callframe.dashboard.call_analysis import CallAnalysis
 from callframe.dashboard.filter_options import FilterOptions, of_calls, of_rollup
 from callframe.dashboard.rollup_analysis import RollupAnalysis, estimate, whole_days
@@ -20,6 +20,7 @@ from callframe.errors import ArgumentError, CallframeError, IncompleteError
 from callframe.files import read_csv, read_parquet
 from callframe.project import Project
 from callframe.reporting import rollup_page
+from callframe.timespan import iso
 
 if TYPE_CHECKING:
     import threading
@@ -118,7 +119,7 @@ class ProjectSource(Source):
             if _known(error.calls) >= _known(self.calls):
                 self.calls = error.calls
             else:
-                self.problem += f"\nThe calls shown are those fetched at {self.calls.attrs[KEY]['fetched_at']}."
+                self.problem += f"\nThe calls shown are those fetched at {_fetched_at(self.calls)}."
         except CallframeError as error:
             self.problem = f"The calls could not be fetched. {error}"
             return
@@ -192,7 +193,8 @@ class ArchiveSource(Source):
         start, end = stretch(self._offer.end_ms, selection)
         there = {name for _, name in self._offer.functions}
         functions = [name for name in selection.functions if name in there]
-        first = self._rollup.attrs[KEY]["window"]["start"]
+        known = Coverage.of(self._rollup)
+        first = iso(known.window.start_ms) if known and known.window else ""
         if (selection.functions and not functions) or (end is not None and end <= max(first, start or "")):
             return self.calls
         return self._archive.calls(start, end, functions or None)
@@ -252,4 +254,9 @@ def source_of(given: Any, *, schedules: pd.DataFrame | None, start: TimeLike | N
 
 def _known(calls: pd.DataFrame) -> int:
     """Count the functions that were read completely."""
-    return sum(bool(row["complete"]) for row in (calls.attrs.get(KEY) or {"functions": ()})["functions"])
+    known = Coverage.of(calls)
+    return sum(function.complete for function in known.functions) if known else 0
+
+
+def _fetched_at(calls: pd.DataFrame) -> str:
+    return iso(observed_until_ms(calls))

@@ -12,9 +12,9 @@ from matplotlib.ticker import MaxNLocator
 
 from callframe import frame
 from callframe.analysis.activity import activity, week
-from callframe.completeness import KEY
+from callframe.completeness import Coverage
 from callframe.plot import style
-from callframe.timespan import time_zone
+from callframe.timespan import time_zone, timestamp
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,8 +125,8 @@ def _first(calls: pd.DataFrame, start: str | pd.Timestamp | None, tz: str) -> pd
         return stamp.tz_localize(time_zone(tz)) if stamp.tzinfo is None else stamp
     time_zone(tz)
     if calls.empty:
-        fetched = (calls.attrs.get(KEY) or {}).get("fetched_at", "1970-01-02T00:00:00Z")
-        return pd.Timestamp(fetched) - _DAY
+        known = Coverage.of(calls)
+        return timestamp(known.fetched_ms) - _DAY if known else timestamp(0)
     latest: pd.Timestamp = calls["start_time"].max()
     return latest - _DAY + pd.Timedelta(milliseconds=1)
 

@@ -10,9 +10,11 @@ import pandas as pd
 from callframe import frame
 from callframe.analysis.summary import round_width, spread, summarize
 from callframe.analysis.survival import survival as curves
-from callframe.completeness import KEY
+from callframe.completeness import Coverage
 from callframe.errors import ArgumentError
+from callframe.limits import DEFAULT_LATE_AFTER
 from callframe.plot import style
+from callframe.timespan import DurationLike, parse_duration, timestamp
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +67,7 @@ def durations(
 def schedule_delays(
     calls: pd.DataFrame,
     *,
-    grace: str | pd.Timedelta = "1min",
+    late_after: DurationLike = DEFAULT_LATE_AFTER,
     over: Literal["time"] | None = None,
     tz: str = "UTC",
     ax: Axes | None = None,
@@ -73,15 +75,15 @@ def schedule_delays(
     """
     Draw how long after their scheduled time calls started: what share had started by when, or over time.
 
-    The thick line is all calls, a thin one each function; the three with the most calls beyond the grace are coloured.
-    Calls that no schedule started are not in it. Negative delays, from clocks that run ahead, are drawn at the left
-    edge. Over time, as in `durations`.
+    The thick line is all calls, a thin one each function; the three with the most late calls are coloured. Calls that
+    no schedule started are left out. Negative delays, from clocks that run ahead, are drawn at the left edge. Over
+    time, as in `durations`.
 
     Parameters
     ----------
     calls
         Call frame.
-    grace
+    late_after
         The delay up to which a call counts as on time; a vertical line.
     over
         `"time"`, or None for the distribution.
@@ -99,7 +101,7 @@ def schedule_delays(
     if over == "time":
         return _over_time(calls, "schedule_delay", "schedule delay", title="When calls started", tz=tz, ax=ax)
     _check_over(over)
-    return _distribution(calls, pd.Timedelta(grace), ax)
+    return _distribution(calls, pd.Timedelta(parse_duration(late_after, name="late_after"), "ms"), ax)
 
 
 def survival(calls: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -188,11 +190,11 @@ def _rows(calls: pd.DataFrame, of: str, label: str, title: str, ax: Axes | None)
     return ax
 
 
-def _distribution(calls: pd.DataFrame, grace: pd.Timedelta, ax: Axes | None) -> Axes:
+def _distribution(calls: pd.DataFrame, late_after: pd.Timedelta, ax: Axes | None) -> Axes:
     scheduled = calls[calls["schedule_delay"].notna()]
     seconds = scheduled["schedule_delay"].dt.total_seconds().clip(lower=FLOOR_S)
     ax = style.axes(ax, height=4.2)
-    beyond = (seconds > grace.total_seconds()).groupby(scheduled["function"], observed=True)
+    beyond = (seconds > late_after.total_seconds()).groupby(scheduled["function"], observed=True)
     late, counts = beyond.mean(), beyond.sum().sort_values(ascending=False, kind="stable")
     coloured = [name for name in counts.index[:3] if counts[name] > 0]
     for name, values in seconds.groupby(scheduled["function"], observed=True):
@@ -203,14 +205,14 @@ def _distribution(calls: pd.DataFrame, grace: pd.Timedelta, ax: Axes | None) -> 
         values = seconds[scheduled["function"] == name]
         _steps(ax, values, color=style.SERIES[place], linestyle=style.DASHES[place], linewidth=1.6, label=label)
     if len(seconds):
-        share = (seconds > grace.total_seconds()).mean()
+        share = (seconds > late_after.total_seconds()).mean()
         _steps(ax, seconds, color=style.INK, linewidth=2.4, label=f"all calls ({share:.1%} late)")
-        ax.axvline(grace.total_seconds(), color=style.FAINT, linestyle=":", linewidth=1.2)
-        ax.text(grace.total_seconds() * 1.06, 0.03, "grace", color=style.FAINT, fontsize=8.5)
+        ax.axvline(late_after.total_seconds(), color=style.FAINT, linestyle=":", linewidth=1.2)
+        ax.text(late_after.total_seconds() * 1.06, 0.03, "late", color=style.FAINT, fontsize=8.5)
         ax.legend(frameon=False, loc="upper left", fontsize=8.5)
     else:
         style.annotate_empty(ax, "no calls that a schedule started")
-    low, high = (seconds.min(), max(seconds.max(), grace.total_seconds())) if len(seconds) else (1.0, 60.0)
+    low, high = (seconds.min(), max(seconds.max(), late_after.total_seconds())) if len(seconds) else (1.0, 60.0)
     style.log_duration_axis(ax, "x", low / 1.3, high * 1.3)
     ax.set_ylim(0, 1.02)
     style.label_axes(
@@ -286,9 +288,9 @@ def _over_time(calls: pd.DataFrame, of: str, label: str, *, title: str, tz: str,
 
 def _deploys(calls: pd.DataFrame, name: str) -> list[pd.Timestamp]:
     """List when a function was deployed, within the time the calls span."""
-    held = (calls.attrs.get(KEY) or {}).get("functions", [])
-    created = [row.get("created_ms") for row in held if row["function"] == name]
-    times = [pd.Timestamp(one, unit="ms", tz="UTC") for one in created if one is not None]
+    known = Coverage.of(calls)
+    created = [one.created_ms for one in known.functions if one.function == name] if known else []
+    times = [timestamp(time_ms) for time_ms in created if time_ms is not None]
     return [one for one in times if calls["start_time"].min() < one < calls["start_time"].max()]
 
 

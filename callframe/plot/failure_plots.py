@@ -9,11 +9,11 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from callframe import frame
-from callframe.analysis.concurrency import FUNCTION_QUOTA, PROJECT_QUOTA
 from callframe.analysis.concurrency import concurrency as curve_of
 from callframe.analysis.failures import failures as groups_of
 from callframe.analysis.summary import over_time
 from callframe.errors import ArgumentError
+from callframe.limits import FUNCTION_QUOTA, PROJECT_QUOTA
 from callframe.plot import style
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _failures_over_time(calls: pd.DataFrame, tz: str, ax: Axes | None) -> Axes:
     bottom = np.zeros(len(counts))
     left = style.to_matplotlib_dates(counts.index)
     width = np.diff(left).min() if len(left) > 1 else 1 / 1440
-    for status in ("Failed", "Timeout"):
+    for status in frame.FAILURES:
         heights = counts[status].to_numpy()
         ax.bar(
             left, heights, width, bottom, align="edge", label=f"{status} ({heights.sum():,})",

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib import dates
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from callframe.completeness import KEY, is_complete
+from callframe.completeness import Coverage, is_complete
 from callframe.timespan import time_zone
 
 if TYPE_CHECKING:
@@ -171,5 +171,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _window(calls: pd.DataFrame) -> str:
-    held = (calls.attrs.get(KEY) or {}).get("window")
-    return f"{held['start'][:16].replace('T', ' ')} to {held['end'][:16].replace('T', ' ')} UTC" if held else ""
+    known = Coverage.of(calls)
+    if known is None or known.window is None:
+        return ""
+    return f"{known.window.start:%Y-%m-%d %H:%M} to {known.window.end:%Y-%m-%d %H:%M} UTC"

@@ -10,9 +10,10 @@ import pandas as pd
 
 from callframe import frame
 from callframe.analysis.summary import summarize
-from callframe.completeness import KEY, is_complete
+from callframe.completeness import Coverage
 from callframe.formatting import format_duration, format_percent
 from callframe.reporting.tables import format_interval, format_lower_bound, format_time
+from callframe.timespan import timestamp
 
 if TYPE_CHECKING:
     from typing import Any
@@ -172,13 +173,14 @@ def completeness(table: pd.DataFrame) -> KeyFigure:
     figure
         Of the coverage in its `attrs`.
     """
-    if (complete := is_complete(table)) is None:
+    if (known := Coverage.of(table)) is None:
         return KeyFigure("Coverage", "not known", ("the frame does not say how it was read",))
-    rows = table.attrs[KEY]["functions"]
-    read = sum(bool(row["complete"]) for row in rows)
-    aside: tuple[str, ...] = (f"{read:,} of {len(rows):,} function{'' if len(rows) == 1 else 's'} read completely",)
-    set_aside = sum(row["set_aside"] for row in rows)
+    count = len(known.functions)
+    read = sum(function.complete for function in known.functions)
+    aside: tuple[str, ...] = (f"{read:,} of {count:,} function{'' if count == 1 else 's'} read completely",)
+    set_aside = sum(sum(function.set_aside.values()) for function in known.functions)
     aside += (f"{set_aside:,} records set aside",) if set_aside else ()
+    complete = known.complete
     return KeyFigure("Coverage", "complete" if complete else "INCOMPLETE", aside, "" if complete else "bad")
 
 
@@ -203,17 +205,16 @@ def source(calls: pd.DataFrame, tz: str) -> list[tuple[str, str]]:
     source
         Pairs of a name and what it is; none where the frame does not say.
     """
-    held = calls.attrs.get(KEY) or {}
-    asked = held.get("window") or {}
-    found = {
-        "Project": held.get("project"),
-        "Window": f"{_time(asked['start'], tz)} to {_time(asked['end'], tz)} {tz}" if asked else None,
-        "Fetched": f"{_time(held['fetched_at'], tz)} {tz}" if held.get("fetched_at") else None,
-        "Only of status": ", ".join(held.get("status") or ()),
-        "Only of schedules": ", ".join(map(str, held.get("schedule_ids") or ())),
+    known = Coverage.of(calls)
+    if known is None:
+        return []
+    window = known.window
+    times = f"{format_time(window.start, tz)} to {format_time(window.end, tz)} {tz}" if window else None
+    rows = {
+        "Project": known.project,
+        "Window": times,
+        "Fetched": f"{format_time(timestamp(known.fetched_ms), tz)} {tz}",
+        "Only of status": ", ".join(known.statuses),
+        "Only of schedules": ", ".join(map(str, known.schedule_ids)),
     }
-    return [(name, str(value)) for name, value in found.items() if value]
-
-
-def _time(text: str, tz: str) -> str:
-    return format_time(pd.to_datetime(text, utc=True, errors="coerce"), tz)
+    return [(name, value) for name, value in rows.items() if value]

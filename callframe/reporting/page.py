@@ -11,7 +11,7 @@ from callframe import plot
 from callframe.analysis.rollup import summarize_rollup
 from callframe.analysis.schedules import missed_runs, schedule_report
 from callframe.analysis.summary import summarize
-from callframe.completeness import KEY, is_complete
+from callframe.completeness import Coverage, is_complete
 from callframe.reporting import html, rollup_page, tables
 from callframe.reporting.failure_groups import groups
 from callframe.reporting.images import render_plot
@@ -174,5 +174,6 @@ def _curves(calls: pd.DataFrame, tz: str) -> Iterator[tuple[str, Draw, str, floa
 
 
 def _title(calls: pd.DataFrame) -> str:
-    project = (calls.attrs.get(KEY) or {}).get("project")
+    known = Coverage.of(calls)
+    project = known.project if known else None
     return f"Function calls of {project}" if project else "Function calls"

@@ -113,7 +113,7 @@ def functions(summary: pd.DataFrame, tz: str) -> Table:
     order = "" if "start_time" in summary.index.names else "Most failures first. "
     note = (
         f"{order}p50 and p95 are durations of completed work; delay is from the scheduled time to the"
-        f" start, late is more than {format_duration(pd.Timedelta(seconds=summary.attrs.get('grace_s', 60)))}."
+        f" start, late is more than {format_duration(pd.Timedelta(seconds=summary.attrs.get('late_after_s', 60)))}."
         f" Times are {tz}."
     )
     return Table(f"Calls by {by}", heads, rows, note)
