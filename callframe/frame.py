@@ -1,4 +1,4 @@
-"""What a call frame is: its columns and dtypes, made from records, checked, empty."""
+"""The call frame: its columns and dtypes, built from records, checked, converted to and from Arrow."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from callframe.errors import FrameError
+from callframe.timespan import NO_TIME, from_epoch_ms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ STATUSES = ("Running", "Completed", "Failed", "Timeout")
 
 FAILURES = ("Failed", "Timeout")
 """The statuses that count as failures."""
+
 TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
 """The dtype that pandas 2.3 and 3 both show as `str`, missing values as NaN."""
 
@@ -44,6 +46,7 @@ COLUMNS = (
 
 MAX_ID = 2**53 - 1
 """The largest id that the API assigns: every JSON parser represents it exactly."""
+
 RECORD_SCHEMA = pa.schema(
     [
         ("call_id", pa.int64()),
@@ -77,7 +80,7 @@ ARROW = pa.schema(
 )
 """A call frame as an Arrow table, which is what files hold."""
 
-_KINDS = {
+_DTYPES = {
     "call_id": "int64",
     "function_id": "int64",
     "function": "category",
@@ -100,77 +103,45 @@ def from_columns(
     tables: Sequence[pa.Table], labels: Mapping[int, str], *, statuses: Sequence[str] = ()
 ) -> pd.DataFrame:
     """
-    Make a call frame of columns.
+    Build a call frame from the columns of records, sorted by `start_time`, `call_id`.
 
-    A call that was read more than once, because it finished between two pages, say, is kept once, as it was in its most
-    final state.
-
-    Parameters
-    ----------
-    tables
-        What `columns` returned, in the order it was read.
-    labels
-        Label by function id; an id without one is its own label, as text.
-    statuses
-        Keep only the calls that are in one of these in the end; none means all.
-
-    Returns
-    -------
-    calls
-        Call frame, sorted by `start_time`, `call_id`.
+    A call that was read more than once, because it finished between two pages for example, is kept once, in its most
+    final state. Functions without a label are labelled by their id. `statuses` keeps only calls that end up in one of
+    them; none means all.
     """
     table = pa.concat_tables([RECORD_SCHEMA.empty_table(), *tables])
     rows = pa.array(_rows(table))
     if statuses:
-        wanted = pc.is_in(table["status"].cast(pa.string()).take(rows), pa.array(statuses)).combine_chunks()
-        rows = rows.filter(wanted)
+        selected = pc.is_in(table["status"].cast(pa.string()).take(rows), pa.array(statuses)).combine_chunks()
+        rows = rows.filter(selected)
     return _frame(table, rows, labels)
 
 
 def empty() -> pd.DataFrame:
-    """
-    Make a call frame without rows.
-
-    Returns
-    -------
-    calls
-        All columns, with their dtypes.
-    """
+    """Build a call frame without rows."""
     return from_columns([], {})
 
 
 def check(calls: pd.DataFrame) -> None:
-    """
-    Make sure that a frame is a call frame.
-
-    Parameters
-    ----------
-    calls
-        Any frame. Its index, its order and further columns do not matter.
-
-    Raises
-    ------
-    FrameError
-        A column is missing or of another dtype.
-    """
+    """Raise a `FrameError` unless a frame has the columns and dtypes of a call frame; order and index do not matter."""
     if type(calls).__module__.startswith("dask."):
         raise FrameError(
-            "Expected a pandas frame, found a Dask DataFrame. Only summarize, failures, quality and rollup take those;"
-            " for all else choose less of it, such as a week, and take that into memory with .compute()."
+            "Expected a pandas DataFrame, found a Dask DataFrame. Only summarize, failures, quality and rollup accept"
+            " those; for everything else select a part, such as a week, and load it with .compute()."
         )
     if not isinstance(calls, pd.DataFrame):
         raise FrameError(f"Expected a call frame, found {type(calls).__name__}. Fetch one with project.calls().")
     missing = [name for name in COLUMNS if name not in calls.columns]
     if missing:
         raise FrameError(
-            f"This is no call frame: it lacks {', '.join(missing)}. Expected the columns {', '.join(COLUMNS)}, as"
-            " project.calls(), read_csv and read_parquet give them."
+            f"Not a call frame: missing the columns {', '.join(missing)}. Expected {', '.join(COLUMNS)}, as"
+            " project.calls(), read_csv and read_parquet return them."
         )
-    for name, expected in _KINDS.items():
+    for name, expected in _DTYPES.items():
         found = str(calls.dtypes[name])
         if found != expected:
             hint = _CONCAT if expected == "category" else ""
-            raise FrameError(f"This is no call frame: {name} is {found}, expected {expected}.{hint}")
+            raise FrameError(f"Not a call frame: {name} is {found}, expected {expected}.{hint}")
 
 
 def deduplicate(calls: pd.DataFrame) -> pd.DataFrame:
@@ -181,109 +152,44 @@ def deduplicate(calls: pd.DataFrame) -> pd.DataFrame:
 
 
 def _check_values(calls: pd.DataFrame) -> None:
-    """Find what edits may have left and no file could give back."""
+    """Check for values that edits may have left and no file could restore."""
     for name in ("function", "status", "start_time"):
         if calls[name].isna().any():
-            raise FrameError(f"This is no call frame: {name} is missing in {calls[name].isna().sum()} rows.")
+            raise FrameError(f"Not a call frame: {name} is missing in {calls[name].isna().sum()} rows.")
     for name in ("function", "status"):
-        if not all(isinstance(one, str) for one in calls[name].cat.categories):
-            raise FrameError(f"This is no call frame: the categories of {name} are not text.")
+        if not all(isinstance(category, str) for category in calls[name].cat.categories):
+            raise FrameError(f"Not a call frame: the categories of {name} are not text.")
 
 
 def to_arrow(calls: pd.DataFrame) -> pa.Table:
-    """
-    Turn a call frame into an Arrow table.
-
-    Parameters
-    ----------
-    calls
-        Call frame.
-
-    Returns
-    -------
-    table
-        The same rows and columns, of the schema `ARROW`.
-
-    Raises
-    ------
-    FrameError
-        It is no call frame.
-    """
+    """Convert a call frame to an Arrow table of the schema `ARROW`; a `FrameError` says why it is not one."""
     check(calls)
     _check_values(calls)
     return pa.Table.from_arrays([_to_arrow(calls[field.name], field.type) for field in ARROW], schema=ARROW)
 
 
 def from_arrow(table: pa.Table) -> pd.DataFrame:
-    """
-    Turn an Arrow table into a call frame.
-
-    Parameters
-    ----------
-    table
-        A table of the schema `ARROW`, or some of its columns; no nulls in those that have none in a call frame.
-
-    Returns
-    -------
-    calls
-        The same rows and columns in the same order.
-    """
+    """Convert a table of the schema `ARROW`, or of some of its columns, to a frame of the same rows."""
     return pd.DataFrame({name: _FROM_ARROW[name](table[name]) for name in table.column_names}, copy=False)
 
 
-def status_categories(found: Sequence[str]) -> list[str]:
-    """
-    List the categories of a status column: the documented ones, then any others.
-
-    Parameters
-    ----------
-    found
-        The statuses that occur.
-
-    Returns
-    -------
-    categories
-        The others in alphabetical order.
-    """
-    return [*STATUSES, *sorted(set(found).difference(STATUSES))]
+def status_categories(statuses: Sequence[str]) -> list[str]:
+    """List the categories of a status column: the documented ones, then others in alphabetical order."""
+    return [*STATUSES, *sorted(set(statuses).difference(STATUSES))]
 
 
 def text_column(values: Sequence[str | None]) -> pd.Series:
-    """
-    Make a text column, of the dtype that pandas 2.3 and 3 both call `str`.
-
-    Parameters
-    ----------
-    values
-        Text, None where there is none.
-
-    Returns
-    -------
-    column
-        Missing values as NaN.
-    """
+    """Build a text column of the dtype that pandas 2.3 and 3 both call `str`; None becomes NaN."""
     return pd.Series(_text(pa.chunked_array([pa.array(values, pa.large_string())])))
 
 
 def time_column(values: Sequence[int | None]) -> pd.Series:
-    """
-    Make a time column of epoch milliseconds.
-
-    Parameters
-    ----------
-    values
-        Milliseconds since 1970-01-01 UTC, None where there are none; 0 is a time like any other.
-
-    Returns
-    -------
-    column
-        `datetime64[ms, UTC]`.
-    """
-    return pd.Series(_times(pa.chunked_array([pa.array(values, pa.int64())])))
+    """Build a `datetime64[ms, UTC]` column from epoch milliseconds; None becomes NaT."""
+    return pd.Series(_time_index(pa.chunked_array([pa.array(values, pa.int64())])))
 
 
 def _rows(table: pa.Table) -> np.ndarray:
-    """Choose the rows of a frame, in its order: each call once."""
+    """List the rows of a frame in its order, each call once."""
     start, call_id, function_id = (table[name].to_numpy() for name in ("start_time", "call_id", "function_id"))
     ordered = np.sort(call_id)
     if not (ordered[1:] == ordered[:-1]).any():
@@ -294,24 +200,17 @@ def _rows(table: pa.Table) -> np.ndarray:
 
 
 def finality(statuses: pa.ChunkedArray) -> np.ndarray:
-    """Tell how final records are by their status: 0 for Running, 1 for one that is not known, 2 for a finished call."""
+    """Rank statuses by how final they are: 0 for Running, 1 for an undocumented one, 2 for a finished call."""
     status = statuses.cast(pa.string()).to_numpy()
     return np.select([status == "Running", np.isin(status, STATUSES)], [0, 2], default=1)
 
 
 def final_records(table: pa.Table) -> np.ndarray:
     """
-    Choose each call once: finished beats unknown beats Running, then the later end, then the later reading.
+    List the rows to keep, each call once.
 
-    Parameters
-    ----------
-    table
-        Columns `function_id`, `call_id`, `status` and `end_time`, in the order they were read.
-
-    Returns
-    -------
-    rows
-        Places of the rows to keep, ascending.
+    A finished call takes precedence over an undocumented status, that over Running, then the later end, then the later
+    read.
     """
     keys = pd.DataFrame(
         {
@@ -328,7 +227,7 @@ def final_records(table: pa.Table) -> np.ndarray:
 
 
 def sort_order(start: np.ndarray, call_id: np.ndarray, function_id: np.ndarray) -> np.ndarray:
-    """Order by start, then id. Pages are runs in order, which a stable sort likes; only ties compare their ids."""
+    """Order rows by start, then ids. Pages are mostly sorted, which a stable sort exploits; only ties compare ids."""
     rows = np.argsort(start, kind="stable")
     ordered = start[rows]
     tied = ordered[1:] == ordered[:-1]
@@ -336,33 +235,32 @@ def sort_order(start: np.ndarray, call_id: np.ndarray, function_id: np.ndarray) 
         in_tie = np.zeros(len(rows), dtype=bool)
         in_tie[1:] |= tied
         in_tie[:-1] |= tied
-        among = rows[in_tie]
-        rows[in_tie] = among[np.lexsort((function_id[among], call_id[among], start[among]))]
+        ties = rows[in_tie]
+        rows[in_tie] = ties[np.lexsort((function_id[ties], call_id[ties], start[ties]))]
     return rows
 
 
 def _frame(table: pa.Table, rows: pa.Array, labels: Mapping[int, str]) -> pd.DataFrame:
     def column(name: str) -> pa.ChunkedArray:
-        """Put one column in order; all at once, they would be in memory twice."""
+        """Reorder one column at a time: all at once would hold the frame in memory twice."""
         return pa.chunked_array([table[name].unify_dictionaries().combine_chunks().take(rows)])
 
-    start, end = _integers(column("start_time")), _stamps(column("end_time"))
-    scheduled = _stamps(column("scheduled_time"))
+    start, end = _integers(column("start_time")), _epoch_ms(column("end_time"))
+    scheduled = _epoch_ms(column("scheduled_time"))
     status = _statuses(column("status"))
-    nat = np.iinfo("int64").min
-    delay = np.where(scheduled == nat, nat, start - scheduled)
+    delay = np.where(scheduled == NO_TIME, NO_TIME, start - scheduled)
     running = status == "Running"
-    duration = np.where((end == nat) | running, nat, end - start)
+    duration = np.where((end == NO_TIME) | running, NO_TIME, end - start)
     return pd.DataFrame(
         {
             "call_id": _integers(column("call_id")),
             "function_id": _integers(column("function_id")),
             "function": _labels(column("function_id"), labels),
-            "schedule_id": _maybe_integers(column("schedule_id")),
+            "schedule_id": _nullable_integers(column("schedule_id")),
             "status": status,
-            "scheduled_time": _moments(scheduled),
-            "start_time": _moments(start),
-            "end_time": _moments(end),
+            "scheduled_time": from_epoch_ms(scheduled),
+            "start_time": from_epoch_ms(start),
+            "end_time": from_epoch_ms(end),
             "schedule_delay": delay.view("timedelta64[ms]"),
             "duration": duration.view("timedelta64[ms]"),
             "error_message": _text(column("error_message")),
@@ -373,22 +271,22 @@ def _frame(table: pa.Table, rows: pa.Array, labels: Mapping[int, str]) -> pd.Dat
 
 
 def _labels(function_ids: pa.ChunkedArray, labels: Mapping[int, str]) -> pd.Categorical:
-    """Label by function; two ids of one label, before and after a redeploy, are one category."""
+    """Label functions; two ids with one label, before and after a redeploy, share a category."""
     encoded = function_ids.combine_chunks().dictionary_encode()
-    found = [labels.get(function_id, str(function_id)) for function_id in encoded.dictionary.to_pylist()]
-    categories = sorted(set(found))
-    place = {label: position for position, label in enumerate(categories)}
-    codes = np.array([place[label] for label in found], dtype="int32")[encoded.indices.to_numpy()]
+    by_function = [labels.get(function_id, str(function_id)) for function_id in encoded.dictionary.to_pylist()]
+    categories = sorted(set(by_function))
+    codes = np.array([categories.index(label) for label in by_function], dtype="int32")
+    codes = codes[encoded.indices.to_numpy()]
     return _categorical(codes, categories)
 
 
 def _statuses(statuses: pa.ChunkedArray) -> pd.Categorical:
     encoded = statuses.combine_chunks()
-    found, indices = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
-    counts = np.bincount(indices, minlength=len(found)).tolist()
-    categories = status_categories([status for status, count in zip(found, counts, strict=True) if count])
-    place = {status: position for position, status in enumerate(categories)}
-    codes = np.array([place.get(status, -1) for status in found], dtype="int32")[indices]
+    names, indices = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    counts = np.bincount(indices, minlength=len(names)).tolist()
+    categories = status_categories([name for name, count in zip(names, counts, strict=True) if count])
+    position = {name: code for code, name in enumerate(categories)}
+    codes = np.array([position.get(name, -1) for name in names], dtype="int32")[indices]
     return _categorical(codes, categories)
 
 
@@ -400,24 +298,19 @@ def _integers(column: pa.ChunkedArray) -> np.ndarray:
     return np.array(column.to_numpy(), dtype="int64")
 
 
-def _stamps(column: pa.ChunkedArray) -> np.ndarray:
-    """Integers with the one that stands for no time where there is none."""
-    return np.array(column.fill_null(int(np.iinfo("int64").min)).to_numpy(), dtype="int64")
+def _epoch_ms(column: pa.ChunkedArray) -> np.ndarray:
+    return np.array(column.fill_null(NO_TIME).to_numpy(), dtype="int64")
 
 
-def _moments(stamps: np.ndarray) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(stamps.view("datetime64[ms]")).tz_localize("UTC")
+def _time_index(column: pa.ChunkedArray) -> pd.DatetimeIndex:
+    return from_epoch_ms(_epoch_ms(column))
 
 
-def _times(column: pa.ChunkedArray) -> pd.DatetimeIndex:
-    return _moments(_stamps(column))
+def _timedeltas(column: pa.ChunkedArray) -> np.ndarray:
+    return _epoch_ms(column).view("timedelta64[ms]")
 
 
-def _spans(column: pa.ChunkedArray) -> np.ndarray:
-    return _stamps(column).view("timedelta64[ms]")
-
-
-def _maybe_integers(column: pa.ChunkedArray) -> pd.arrays.IntegerArray:
+def _nullable_integers(column: pa.ChunkedArray) -> pd.arrays.IntegerArray:
     missing = np.array(column.is_null().to_numpy(), dtype=bool)
     return pd.arrays.IntegerArray(_integers(column.fill_null(1)), missing)
 
@@ -428,26 +321,26 @@ def _text(column: pa.ChunkedArray) -> pd.api.extensions.ExtensionArray:
 
 
 def _from_dictionary(
-    column: pa.ChunkedArray, in_order: Callable[[Sequence[str]], Sequence[str]] = tuple
+    column: pa.ChunkedArray, sort: Callable[[Sequence[str]], Sequence[str]] = tuple
 ) -> pd.Categorical[Any]:
     column = column.unify_dictionaries().combine_chunks()
-    found = column.dictionary.to_pylist()
-    categories = in_order(found)
-    place = np.array([categories.index(one) for one in found], dtype="int32")
-    return _categorical(place[column.indices.to_numpy()], categories)
+    words = column.dictionary.to_pylist()
+    categories = sort(words)
+    codes = np.array([categories.index(word) for word in words], dtype="int32")
+    return _categorical(codes[column.indices.to_numpy()], categories)
 
 
 _FROM_ARROW: dict[str, Callable[[pa.ChunkedArray], Any]] = {
     "call_id": _integers,
     "function_id": _integers,
     "function": _from_dictionary,
-    "schedule_id": _maybe_integers,
+    "schedule_id": _nullable_integers,
     "status": lambda column: _from_dictionary(column, status_categories),
-    "scheduled_time": lambda column: _times(column.cast(pa.int64())),
-    "start_time": lambda column: _times(column.cast(pa.int64())),
-    "end_time": lambda column: _times(column.cast(pa.int64())),
-    "schedule_delay": lambda column: _spans(column.cast(pa.int64())),
-    "duration": lambda column: _spans(column.cast(pa.int64())),
+    "scheduled_time": lambda column: _time_index(column.cast(pa.int64())),
+    "start_time": lambda column: _time_index(column.cast(pa.int64())),
+    "end_time": lambda column: _time_index(column.cast(pa.int64())),
+    "schedule_delay": lambda column: _timedeltas(column.cast(pa.int64())),
+    "duration": lambda column: _timedeltas(column.cast(pa.int64())),
     "error_message": _text,
     "error_trace": _text,
 }

@@ -330,7 +330,7 @@ def test_message_names_the_column_of_another_dtype(name: str, dtype: Any) -> Non
 
 
 def test_error_about_a_frame_is_a_value_error() -> None:
-    with pytest.raises(ValueError, match="no call frame"):
+    with pytest.raises(ValueError, match="Not a call frame"):
         frame.check(pd.DataFrame())
 
 
