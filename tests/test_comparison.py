@@ -369,5 +369,5 @@ def test_two_frames_and_a_moment_are_refused() -> None:
 
 
 def test_second_frame_must_be_a_call_frame_too() -> None:
-    with pytest.raises(cf.errors.FrameError, match="lacks"):
+    with pytest.raises(cf.errors.FrameError, match="missing the columns"):
         cf.compare(call_frame([one()]), pd.DataFrame({"a": [1]}))

@@ -209,7 +209,7 @@ def test_frame_that_carries_no_coverage_was_fetched_at_its_latest_time(calls: pd
 
 @pytest.mark.parametrize("measure", [cf.summarize, cf.failures, cf.rollup, cf.quality])
 def test_dask_frame_that_is_no_call_frame_names_what_it_lacks(calls: pd.DataFrame, measure: Any) -> None:
-    with pytest.raises(cf.errors.FrameError, match="lacks status"):
+    with pytest.raises(cf.errors.FrameError, match="missing the columns status"):
         measure(divided(calls.drop(columns="status"), []))
 
 

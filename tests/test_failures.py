@@ -222,7 +222,7 @@ def test_unknown_by_is_refused(by: Any) -> None:
 
 @pytest.mark.parametrize("measure", [cf.failures, cf.failure_episodes])
 def test_frame_that_is_no_call_frame_names_what_it_lacks(measure: Any) -> None:
-    with pytest.raises(cf.errors.FrameError, match="lacks error_trace"):
+    with pytest.raises(cf.errors.FrameError, match="missing the columns error_trace"):
         measure(frame.empty().drop(columns="error_trace"))
 
 

@@ -318,7 +318,7 @@ def test_what_is_no_frame_is_refused(thing: Any) -> None:
 
 
 def test_message_lists_the_columns_that_are_missing() -> None:
-    with pytest.raises(FrameError, match=r"it lacks status, duration. Expected the columns call_id, "):
+    with pytest.raises(FrameError, match=r"missing the columns status, duration. Expected call_id, "):
         frame.check(frame_of(record()).drop(columns=["duration", "status"]))
 
 

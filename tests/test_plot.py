@@ -1,5 +1,5 @@
 # mypy: disable-error-code="attr-defined,union-attr,index,misc,arg-type"
-"""Pictures, by their artists' data."""
+"""Plots, by the data of their artists."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 START = 1_730_204_340_000
 MINUTE = 60_000
 
-PICTURES: dict[str, Callable[..., Axes]] = {
+PLOTS: dict[str, Callable[..., Axes]] = {
     "durations": plot.durations,
     "durations over time": lambda calls, **more: plot.durations(calls, over="time", **more),
     "schedule_delays": plot.schedule_delays,
@@ -87,48 +87,62 @@ def closed() -> Iterator[None]:
     plt.close("all")
 
 
-@pytest.mark.parametrize(("picture", "calls"), list(itertools.product(PICTURES, FRAMES)))
-def test_every_picture_of_every_frame_is_drawn_with_labels_and_a_foot(picture: str, calls: str) -> None:
-    ax = PICTURES[picture](FRAMES[calls])
+@pytest.mark.parametrize(("plot_name", "calls"), list(itertools.product(PLOTS, FRAMES)))
+def test_every_plot_of_every_frame_is_drawn_with_labels_and_a_footer(plot_name: str, calls: str) -> None:
+    ax = PLOTS[plot_name](FRAMES[calls])
     ax.figure.canvas.draw()
     assert ax.get_title(loc="left")
     assert ax.get_xlabel().strip()
     assert any("complete" in text.get_text() for text in ax.texts)
 
 
-@pytest.mark.parametrize("picture", PICTURES)
-def test_every_picture_draws_into_the_axes_that_are_given(picture: str) -> None:
+@pytest.mark.parametrize("plot_name", PLOTS)
+def test_every_plot_draws_into_the_given_axes(plot_name: str) -> None:
     _, mine = plt.subplots()
-    assert PICTURES[picture](FRAMES["one call"], ax=mine) is mine
+    assert PLOTS[plot_name](FRAMES["one call"], ax=mine) is mine
 
 
-@pytest.mark.parametrize("picture", PICTURES)
-def test_no_picture_changes_its_calls(picture: str) -> None:
+@pytest.mark.parametrize("plot_name", PLOTS)
+def test_title_and_footer_of_every_plot_can_be_chosen(plot_name: str) -> None:
+    ax = PLOTS[plot_name](FRAMES["one call"], title="Mine", footer=False)
+    assert ax.get_title(loc="left") == "Mine"
+    assert not any("complete" in text.get_text() for text in ax.texts)
+
+
+@pytest.mark.parametrize("plot_name", PLOTS)
+def test_options_of_matplotlib_are_passed_to_the_artists_of_every_plot(plot_name: str) -> None:
+    ax = PLOTS[plot_name](many(30, status="Failed"), alpha=0.123)
+    artists = [*ax.lines, *ax.patches, *ax.collections]
+    assert any(artist.get_alpha() == 0.123 for artist in artists)
+
+
+@pytest.mark.parametrize("plot_name", PLOTS)
+def test_no_plot_modifies_its_calls(plot_name: str) -> None:
     calls = many(30)
     before = calls.copy(deep=True)
-    PICTURES[picture](calls)
+    PLOTS[plot_name](calls)
     pd.testing.assert_frame_equal(calls, before)
 
 
-@pytest.mark.parametrize("picture", PICTURES)
-def test_every_picture_refuses_a_frame_that_is_no_call_frame(picture: str) -> None:
-    with pytest.raises(FrameError, match="lacks status"):
-        PICTURES[picture](many(1).drop(columns="status"))
+@pytest.mark.parametrize("plot_name", PLOTS)
+def test_every_plot_rejects_a_frame_that_is_not_a_call_frame(plot_name: str) -> None:
+    with pytest.raises(FrameError, match="missing the columns status"):
+        PLOTS[plot_name](many(1).drop(columns="status"))
 
 
-@pytest.mark.parametrize("picture", PICTURES)
-def test_every_foot_says_so_when_the_calls_are_incomplete(picture: str) -> None:
+@pytest.mark.parametrize("plot_name", PLOTS)
+def test_every_footer_says_when_the_calls_are_incomplete(plot_name: str) -> None:
     calls = many(30)
     rows = [FunctionCoverage(1, "1", reasons=("forbidden",))]
     attach_coverage(calls, rows, project="p", fetched_at="2024-10-30T00:00:00.000Z", window=None)
-    assert any("INCOMPLETE" in text.get_text() for text in PICTURES[picture](calls).texts)
+    assert any("INCOMPLETE" in text.get_text() for text in PLOTS[plot_name](calls).texts)
 
 
-@pytest.mark.parametrize("picture", PICTURES)
-def test_no_label_is_read_as_mathematics_or_breaks_its_line(picture: str) -> None:
+@pytest.mark.parametrize("plot_name", PLOTS)
+def test_no_label_is_parsed_as_mathematics_or_breaks_its_line(plot_name: str) -> None:
     calls = many(12)
     calls["function"] = calls["function"].cat.rename_categories({"1": "a$_{b}$\n<img src=x>" + "y" * 200})
-    ax = PICTURES[picture](calls)
+    ax = PLOTS[plot_name](calls)
     ax.figure.canvas.draw()
     shown = [text.get_text() for text in [*ax.get_yticklabels(), *(ax.get_legend().texts if ax.get_legend() else [])]]
     assert all("\n" not in text and len(text) < 70 for text in shown)
@@ -146,7 +160,7 @@ def test_the_dots_of_durations_are_the_medians() -> None:
     assert ax.collections[-2].get_offsets()[:, 0].tolist() == [4.0]
 
 
-def test_durations_beyond_what_is_known_end_in_an_arrow() -> None:
+def test_durations_longer_than_observed_end_in_an_arrow() -> None:
     ax = plot.durations(FRAMES["only timeouts"])
     assert any("arrow" in text.get_text() for text in ax.texts)
 
@@ -159,12 +173,12 @@ def test_a_deploy_is_marked_over_time() -> None:
     assert sum(len(set(np.asarray(line.get_xdata()).tolist())) == 1 for line in ax.lines) == 1
 
 
-def test_the_distribution_of_delays_says_what_share_was_late() -> None:
+def test_the_distribution_of_delays_shows_the_share_of_late_calls() -> None:
     ax = plot.schedule_delays(many(30), late_after="400ms")
     assert "all calls (100.0% late)" in [text.get_text() for text in ax.get_legend().texts]
 
 
-def test_one_late_call_of_two_is_no_reason_to_colour_a_function_before_those_with_many() -> None:
+def test_functions_are_coloured_by_their_number_of_late_calls_not_by_their_share() -> None:
     calls = many(60, functions=4)
     often, once = (calls["function_id"] < 4) & (calls.index >= 32), calls.index == 3
     delay = calls["schedule_delay"].mask(often | once, pd.Timedelta("2min"))
@@ -174,7 +188,7 @@ def test_one_late_call_of_two_is_no_reason_to_colour_a_function_before_those_wit
     assert [text.get_text().split()[0] for text in legend.get_texts()] == ["1", "2", "3", "all"]
 
 
-def test_failures_are_the_largest_group_first() -> None:
+def test_failure_groups_are_sorted_by_size() -> None:
     calls = frame_of(*(record(id=1 + k, status="Failed", error=f"{'a' if k < 5 else 'b'} broke") for k in range(7)))
     assert [bar.get_width() for bar in plot.failures(calls).patches][::-1] == [5, 2]
 
@@ -189,7 +203,7 @@ def test_a_running_call_of_the_timeline_reaches_to_the_edge() -> None:
     assert all(bar.get_x() + bar.get_width() == pytest.approx(ax.get_xlim()[1]) for bar in ax.patches)
 
 
-def test_a_crowded_timeline_is_aggregated_and_says_so() -> None:
+def test_a_crowded_timeline_is_counted_in_bins_and_says_so() -> None:
     ax = plot.timeline(many(6_000, functions=5, start_time=START))
     assert any("bins of 5 min" in text.get_text() for text in ax.texts)
 
@@ -199,7 +213,7 @@ def test_the_timeline_of_another_day_shows_that_day() -> None:
     assert any("no calls in this day" in text.get_text() for text in ax.texts)
 
 
-def test_the_heatmap_counts_in_the_zone_asked_for() -> None:
+def test_the_heatmap_counts_in_the_requested_time_zone() -> None:
     values = plot.heatmap(many(3), "calls", tz="Asia/Kolkata").collections[0].get_array()
     assert values is not None
     assert values.reshape(7, 24)[1, 17] == 3  # 2024-10-29 12:19 UTC is 17:49 there, a Tuesday
@@ -210,7 +224,7 @@ def test_no_peak_of_concurrency_is_lost() -> None:
     assert np.nanmax(np.asarray(plot.concurrency(calls).lines[0].get_ydata(), dtype=float)) == 9_000
 
 
-def test_missed_runs_are_a_mark_each() -> None:
+def test_each_missed_run_is_a_mark() -> None:
     calls = many(30)
     attach_coverage(
         calls,
@@ -235,22 +249,22 @@ def test_missed_runs_are_a_mark_each() -> None:
     assert sum(len(marks.get_offsets()) for marks in ax.collections) == len(missed) > 0
 
 
-def test_missed_runs_refuses_another_frame() -> None:
-    with pytest.raises(ArgumentError, match="lacks schedule_id"):
+def test_missed_runs_rejects_another_table() -> None:
+    with pytest.raises(ArgumentError, match="missing the column schedule_id"):
         plot.missed_runs(pd.DataFrame())
 
 
-def test_an_unknown_over_is_refused() -> None:
+def test_an_unknown_over_is_rejected() -> None:
     with pytest.raises(ArgumentError, match="expected 'time'"):
         plot.durations(many(1), over="week")
 
 
-def test_an_unknown_time_zone_is_refused() -> None:
+def test_an_unknown_time_zone_is_rejected() -> None:
     with pytest.raises(ArgumentError, match="not a time zone"):
         plot.timeline(many(1), tz="Mars/Olympus")
 
 
-def test_survival_starts_where_work_begins_to_end() -> None:
+def test_survival_starts_at_the_first_end_of_work() -> None:
     calls = many(3_000, functions=1, end_time=START + 4_000 * MINUTE)
     assert plot.survival(calls).get_xlim()[0] > 30 * 60
 
@@ -276,12 +290,12 @@ def test_history_of_a_year_is_drawn_by_week() -> None:
     assert plot.history(rollup(calls, "1D")).get_ylabel() == "calls in a week"
 
 
-def test_history_of_what_is_no_rollup_is_refused() -> None:
+def test_history_rejects_what_is_not_a_rollup() -> None:
     with pytest.raises(FrameError, match="This is no rollup"):
         plot.history(frame.empty())
 
 
-def test_history_in_an_unknown_time_zone_is_refused_even_without_calls() -> None:
+def test_history_in_an_unknown_time_zone_is_rejected_even_without_calls() -> None:
     with pytest.raises(ArgumentError, match="is not a time zone"):
         plot.history(rollup(frame.empty()), tz="Middle/Earth")
 
@@ -291,6 +305,6 @@ def test_history_of_failures_is_the_share_of_finished_calls() -> None:
     assert ax.lines[0].get_ydata().tolist() == [1.0]
 
 
-def test_history_of_something_else_says_what_there_is() -> None:
+def test_history_of_an_unknown_quantity_lists_the_known_ones() -> None:
     with pytest.raises(ArgumentError, match="expected one of 'calls', 'failures', 'durations', 'delays'"):
         plot.history(rollup(frame.empty()), "costs")

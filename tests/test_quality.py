@@ -196,7 +196,7 @@ def test_run_limit_that_is_none_is_refused(run_limit: Any) -> None:
 
 
 def test_frame_that_is_no_call_frame_names_what_it_lacks() -> None:
-    with pytest.raises(cf.errors.FrameError, match="lacks status"):
+    with pytest.raises(cf.errors.FrameError, match="missing the columns status"):
         cf.quality(frame.empty().drop(columns="status"))
 
 

@@ -368,7 +368,7 @@ def test_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_frame_that_is_no_call_frame_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    with pytest.raises(cf.errors.FrameError, match="lacks status"):
+    with pytest.raises(cf.errors.FrameError, match="missing the columns status"):
         cf.report(frame_of(record()).drop(columns="status"), tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
 

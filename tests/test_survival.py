@@ -260,7 +260,7 @@ def test_what_cannot_be_read_is_refused(asked: dict[str, Any]) -> None:
 
 
 def test_what_is_no_call_frame_is_refused() -> None:
-    with pytest.raises(FrameError, match="lacks"):
+    with pytest.raises(FrameError, match="missing the columns"):
         cf.survival(pd.DataFrame({"a": [1]}))
 
 

@@ -48,7 +48,7 @@ class PlotSpec:
     def inches(self, look: CallAnalysis) -> float | None:
         """Say how high it is; None where that follows from its rows."""
         if self.function == "failures" and not self.options:
-            return 1.5 + 0.44 * max(2, min(len(look.failures), plot.GROUPS_MOST))
+            return 1.5 + 0.44 * max(2, min(len(look.failures), plot.MAX_GROUPS))
         return None if self.rows else self.height
 
     def note(self, look: CallAnalysis) -> str:

@@ -1,8 +1,8 @@
-"""Calls on the clock: a day as bars, and the hours of the week."""
+"""When calls ran: a day as bars, the hours of the week, and how many ran at the same time."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,61 +12,90 @@ from matplotlib.ticker import MaxNLocator
 
 from callframe import frame
 from callframe.analysis.activity import activity, week
+from callframe.analysis.concurrency import concurrency as concurrency_curve
 from callframe.completeness import Coverage
+from callframe.limits import FUNCTION_QUOTA, PROJECT_QUOTA
 from callframe.plot import style
 from callframe.timespan import time_zone, timestamp
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BARS_MOST = 5_000
-"""Calls that can be told apart as bars; more are drawn as shades."""
+MAX_BARS = 5_000
+"""How many calls can be told apart as bars; more are counted in bins."""
 
 _BINS = 288
+_PIXELS = 1200
 _DAY = pd.Timedelta(days=1)
-_OF = {"calls": "calls", "failures": "calls that failed", "delays": "median schedule delay [s]"}
+_QUANTITIES = {"calls": "calls", "failures": "calls that failed", "delays": "median schedule delay [s]"}
 
 
 def timeline(
-    calls: pd.DataFrame, *, start: str | pd.Timestamp | None = None, tz: str = "UTC", ax: Axes | None = None
+    calls: pd.DataFrame,
+    *,
+    start: str | pd.Timestamp | None = None,
+    tz: str = "UTC",
+    title: str | None = None,
+    footer: bool = True,
+    ax: Axes | None = None,
+    **kwargs: Any,
 ) -> Axes:
     """
-    Draw the calls of a day as bars, a row a function.
+    Draw the calls of one day as bars, one row per function.
 
-    Running calls are open-ended. More than 5,000 calls in the day are drawn as shades, a bin of five minutes each: the
-    darker, the more calls; a mark above where any failed. The foot says so.
+    Running calls are open-ended. More than 5,000 calls are counted in bins of five minutes, darker for more calls, with
+    a mark above each bin with a failure; the footer says so.
 
     Parameters
     ----------
     calls
         Call frame.
     start
-        Start of the day; without a time zone it is in `tz`. The last 24 hours of the frame by default.
+        Start of the day; without a time zone it is in `tz`. By default the last 24 hours of the frame.
     tz
         Time zone of the axis.
+    title
+        Title in place of the default one.
+    footer
+        Whether to state below the axes what the plot covers.
     ax
-        Where to draw; a new figure by default.
+        Axes to draw into; by default of a new figure.
+    **kwargs
+        Passed to `Axes.barh`.
 
     Returns
     -------
     ax
-        The axes, with time and one row a function.
+        The axes: time, and one row per function.
+
+    Raises
+    ------
+    FrameError
+        `calls` is not a call frame.
+    ArgumentError
+        `tz` is not a time zone.
     """
     frame.check(calls)
-    first = _first(calls, start, tz)
+    first = _first_time(calls, start, tz)
     last = first + _DAY
     inside = calls[(calls["start_time"] >= first) & (calls["start_time"] < last)]
     names = sorted(inside["function"].astype("object").unique(), reverse=True)
     ax = style.axes(ax, height=style.rows_height(len(names)))
     rows = {name: row for row, name in enumerate(names)}
-    note = _bars(ax, inside, rows, last) if len(inside) <= BARS_MOST else _shades(ax, inside, rows, first, last)
+    note = ""
+    if len(inside) <= MAX_BARS:
+        _draw_bars(ax, inside, rows, last, **kwargs)
+    else:
+        _draw_bins(ax, inside, rows, first, last)
+        note = "counted in bins of 5 min"
     if inside.empty:
         style.annotate_empty(ax, "no calls in this day")
-    style.row_labels(ax, names)
+    style.label_rows(ax, names)
     ax.set_xlim(*style.to_matplotlib_dates(pd.Index([first, last])))
     style.time_axis(ax, tz)
     shown = f"{len(inside):,} of them from {first.tz_convert(tz):%Y-%m-%d %H:%M} {tz} on"
-    style.label_axes(ax, style.footer(calls, shown, *note), title="A day of calls", x=f"time [{tz}]")
+    description = style.describe_calls(calls, shown, note) if footer else None
+    style.label_axes(ax, description, title=title or "A day of calls", x=f"time [{tz}]")
     return ax
 
 
@@ -75,7 +104,10 @@ def heatmap(
     of: Literal["calls", "failures", "delays"] = "failures",
     *,
     tz: str = "UTC",
+    title: str | None = None,
+    footer: bool = True,
     ax: Axes | None = None,
+    **kwargs: Any,
 ) -> Axes:
     """
     Draw calls, failures or schedule delays by hour of the day and day of the week.
@@ -88,42 +120,138 @@ def heatmap(
         `"calls"`, `"failures"` (Failed and Timeout) or `"delays"` (the median).
     tz
         Time zone of the hours.
+    title
+        Title in place of the default one.
+    footer
+        Whether to state below the axes what the plot covers.
     ax
-        Where to draw; a new figure by default.
+        Axes to draw into; by default of a new figure.
+    **kwargs
+        Passed to `Axes.pcolormesh`.
 
     Returns
     -------
     ax
         The axes: hours across, Monday at the top. Hours without a call are white and crossed out.
+
+    Raises
+    ------
+    FrameError
+        `calls` is not a call frame.
+    ArgumentError
+        `of` or `tz` is unknown.
     """
     time_zone(tz)
     table = week(calls, of, tz=tz)
     values = table.to_numpy()
     ax = style.axes(ax, height=3.4)
-    high = np.nanmax(values, initial=0.0)
-    image = ax.pcolormesh(
-        np.arange(25), np.arange(8), np.ma.masked_invalid(values), cmap="OrRd" if of == "failures" else "Blues",
-        vmin=0, vmax=max(high, 1.0), edgecolors="white", linewidth=0.8,
-    )  # fmt: skip
+    options: dict[str, Any] = {
+        "cmap": "OrRd" if of == "failures" else "Blues", "vmin": 0, "vmax": max(np.nanmax(values, initial=0.0), 1.0),
+        "edgecolors": "white", "linewidth": 0.8,
+    }  # fmt: skip
+    image = ax.pcolormesh(np.arange(25), np.arange(8), np.ma.masked_invalid(values), **(options | kwargs))
     missing = np.argwhere(np.isnan(values))
     ax.scatter(missing[:, 1] + 0.5, missing[:, 0] + 0.5, marker="x", s=14, color="#bbbbbb", linewidth=0.8)
     bar = ax.figure.colorbar(image, ax=ax, pad=0.01, aspect=24)
-    bar.set_label(_OF[of])
+    bar.set_label(_QUANTITIES[of])
     bar.outline.set_visible(False)
     bar.ax.yaxis.set_major_locator(MaxNLocator(5, integer=of != "delays"))
     ax.set_ylim(7, 0)
     ax.set_yticks(np.arange(7) + 0.5, list(table.index))
     ax.set_xticks(np.arange(0, 25, 3), [f"{hour:02d}" for hour in range(0, 25, 3)])
-    style.label_axes(ax, style.footer(calls), title=f"The week: {_OF[of]}", x=f"hour of the start time [{tz}]")
+    description = style.describe_calls(calls) if footer else None
+    title = title or f"By hour of the week: {_QUANTITIES[of]}"
+    style.label_axes(ax, description, title=title, x=f"hour of the start time [{tz}]")
     ax.spines[:].set_visible(False)
     return ax
 
 
-def _first(calls: pd.DataFrame, start: str | pd.Timestamp | None, tz: str) -> pd.Timestamp:
+def concurrency(
+    calls: pd.DataFrame,
+    *,
+    by: Literal["function"] | None = None,
+    tz: str = "UTC",
+    title: str | None = None,
+    footer: bool = True,
+    ax: Axes | None = None,
+    **kwargs: Any,
+) -> Axes:
+    """
+    Draw how many calls ran at the same time, with the service's quota.
+
+    Each pixel shows the maximum and the minimum within it, so no peak is lost.
+
+    Parameters
+    ----------
+    calls
+        Call frame.
+    by
+        `"function"` for one line per function, at most six with the highest peaks; None for all calls together.
+    tz
+        Time zone of the axis.
+    title
+        Title in place of the default one.
+    footer
+        Whether to state below the axes what the plot covers.
+    ax
+        Axes to draw into; by default of a new figure.
+    **kwargs
+        Passed to `Axes.step`.
+
+    Returns
+    -------
+    ax
+        The axes: time, and running calls. The quota, and 80 % of it, are drawn if the curve comes near.
+
+    Raises
+    ------
+    FrameError
+        `calls` is not a call frame.
+    ArgumentError
+        `by` or `tz` is unknown.
+    """
+    frame.check(calls)
+    ax = style.axes(ax, height=3.8)
+    curve = concurrency_curve(calls, by=by)
+    quota = PROJECT_QUOTA if by is None else FUNCTION_QUOTA
+    peak = int(curve["running"].max()) if len(curve) else 0
+    parts = {"all calls": curve}
+    if by is not None:
+        peaks = curve.groupby("function", observed=True)["running"].max().sort_values(ascending=False, kind="stable")
+        parts = {name: curve[curve["function"] == name] for name in peaks.index[: style.MAX_SERIES]}
+    for series, (name, part) in enumerate(parts.items()):
+        x, low, high = _envelope(part)
+        options: dict[str, Any] = {
+            "color": style.SERIES[series],
+            "linewidth": 1.0,
+            "label": style.truncate(name),
+        } | kwargs
+        alpha = 0.35 if by is None else 0.25
+        ax.fill_between(x, low, high, step="post", color=options["color"], alpha=alpha, linewidth=0)
+        ax.step(x, high, where="post", **options)
+    if by is not None and len(curve):
+        style.side_legend(ax)
+    _draw_quota(ax, quota, peak)
+    if len(curve):
+        style.limit_times(ax, curve["time"])
+        style.time_axis(ax, tz)
+    else:
+        style.annotate_empty(ax, "no calls that ran")
+    ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    note = f"peak {peak:,} of the {quota} that {'a project' if by is None else 'a function'} may run"
+    is_dense = any(len(part) > 2 * _PIXELS for part in parts.values())
+    dense = "line: maximum within a pixel, shade: from the minimum to it" if is_dense else ""
+    description = style.describe_calls(calls, note, dense) if footer else None
+    title = title or "Calls running at the same time"
+    style.label_axes(ax, description, title=title, x=f"time [{tz}]", y="running calls", grid="y")
+    return ax
+
+
+def _first_time(calls: pd.DataFrame, start: str | pd.Timestamp | None, tz: str) -> pd.Timestamp:
+    zone = time_zone(tz)
     if start is not None:
-        stamp: pd.Timestamp = pd.Timestamp(start)
-        return stamp.tz_localize(time_zone(tz)) if stamp.tzinfo is None else stamp
-    time_zone(tz)
+        first: pd.Timestamp = pd.Timestamp(start)
+        return first.tz_localize(zone) if first.tzinfo is None else first
     if calls.empty:
         known = Coverage.of(calls)
         return timestamp(known.fetched_ms) - _DAY if known else timestamp(0)
@@ -131,50 +259,64 @@ def _first(calls: pd.DataFrame, start: str | pd.Timestamp | None, tz: str) -> pd
     return latest - _DAY + pd.Timedelta(milliseconds=1)
 
 
-def _bars(ax: Axes, inside: pd.DataFrame, rows: dict[str, int], last: pd.Timestamp) -> list[str]:
-    """Draw a bar a call, at least a hair wide; Running ones reach to the right edge and end in an arrow."""
+def _draw_bars(ax: Axes, inside: pd.DataFrame, rows: dict[str, int], last: pd.Timestamp, **kwargs: Any) -> None:
+    """Draw one bar per call, wide enough to be seen; Running ones reach to the right edge and end in an arrow."""
     row = inside["function"].astype("object").map(rows).to_numpy()
     begin = style.to_matplotlib_dates(inside["start_time"])
     running = (inside["status"] == "Running").to_numpy()
     edge = style.to_matplotlib_dates(pd.Index([last]))[0]
-    end = np.where(running, edge, style.to_matplotlib_dates(inside["end_time"].where(~running, last)))
-    end = np.where(np.isnan(end) | (inside["end_time"].isna().to_numpy() & ~running), begin, end)
+    end = np.where(running, edge, style.to_matplotlib_dates(inside["end_time"]))
+    end = np.where(np.isnan(end), begin, end)
     for status in inside["status"].cat.categories:
         here = (inside["status"] == status).to_numpy()
         if here.any():
             colour = style.COLOURS.get(status, style.OTHER)
-            ax.barh(
-                row[here], np.maximum(end - begin, 1 / 2880)[here], 0.7, begin[here], color=colour,
-                hatch=style.HATCHES.get(status), edgecolor="white" if status != "Completed" else colour, linewidth=0.2,
-                label=status,
-            )  # fmt: skip
-    ax.scatter(
-        np.full(running.sum(), edge), row[running], marker=">", s=18, color=style.COLOURS["Running"], clip_on=False
-    )
+            options: dict[str, Any] = {
+                "color": colour, "hatch": style.HATCHES.get(status), "linewidth": 0.2, "label": status,
+                "edgecolor": colour if status == "Completed" else "white",
+            }  # fmt: skip
+            ax.barh(row[here], np.maximum(end - begin, 1 / 2880)[here], 0.7, begin[here], **(options | kwargs))
+    edges = np.full(running.sum(), edge)
+    ax.scatter(edges, row[running], marker=">", s=18, color=style.COLOURS["Running"], clip_on=False)
     if len(inside):
         style.legend(ax)
-    return []
 
 
-def _shades(ax: Axes, inside: pd.DataFrame, rows: dict[str, int], first: pd.Timestamp, last: pd.Timestamp) -> list[str]:
+def _draw_bins(ax: Axes, inside: pd.DataFrame, rows: dict[str, int], first: pd.Timestamp, last: pd.Timestamp) -> None:
     counts = activity(inside, first, last, bins=_BINS)
-    place = counts["function"].astype("object").map(rows).to_numpy(dtype="int64")
+    row = counts["function"].astype("object").map(rows).to_numpy(dtype="int64")
     grid = np.full((len(rows), _BINS), np.nan)
-    grid[place, counts["bin"].to_numpy()] = counts["calls"].to_numpy()
+    grid[row, counts["bin"].to_numpy()] = counts["calls"].to_numpy()
     left, right = style.to_matplotlib_dates(pd.Index([first, last])).tolist()
     edges = np.linspace(left, right, _BINS + 1)
     norm = LogNorm(0.3, max(10.0, np.nanmax(grid)))
     ax.pcolormesh(edges, np.arange(len(rows) + 1) - 0.5, np.ma.masked_invalid(grid), cmap="Blues", norm=norm)
     failed = counts["failures"].to_numpy() > 0
-    middle = (edges[:-1] + edges[1:]) / 2
-    ax.scatter(
-        middle[counts["bin"].to_numpy()[failed]], place[failed] + 0.33, marker="v", s=9, color=style.COLOURS["Failed"],
-        linewidth=0,
-    )  # fmt: skip
-    shade, mark = (
-        Patch(color="#4292c6", label="calls: the darker, the more"),
-        Patch(color=style.COLOURS["Failed"], label="some failed"),
-    )
+    middle = ((edges[:-1] + edges[1:]) / 2)[counts["bin"].to_numpy()[failed]]
+    colour = style.COLOURS["Failed"]
+    ax.scatter(middle, row[failed] + 0.33, marker="v", s=9, color=colour, linewidth=0)
     ax.hlines(np.arange(len(rows) + 1) - 0.5, edges[0], edges[-1], color="white", linewidth=3)
-    style.legend(ax, handles=[shade, mark])
-    return ["drawn in bins of 5 min"]
+    handles = [Patch(color="#4292c6", label="calls: darker for more"), Patch(color=colour, label="some failed")]
+    style.legend(ax, handles=handles)
+
+
+def _envelope(curve: pd.DataFrame, pixels: int = _PIXELS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Reduce a step curve to its minimum and maximum within each pixel, including the value it enters with."""
+    x, y = style.to_matplotlib_dates(curve["time"]), curve["running"].to_numpy(dtype="float64")
+    if len(x) <= 2 * pixels:
+        return x, np.zeros(len(y)), y
+    edges = np.linspace(x[0], x[-1], pixels + 1)
+    first = np.searchsorted(x, edges[:-1], side="right") - 1
+    return edges[:-1], np.minimum.reduceat(y, first), np.maximum.reduceat(y, first)
+
+
+def _draw_quota(ax: Axes, quota: int, peak: int) -> None:
+    """Draw the quota if the curve comes near it; else leave the room to the curve."""
+    is_near = peak > 0.4 * quota
+    for share, line_style in ((0.8, ":"), (1.0, "-")) if is_near else ():
+        ax.axhline(share * quota, color=style.MUTED, linestyle=line_style, linewidth=1)
+        ax.text(
+            1.0, share * quota, f" {share:.0%} of {quota}", transform=ax.get_yaxis_transform(), fontsize=8,
+            color=style.MUTED, va="center",
+        )  # fmt: skip
+    ax.set_ylim(0, max(1.0, (1.08 * max(quota, peak)) if is_near else 1.15 * peak))
