@@ -500,7 +500,7 @@ def _sync_into(path: Path, made: Any, fresh: int) -> tuple[float, float]:
     from callframe.sample.server import Service
 
     fetched: list[float] = []
-    read = fetch.read
+    read = fetch.run_queries
 
     def timed(*words: Any, **options: Any) -> Any:
         began = time.perf_counter()
@@ -511,11 +511,11 @@ def _sync_into(path: Path, made: Any, fresh: int) -> tuple[float, float]:
     with Service(later(made)) as service:
         client = connect(base_url=service.url, project=service.project, token=service.token).client
         project = Project(client, clock=lambda: (made.end_ms + 1) / 1000)
-        fetch.read = timed
+        fetch.run_queries = timed
         began = time.perf_counter()
         report = Archive(path).sync(project)
         took_s = time.perf_counter() - began
-        fetch.read = read
+        fetch.run_queries = read
         project.close()
     if report.new != fresh:
         raise AssertionError(f"{fresh:,} calls are new, {report.new:,} were written: {report}")

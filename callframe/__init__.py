@@ -17,13 +17,13 @@ from callframe.analysis.rollup import merge_rollups, rollup, summarize_rollup
 from callframe.analysis.schedules import duplicate_runs, missed_runs, schedule_report
 from callframe.analysis.summary import summarize
 from callframe.analysis.survival import survival
-from callframe.api.client import Retry
 from callframe.archive import Archive, SyncReport
 from callframe.completeness import coverage, is_complete
 from callframe.dashboard import explore
 from callframe.errors import CallframeError, IncompleteWarning, RecordWarning
 from callframe.files import read_csv, read_parquet, write_csv, write_parquet
 from callframe.formatting import style
+from callframe.http.retry import Retry
 from callframe.project import Project, connect
 from callframe.reporting import report
 from callframe.sample import demo

@@ -1,4 +1,4 @@
-"""A bar for work that takes longer than a second, where somebody looks."""
+"""Progress bars, shown in terminals and notebooks for work that takes longer than a second."""
 
 from __future__ import annotations
 
@@ -13,32 +13,19 @@ _BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
 
 
 @contextlib.contextmanager
-def bar(wanted: bool | None, what: str) -> Iterator[Callable[[float, str], None]]:
-    """
-    Show how far work is.
-
-    Parameters
-    ----------
-    wanted
-        Whether to; by default in terminals and notebooks.
-    what
-        What is worked on.
-
-    Yields
-    ------
-    show
-        Takes the share that is done, 0 to 1, and words to stand beside it.
-    """
-    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
-    if not (watched if wanted is None else wanted):
+def progress_bar(enabled: bool | None, description: str) -> Iterator[Callable[[float, str], None]]:
+    """Show a bar, if None only in terminals and notebooks; yields a function of the fraction done and a text."""
+    if enabled is None:
+        enabled = sys.stderr.isatty() or "ipykernel" in sys.modules
+    if not enabled:
         yield lambda *_: None
         return
-    from tqdm.auto import tqdm  # noqa: PLC0415 - slow to import, and most imports of callframe never fetch
+    from tqdm.auto import tqdm  # noqa: PLC0415 - slow to import, and not needed without a fetch
 
-    with tqdm(total=100, desc=what, delay=1, miniters=0, bar_format=_BAR_FORMAT) as line:
+    with tqdm(total=100, desc=description, delay=1, miniters=0, bar_format=_BAR_FORMAT) as bar:
 
-        def show(share: float, words: str) -> None:
-            line.set_postfix_str(words, refresh=False)  # which would not wait for the delay
-            line.update(round(100 * share) - line.n)
+        def update(fraction: float, text: str) -> None:
+            bar.set_postfix_str(text, refresh=False)  # a refresh would ignore the delay
+            bar.update(round(100 * fraction) - bar.n)
 
-        yield show
+        yield update

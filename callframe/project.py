@@ -1,37 +1,44 @@
-"""What a user holds: a project, names to ids, frames out."""
+"""Connecting to a project, and the project itself."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import pandas as pd
 
 from callframe import frame, timespan
-from callframe.api import catalogue, fetch, schemas
-from callframe.api.catalogue import Catalogue
-from callframe.api.client import WORKERS, WORKERS_MAX, Client, Retry
+from callframe.api import fetch, schemas
+from callframe.api.catalogue import (
+    Catalogue,
+    as_list,
+    check_id,
+    function_frame,
+    parse_statuses,
+    schedule_frame,
+    warn_about_listing,
+)
+from callframe.api.client import DEFAULT_WORKERS, MAX_WORKERS, Client
 from callframe.auth import options
-from callframe.completeness import FetchRequest, report_incomplete, warn_about_records
+from callframe.completeness import FetchRequest, FunctionCoverage, report_incomplete, warn_about_records
 from callframe.errors import ArgumentError, NotFoundError
 from callframe.http.transport import TIMEOUT_S, Transport
-from callframe.progress import bar
+from callframe.progress import progress_bar
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
-    from callframe.api.fetch import Listing
+    from callframe.api.fetch import Query
     from callframe.api.schemas import Schedule
+    from callframe.http.retry import Retry
     from callframe.timespan import TimeLike
 
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 
-_RECENT_S = 60
+_CATALOGUE_MAX_AGE_S = 60
 
 
 def connect(
@@ -51,42 +58,42 @@ def connect(
     verify: bool | str | None = None,
     proxies: Mapping[str, str] | None = None,
     timeout_s: tuple[float, float] = TIMEOUT_S,
-    workers: int = WORKERS,
+    workers: int = DEFAULT_WORKERS,
     retry: Retry | None = None,
 ) -> Project:
     """
     Connect to a project.
 
-    What is not given is looked for in the variables of a CDF-hosted notebook, then in those of the Cognite Toolkit
-    (`CDF_CLUSTER`, `CDF_PROJECT`, `LOGIN_FLOW`, `IDP_CLIENT_ID` ...), then in a `.env` of the current folder or its
-    parent. Nothing is sent before the first question to the project, but for a login that asks a person.
+    Other settings are read from the environment variables of a CDF-hosted notebook, then from those of the Cognite
+    Toolkit (`CDF_CLUSTER`, `CDF_PROJECT`, `LOGIN_FLOW`, `IDP_CLIENT_ID` ...), then from a `.env` file in the current
+    folder or its parent. No request is sent before the first use of the project, except by an interactive login.
 
     Parameters
     ----------
     client
-        A `CogniteClient` of the official SDK (version 7 or 8) to take place and credentials from.
+        A `CogniteClient` of the official SDK (version 7 or 8), whose cluster, project and credentials to use.
     cluster
-        Where the project is, such as `"westeurope-1"`.
+        Cluster of the project, such as `"westeurope-1"`.
     project
-        Its name.
+        Name of the project.
     base_url
-        Where it is, in place of `cluster`.
+        Base URL, instead of `cluster`.
     token
-        A token, or a function that returns one whenever it is asked.
+        A token, or a function that returns one.
     client_id, client_secret, tenant_id, token_url, scopes, audience
-        Client credentials: the application, and where its tokens come from.
+        Client credentials, and where to request tokens with them.
     login
-        Which way to sign in, where it does not follow from the rest.
+        Login flow, if it does not follow from the other settings.
     verify
-        Whether to check certificates, or a file of those to trust.
+        Whether to verify TLS certificates, or a file of certificates to trust.
     proxies
         Proxy by scheme; by default those of the environment.
     timeout_s
-        Seconds to wait for a connection, and for the next bytes of an answer.
+        Seconds to wait for a connection, and for the next bytes of a response.
     workers
-        Requests under way at once, 1 to 10.
+        Maximum number of concurrent requests, 1 to 10.
     retry
-        When to try again, and how long to wait.
+        Retry policy.
 
     Returns
     -------
@@ -96,9 +103,9 @@ def connect(
     Raises
     ------
     ArgumentError
-        An argument cannot be right.
-    SignInError
-        No way to sign in was found; the message lists what was looked for and where.
+        Invalid argument.
+    AuthenticationError
+        No credentials were found; the message lists what was looked for and where.
 
     Examples
     --------
@@ -107,9 +114,9 @@ def connect(
     >>> calls = project.calls(start="7d")
     >>> project.close()
     """
-    token, client_secret = options.wrap_secret(token), options.wrap_secret(client_secret)  # type: ignore[assignment] # before any frame
-    if not 1 <= workers <= WORKERS_MAX:
-        raise ArgumentError(f"workers={workers!r}; expected 1 to {WORKERS_MAX}, more than that the service throttles.")
+    token, client_secret = options.wrap_secret(token), options.wrap_secret(client_secret)  # type: ignore[assignment] # first, so that no traceback shows them
+    if not 1 <= workers <= MAX_WORKERS:
+        raise ArgumentError(f"workers={workers!r}; expected 1 to {MAX_WORKERS}, the service throttles more requests.")
     target, credentials = options.find(
         client=client,
         cluster=cluster,
@@ -127,27 +134,26 @@ def connect(
         proxies=proxies,
     )
     transport = Transport(target.base_url, verify=verify, proxies=proxies, timeout_s=timeout_s)
-    wire = Client(target, credentials, workers=workers, retry=retry, transport=transport)
-    return Project(wire)
+    return Project(Client(target, credentials, workers=workers, retry=retry, transport=transport))
 
 
 class Project:
     """
-    A project whose call history can be asked for. Made by `connect`.
+    A project and the call history of its functions. Use `connect` to make one.
 
     Parameters
     ----------
     client
-        What talks to the service.
+        Client of the API.
     clock
-        Seconds since 1970-01-01 UTC.
+        Function that returns the time, in seconds since 1970-01-01 UTC.
     """
 
     def __init__(self, client: Client, *, clock: Callable[[], float] = time.time) -> None:
         self.client = client
         self._clock = clock
-        self._latest: tuple[float, Catalogue] | None = None
-        self._closing: list[Callable[[], None]] = []
+        self._cached_catalogue: tuple[float, Catalogue] | None = None
+        self._close_callbacks: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
         return f"<Project {self.name!r} at {self.client.target.base_url}>"
@@ -166,25 +172,25 @@ class Project:
         return self.client.target.project
 
     def close(self) -> None:
-        """Close all connections, and what was started with the project."""
+        """Close all connections and call the functions registered with `on_close`."""
         self.client.close()
-        while self._closing:
-            self._closing.pop()()
+        while self._close_callbacks:
+            self._close_callbacks.pop()()
 
-    def closing(self, callback: Callable[[], None]) -> None:
+    def on_close(self, callback: Callable[[], None]) -> None:
         """
-        Have a function called when the project is closed.
+        Register a function to call when the project is closed.
 
         Parameters
         ----------
         callback
-            Takes nothing.
+            Function without parameters.
         """
-        self._closing.append(callback)
+        self._close_callbacks.append(callback)
 
     def now_ms(self) -> int:
         """
-        Tell the time.
+        Return the current time.
 
         Returns
         -------
@@ -200,11 +206,11 @@ class Project:
         Returns
         -------
         functions
-            One row a function: `function_id` int64, `function` (its label: external id, else name), `name`,
+            One row per function: `function_id` int64, `function` (its label: external id, else name), `name`,
             `external_id`, `owner`, `description`, `status`, `created_time` (when it was deployed), `last_called`,
             `file_id`, `runtime`, `runtime_version`, `cpu` [cores], `memory` [GB], `error_message`, `metadata` (JSON).
         """
-        return catalogue.function_frame(self._catalogue())
+        return function_frame(self._fetch_catalogue())
 
     def schedules(self) -> pd.DataFrame:
         """
@@ -213,11 +219,11 @@ class Project:
         Returns
         -------
         schedules
-            One row a schedule: `schedule_id` int64, `name`, `function_id` Int64, `function` (label),
-            `function_external_id` (where the schedule names its function that way), `cron_expression` (five fields, in
-            UTC), `when` (the same in words), `created_time`, `session_id`, `description`.
+            One row per schedule: `schedule_id` int64, `name`, `function_id` Int64, `function` (label),
+            `function_external_id` (of schedules that refer to their function by external id), `cron_expression` (five
+            fields, in UTC), `when` (the same in words), `created_time`, `session_id`, `description`.
         """
-        return catalogue.schedule_frame(self._catalogue(), self._schedules())
+        return schedule_frame(self._fetch_catalogue(), self._fetch_schedules())
 
     def call(self, function: str | int, call_id: int) -> pd.DataFrame:
         """
@@ -238,18 +244,16 @@ class Project:
         Raises
         ------
         NotFoundError
-            The function has no such call, or has it no more.
+            The function has no such call, or the service no longer keeps it.
         """
-        call_id = catalogue.check_id(call_id, "call id")
-        known = self._catalogue_for([function])
+        call_id = check_id(call_id, "call id")
         now_ms = self.now_ms()
-        record = self._first_found(known, function, lambda one: self.client.retrieve_call(one, call_id))
-        calls = frame.from_columns(
-            [schemas.to_columns([record])], {record.function_id: known.label(record.function_id)}
-        )
-        function_id = record.function_id
-        read = fetch.Reading(0).coverage(function_id, known.label(function_id), known.created_ms(function_id), 1)
-        FetchRequest(now_ms, call_ids=[call_id]).coverage([read], calls, self.name).attach(calls)
+        catalogue = self._catalogue_for([function])
+        record = _first_found(self.client.retrieve_call, catalogue.find_functions(function), call_id)
+        function_id, label = record.function_id, catalogue.label(record.function_id)
+        calls = frame.from_columns([schemas.to_columns([record])], {function_id: label})
+        function_coverage = FunctionCoverage(function_id, label, calls=1, created_ms=catalogue.created_ms(function_id))
+        FetchRequest(now_ms, call_ids=[call_id]).coverage([function_coverage], calls, self.name).attach(calls)
         return calls
 
     def calls(
@@ -265,32 +269,32 @@ class Project:
         stop: threading.Event | None = None,
     ) -> pd.DataFrame:
         """
-        Fetch calls, all of them.
+        Fetch calls.
 
-        What cannot be read is tried again, then named in the coverage (`callframe.coverage`) and in a warning. Ctrl-C,
-        or a notebook's stop button, ends the fetch within a second and gives what was read, as incomplete.
+        What cannot be read, after retries, is listed in the coverage (`callframe.coverage`) and in a warning. Ctrl-C,
+        or the stop button of a notebook, ends the fetch within a second and returns what was read, as incomplete.
 
         Parameters
         ----------
         *functions
-            Ids, external ids or names; none means every function.
+            Ids, external ids or names; by default all functions.
         start
-            Start of the window of start times: a timestamp, a date, an ISO 8601 string or an age such as `"7d"` or
-            `"36h"`; UTC where it names no time zone. 7 days ago by default. The service keeps 90 days.
+            Earliest start time: a timestamp, a date, an ISO 8601 string or an age such as `"7d"` or `"36h"`, in UTC
+            unless it has a time zone. 7 days ago by default. The service keeps calls for 90 days.
         end
-            End of the window, excluded; now by default.
+            End of the start times, excluded; now by default.
         status
             Only calls of this status, or these.
         schedule
             Only calls of this schedule, or these: ids or names.
         call_ids
-            Exactly these calls, in place of a window, status and schedule.
+            Ids of the calls to fetch, instead of a time range, status and schedule.
         strict
-            Raise instead of warn where something could not be read.
+            Raise an error instead of a warning if something could not be read.
         progress
-            Whether to show a bar; by default in terminals and notebooks.
+            Whether to show a progress bar; by default in terminals and notebooks.
         stop
-            Ends the fetch as Ctrl-C does when another thread sets it. One event serves one fetch.
+            Event that another thread can set to end the fetch like Ctrl-C. Use a new event for each fetch.
 
         Returns
         -------
@@ -300,16 +304,16 @@ class Project:
         Raises
         ------
         ArgumentError
-            An argument cannot be right, or no function is called that.
+            Invalid argument or unknown function.
         IncompleteError
-            Something could not be read, and `strict` asked to be told so; carries what was.
+            Something could not be read, and `strict` is true; contains the calls that were read.
 
         Warns
         -----
         IncompleteWarning
             Something could not be read.
         RecordWarning
-            Records broke the API's contract and were set aside, or a status is new.
+            Invalid records were set aside, or a status is unknown.
 
         Examples
         --------
@@ -319,27 +323,31 @@ class Project:
         >>> sorted(calls["status"].unique())
         ['Failed', 'Timeout']
         """
-        wanted = _call_ids(call_ids, start=start, end=end, status=status, schedule=schedule)
+        ids = _parse_call_ids(call_ids, start=start, end=end, status=status, schedule=schedule)
         now_ms = self.now_ms()
-        stretch = timespan.time_range("7d" if start is None else start, end, now_ms=now_ms)
-        statuses = _statuses(status)
-        known = self._catalogue_for(functions)
-        function_ids = list(dict.fromkeys(one for function in functions for one in known.ids(function)))
-        function_ids = function_ids or [function.id for function in known.functions]
-        if wanted is not None:
-            request = FetchRequest(now_ms, call_ids=wanted)
-            listings = fetch.listings_by_ids(function_ids, wanted)
-            return self._gather(known, listings, request, strict=strict, progress=progress, stop=stop)
-        schedules = [] if schedule is None else known.schedules(self._schedules(), _as_list(schedule))
-        request = FetchRequest(now_ms, stretch, statuses, [schedule_id for schedule_id, _ in schedules])
-        listings = fetch.listings(
-            function_ids, stretch, statuses=_listed(statuses), schedules=schedules, workers=self.client.workers
-        )
-        return self._gather(known, listings, request, strict=strict, progress=progress, stop=stop)
+        window = timespan.time_range("7d" if start is None else start, end, now_ms=now_ms)
+        statuses = parse_statuses(status)
+        catalogue = self._catalogue_for(functions)
+        function_ids = [function_id for function in functions for function_id in catalogue.find_functions(function)]
+        function_ids = list(dict.fromkeys(function_ids)) or [function.id for function in catalogue.functions]
+        if ids is not None:
+            request = FetchRequest(now_ms, call_ids=ids)
+            queries = fetch.plan_queries_by_ids(function_ids, ids)
+        else:
+            schedules = [] if schedule is None else catalogue.find_schedules(self._fetch_schedules(), as_list(schedule))
+            request = FetchRequest(now_ms, window, statuses, [schedule_id for schedule_id, _ in schedules])
+            queries = fetch.plan_queries(
+                function_ids,
+                window,
+                statuses=_statuses_to_query(statuses),
+                schedules=schedules,
+                workers=self.client.workers,
+            )
+        return self._fetch_calls(catalogue, queries, request, strict=strict, progress=progress, stop=stop)
 
     def logs(self, function: str | int, call_id: int) -> pd.DataFrame:
         """
-        Read what a call printed.
+        Read the log of a call.
 
         Parameters
         ----------
@@ -351,18 +359,17 @@ class Project:
         Returns
         -------
         log
-            One row a printed line, in the order of the service: `timestamp` datetime64[ms, UTC], `message` str.
+            One row per line, in the order of the service: `timestamp` datetime64[ms, UTC], `message` str.
 
         Raises
         ------
         NotFoundError
-            The function has no such call, or has it no more.
+            The function has no such call, or the service no longer keeps it.
         """
-        call_id = catalogue.check_id(call_id, "call id")
-        page = self._first_found(
-            self._catalogue_for([function]), function, lambda one: self.client.call_log(one, call_id)
-        )
-        catalogue.warn_about_listing(page, "entries of the log")
+        call_id = check_id(call_id, "call id")
+        function_ids = self._catalogue_for([function]).find_functions(function)
+        page = _first_found(self.client.call_log, function_ids, call_id)
+        warn_about_listing(page, "entries of the log")
         return pd.DataFrame(
             {
                 "timestamp": frame.time_column([entry.timestamp for entry in page.items]),
@@ -372,7 +379,7 @@ class Project:
 
     def response(self, function: str | int, call_id: int) -> Any:
         """
-        Read what a call returned.
+        Read the response of a call.
 
         Parameters
         ----------
@@ -384,17 +391,16 @@ class Project:
         Returns
         -------
         response
-            The JSON value it returned, None where it returned nothing.
+            JSON value that the call returned, None if it returned nothing.
 
         Raises
         ------
         NotFoundError
-            The function has no such call, or has it no more.
+            The function has no such call, or the service no longer keeps it.
         """
-        call_id = catalogue.check_id(call_id, "call id")
-        return self._first_found(
-            self._catalogue_for([function]), function, lambda one: self.client.call_response(one, call_id)
-        )
+        call_id = check_id(call_id, "call id")
+        function_ids = self._catalogue_for([function]).find_functions(function)
+        return _first_found(self.client.call_response, function_ids, call_id)
 
     def limits(self) -> dict[str, Any]:
         """
@@ -403,67 +409,57 @@ class Project:
         Returns
         -------
         limits
-            `timeout_minutes` (the run limit of a call), `cpu_cores`, `memory_gb`, `runtimes`, `response_size_mb`; None
-            where the service does not say.
+            `timeout_minutes` (longest duration of a call), `cpu_cores`, `memory_gb`, `runtimes`, `response_size_mb`; a
+            limit that the service does not return is None.
         """
         limits = self.client.limits()
         return {name: getattr(limits, name) for name in limits.__struct_fields__}
 
-    def _catalogue(self) -> Catalogue:
+    def _fetch_catalogue(self) -> Catalogue:
         page = self.client.list_functions()
-        catalogue.warn_about_listing(page, "functions")
-        known = Catalogue(page.items)
-        self._latest = self._clock(), known
-        return known
+        warn_about_listing(page, "functions")
+        catalogue = Catalogue(page.items)
+        self._cached_catalogue = self._clock(), catalogue
+        return catalogue
 
     def _catalogue_for(self, functions: Sequence[str | int]) -> Catalogue:
-        """Ask for the catalogue, but not again within a minute where ids say it all and it only gives the labels."""
-        if self._latest is not None and functions:
-            asked_at, known = self._latest
-            is_recent = 0 <= self._clock() - asked_at < _RECENT_S
-            if is_recent and all(isinstance(one, int) and one in known.labels for one in functions):
-                return known
-        return self._catalogue()
+        """Return the functions, for a minute from the cache if only the labels of known ids are needed."""
+        if self._cached_catalogue is not None and functions:
+            fetched_s, catalogue = self._cached_catalogue
+            is_recent = 0 <= self._clock() - fetched_s < _CATALOGUE_MAX_AGE_S
+            if is_recent and all(isinstance(function, int) and function in catalogue.labels for function in functions):
+                return catalogue
+        return self._fetch_catalogue()
 
-    def _schedules(self) -> list[Schedule]:
+    def _fetch_schedules(self) -> list[Schedule]:
         page = self.client.list_schedules()
-        catalogue.warn_about_listing(page, "schedules")
+        warn_about_listing(page, "schedules")
         return page.items
 
-    def _first_found(self, known: Catalogue, function: str | int, ask: Callable[[int], Answer]) -> Answer:
-        """Ask each deployment of a function, the newest first, until one knows."""
-        *others, last = known.ids(function)
-        for function_id in others:
-            with contextlib.suppress(NotFoundError):
-                return ask(function_id)
-        return ask(last)
-
-    def _gather(
+    def _fetch_calls(
         self,
-        known: Catalogue,
-        listings: Sequence[Listing],
+        catalogue: Catalogue,
+        queries: Sequence[Query],
         request: FetchRequest,
         *,
         strict: bool,
         progress: bool | None,
         stop: threading.Event | None,
     ) -> pd.DataFrame:
-        """Read, assemble, and say what is lacking."""
-        with bar(progress, "calls") as show:
-            readings = fetch.read(
-                self.client, listings, report=lambda so_far: show(so_far.share, f"{so_far.rows:,} calls"), stop=stop
+        """Run queries and make a call frame with its coverage; warn of what is missing or invalid."""
+        with progress_bar(progress, "calls") as show:
+            results = fetch.run_queries(
+                self.client, queries, report=lambda done: show(done.fraction, f"{done.rows:,} calls"), stop=stop
             )
-        labels = {function_id: known.label(function_id) for function_id in readings}
-        tables = [table for reading in readings.values() for table in reading.tables]
-        readings_left = {function_id: replace(reading, tables=[]) for function_id, reading in readings.items()}
-        del readings
+        labels = {function_id: catalogue.label(function_id) for function_id in results}
+        tables = [table for result in results.values() for table in result.tables]
         calls = frame.from_columns(tables, labels, statuses=request.statuses)
         counts = calls["function_id"].value_counts().to_dict()
         functions = [
-            reading.coverage(
-                function_id, labels[function_id], known.created_ms(function_id), counts.get(function_id, 0)
+            results[function_id].coverage(
+                function_id, labels[function_id], catalogue.created_ms(function_id), counts.get(function_id, 0)
             )
-            for function_id, reading in sorted(readings_left.items(), key=lambda one: labels[one[0]])
+            for function_id in sorted(results, key=lambda function_id: labels[function_id])
         ]
         coverage = request.coverage(functions, calls, self.name)
         coverage.attach(calls)
@@ -472,36 +468,31 @@ class Project:
         return calls
 
 
-def _as_list(value: Any) -> list[Any]:
-    return [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+def _first_found(request: Callable[[int, int], T], function_ids: Sequence[int], call_id: int) -> T:
+    """Request a call from each deployment of a function until one has it."""
+    for function_id in function_ids[:-1]:
+        with contextlib.suppress(NotFoundError):
+            return request(function_id, call_id)
+    return request(function_ids[-1], call_id)
 
 
-def _statuses(wanted: str | Sequence[str] | None) -> list[str]:
-    """Read statuses, whatever the case of their letters."""
-    names = {status.casefold(): status for status in frame.STATUSES}
-    found = []
-    for one in [] if wanted is None else _as_list(wanted):
-        if not isinstance(one, str) or one.casefold() not in names:
-            raise ArgumentError(f"status={one!r} is unknown; expected {', '.join(frame.STATUSES)}, or several of them.")
-        found.append(names[one.casefold()])
-    return list(dict.fromkeys(found))
-
-
-def _listed(statuses: list[str]) -> list[str]:
+def _statuses_to_query(statuses: Sequence[str]) -> Sequence[str]:
     """
-    Choose the statuses to have listed, one listing each; none means all in one.
+    Choose the statuses to query one by one; none means all in one query.
 
-    A call that ends while its status is asked for is Running in no listing and Completed in none that was read before.
+    Otherwise a call that ends during the fetch could be missed: completed when the running calls are listed, and still
+    running when the completed calls were listed.
     """
     return [] if "Running" in statuses and len(statuses) > 1 else statuses
 
 
-def _call_ids(wanted: Iterable[int] | None, **others: object) -> list[int] | None:
-    """Read ids of calls, each once; they say all there is to say, so nothing else may."""
-    if wanted is None:
+def _parse_call_ids(call_ids: Iterable[int] | None, **other_arguments: object) -> list[int] | None:
+    """Parse ids of calls without duplicates; they exclude all other arguments."""
+    if call_ids is None:
         return None
-    if given := [name for name, value in others.items() if value is not None]:
+    if given := [name for name, value in other_arguments.items() if value is not None]:
         raise ArgumentError(
-            f"call_ids asks for exactly these calls; leave out {', '.join(given)}, or filter the frame."
+            f"call_ids cannot be combined with {', '.join(given)}; leave {'it' if len(given) == 1 else 'them'} out, or"
+            " filter the frame."
         )
-    return list(dict.fromkeys(catalogue.check_id(one, "call id") for one in _as_list(wanted)))
+    return list(dict.fromkeys(check_id(call_id, "call id") for call_id in as_list(call_ids)))

@@ -402,10 +402,10 @@ def test_address_of_no_known_store_is_refused() -> None:
     ("asked", "says"),
     [
         ({"functions": "sevn"}, "Did you mean 'seven'"),
-        ({"functions": 7.5}, "named by its id, external id or name"),
-        ({"status": "Fialed"}, "expected Running, Completed, Failed, Timeout"),
+        ({"functions": 7.5}, "given by its id, external id or name"),
+        ({"status": "Fialed"}, "expected one or several of Running, Completed, Failed, Timeout"),
         ({"columns": ["durations"]}, "a call frame has call_id"),
-        ({"start": "noon"}, "cannot be read"),
+        ({"start": "noon"}, "cannot be parsed"),
         ({"start": "2026-02-01", "end": "2026-01-01"}, "not before the end"),
         ({"project": "other"}, "holds no project 'other'; it has demo"),
     ],

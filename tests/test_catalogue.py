@@ -11,7 +11,7 @@ from builders import NOON, steady
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callframe.api.catalogue import Catalogue, check_id, function_frame, owner, schedule_frame
+from callframe.api.catalogue import Catalogue, check_id, function_frame, schedule_frame
 from callframe.api.schemas import CallError, Function, Schedule
 from callframe.errors import ArgumentError
 from callframe.frame import MAX_ID
@@ -92,49 +92,49 @@ def test_function_that_is_not_listed_does_not_take_the_label_of_another() -> Non
 
 @pytest.mark.parametrize("wanted", [7, "7", np.int64(7), "name", "ext"])
 def test_function_is_found_by_id_external_id_or_name(wanted: int | str) -> None:
-    assert catalogue(of(7, "name", "ext"), of(8, "other")).ids(wanted) == [7]
+    assert catalogue(of(7, "name", "ext"), of(8, "other")).find_functions(wanted) == [7]
 
 
 def test_function_is_found_by_its_label() -> None:
-    assert catalogue(of(1, "a"), of(2, "a")).ids("a (2)") == [2]
+    assert catalogue(of(1, "a"), of(2, "a")).find_functions("a (2)") == [2]
 
 
 def test_redeploys_are_found_newest_first() -> None:
     found = catalogue(of(5, "a", "x", created_time=NOON), of(9, "a", "x", created_time=0), of(7, "a", "x"))
-    assert found.ids("x")[0] == 5
-    assert sorted(found.ids("x")) == [5, 7, 9]
+    assert found.find_functions("x")[0] == 5
+    assert sorted(found.find_functions("x")) == [5, 7, 9]
 
 
 def test_functions_that_share_a_name_are_all_found() -> None:
-    assert sorted(catalogue(of(1, "a"), of(2, "a")).ids("a")) == [1, 2]
+    assert sorted(catalogue(of(1, "a"), of(2, "a")).find_functions("a")) == [1, 2]
 
 
 def test_external_id_goes_before_a_name() -> None:
-    assert catalogue(of(1, "a"), of(2, "b", "a")).ids("a") == [2]
+    assert catalogue(of(1, "a"), of(2, "b", "a")).find_functions("a") == [2]
 
 
 def test_name_of_digits_goes_before_an_id() -> None:
-    assert catalogue(of(1, "5"), of(5, "b")).ids("5") == [1]
+    assert catalogue(of(1, "5"), of(5, "b")).find_functions("5") == [1]
 
 
 def test_id_need_not_be_listed() -> None:
-    assert catalogue().ids(MAX_ID) == [MAX_ID]
+    assert catalogue().find_functions(MAX_ID) == [MAX_ID]
 
 
 def test_id_is_a_plain_integer() -> None:
-    assert type(catalogue().ids(np.int64(5))[0]) is int  # type: ignore[arg-type] # NumPy's, from a frame
+    assert type(catalogue().find_functions(np.int64(5))[0]) is int  # type: ignore[arg-type] # NumPy's, from a frame
 
 
 @pytest.mark.parametrize("wanted", [0, -1, 2**53, "0", "9007199254740992", "99999999999999999999"])
 def test_id_out_of_range_is_refused(wanted: int | str) -> None:
     with pytest.raises(ArgumentError, match=r"The function id .* is out of range; ids go from 1 to 9007199254740991"):
-        catalogue().ids(wanted)
+        catalogue().find_functions(wanted)
 
 
 @pytest.mark.parametrize("wanted", [None, 1.0, [], b"a", float("nan"), True, np.True_])
 def test_what_cannot_name_a_function_is_refused(wanted: Any) -> None:
-    with pytest.raises(ArgumentError, match=rf"named by its id, external id or name; .* {type(wanted).__name__}"):
-        catalogue(of(1, "a")).ids(wanted)
+    with pytest.raises(ArgumentError, match=rf"given by its id, external id or name; .* {type(wanted).__name__}"):
+        catalogue(of(1, "a")).find_functions(wanted)
 
 
 @pytest.mark.parametrize(
@@ -144,25 +144,25 @@ def test_what_cannot_name_a_function_is_refused(wanted: Any) -> None:
 def test_message_names_the_nearest(wanted: str, near: str) -> None:
     known = catalogue(of(1, "Ingest of SAP", "ingest-sap"), of(2, "ingest-pi"), of(3, "zzz"))
     with pytest.raises(
-        ArgumentError, match=rf"No function is called '{wanted}'. Did you mean .*{near.split(' ', maxsplit=1)[0]}"
+        ArgumentError, match=rf"No function is named '{wanted}'. Did you mean .*{near.split(' ', maxsplit=1)[0]}"
     ):
-        known.ids(wanted)
+        known.find_functions(wanted)
 
 
 def test_name_is_told_though_the_label_is_another() -> None:
     with pytest.raises(ArgumentError, match="Did you mean 'Ingest of SAP'"):
-        catalogue(of(1, "Ingest of SAP", "x1")).ids("ingest of sap")
+        catalogue(of(1, "Ingest of SAP", "x1")).find_functions("ingest of sap")
 
 
 def test_nothing_near_is_not_guessed_at() -> None:
-    with pytest.raises(ArgumentError, match=r"No function is called 'zzz'. The project has 1 functions;") as caught:
-        catalogue(of(1, "ingest")).ids("zzz")
+    with pytest.raises(ArgumentError, match=r"No function is named 'zzz'. The project has 1 functions;") as caught:
+        catalogue(of(1, "ingest")).find_functions("zzz")
     assert "Did you mean" not in str(caught.value)
 
 
 def test_message_tells_that_there_are_no_functions() -> None:
-    with pytest.raises(ArgumentError, match="The project lists no functions"):
-        catalogue().ids("a")
+    with pytest.raises(ArgumentError, match="The project has no functions"):
+        catalogue().find_functions("a")
 
 
 def test_deploy_time_is_told_where_it_is_known() -> None:
@@ -186,7 +186,7 @@ def test_id_beyond_the_range_is_refused(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [1.0, "1", None, True, np.True_, np.float64(1)])
 def test_id_of_another_type_is_refused(value: Any) -> None:
-    with pytest.raises(ArgumentError, match=rf"of type {type(value).__name__}; expected a whole number"):
+    with pytest.raises(ArgumentError, match=rf"of type {type(value).__name__}; expected an integer"):
         check_id(value, "call id")
 
 
@@ -285,7 +285,7 @@ def test_schedule_of_a_function_that_is_not_listed_keeps_what_is_known() -> None
 
 
 def test_schedule_that_names_no_function_is_owned_by_none() -> None:
-    assert owner(catalogue(of(1, "a")), Schedule(1)) is None
+    assert catalogue(of(1, "a")).function_of(Schedule(1)) is None
 
 
 def test_schedules_are_sorted_by_function_and_creation() -> None:

@@ -222,7 +222,7 @@ def test_demo_fetches_every_call_there_is(tmp_path: Path) -> None:
 def test_demo_into_a_place_that_is_a_file_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("kept")
     done = CliRunner().invoke(cli.main, ["demo", "--calls", "100", "--out", str(tmp_path / "file" / "out")])
-    assert (done.exit_code, "could not be made" in done.stderr) == (1, True)
+    assert (done.exit_code, "could not be created" in done.stderr) == (1, True)
 
 
 def test_a_served_project_is_found_by_what_it_prints(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ def test_a_served_project_is_found_by_what_it_prints(monkeypatch: pytest.MonkeyP
 def test_a_folder_that_is_not_there_is_told_before_the_fetch(run: Run, tmp_path: Path, service: Service) -> None:
     before = len(service.requests)
     done = run("calls", "--out", tmp_path / "none" / "calls.csv")
-    assert (done.exit_code, "there is no folder" in done.stderr) == (1, True)
+    assert (done.exit_code, "does not exist" in done.stderr) == (1, True)
     assert len(service.requests) == before
 
 
@@ -317,7 +317,7 @@ def test_report_on_an_archive_needs_no_project(run: Run, archived: str, tmp_path
 def test_report_on_an_archive_takes_a_window_alone(run: Run, archived: str, tmp_path: Path) -> None:
     done = run("report", archived, "--status", "Failed", "--out", str(tmp_path / "report.html"))
     assert done.exit_code == 2
-    assert "only the window is chosen; leave out --status" in done.output
+    assert "takes only --start and --end; leave out --status" in done.output
 
 
 def test_report_of_one_function_is_of_its_schedules_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_report_without_a_word_on_schedules_is_incomplete(
 
     monkeypatch.setattr(cf.Project, "schedules", refuse)
     done = run("report", "--out", tmp_path / "report.html")
-    assert (done.exit_code, "nothing of missed runs. Schedules are forbidden." in done.stderr) == (3, True)
+    assert (done.exit_code, "The report has no missed runs. Schedules are forbidden." in done.stderr) == (3, True)
     assert "schedules were not given" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
@@ -365,7 +365,7 @@ def test_incomplete_report_is_exit_status_3(monkeypatch: pytest.MonkeyPatch, tmp
 def test_folder_of_a_report_is_looked_at_before_the_fetch(run: Run, tmp_path: Path, service: Service) -> None:
     before = len(service.requests)
     done = run("report", "--out", tmp_path / "none" / "report.html")
-    assert (done.exit_code, "there is no folder" in done.stderr) == (1, True)
+    assert (done.exit_code, "does not exist" in done.stderr) == (1, True)
     assert len(service.requests) == before
 
 

@@ -40,7 +40,7 @@ from wire import (
 )
 
 from callframe import __version__
-from callframe.api.client import Client, Retry, Throttle
+from callframe.api.client import Client
 from callframe.auth.credentials import StaticToken, TokenFunction
 from callframe.auth.oauth import ClientCredentials
 from callframe.auth.settings import Target
@@ -57,6 +57,7 @@ from callframe.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from callframe.http.retry import Retry, Throttle
 from callframe.http.transport import Transport
 from callframe.sample.project_data import ProjectData
 from callframe.sample.server import Faults
@@ -197,7 +198,7 @@ class No:
 
 
 NOES = {
-    "401": No(error_reply(401, "bad token"), UnauthorizedError, ["401", "bad token", "sign in anew"]),
+    "401": No(error_reply(401, "bad token"), UnauthorizedError, ["401", "bad token", "sign in again"]),
     "403": No(
         error_reply(403, "Required capabilities functionsAcl:READ not present on token"),
         ForbiddenError,
@@ -222,7 +223,9 @@ NOES = {
     ),
     "204": No(Reply(204, b""), InvalidResponseError, ["204"]),
     "HTML with status 200": No(
-        Reply(200, b"<html>sign in</html>", {"Content-Type": "text/html"}), InvalidResponseError, ["HTML page"]
+        Reply(200, b"<html>sign in</html>", {"Content-Type": "text/html"}),
+        InvalidResponseError,
+        ["HTML usually comes"],
     ),
     "empty body with status 200": No(Reply(200, b""), InvalidResponseError, ["expected JSON"]),
     "JSON of another shape": No(json_reply([1, 2]), InvalidResponseError, ["cannot be read"]),
@@ -233,7 +236,7 @@ NOES = {
 def test_refusal_becomes_an_error_that_says_what_and_where(name: str) -> None:
     no = NOES[name]
     with (
-        client_of(FakeServer(no.reply), retry=Retry(refusals=0, breaks=0)) as client,
+        client_of(FakeServer(no.reply), retry=Retry(status=0, connect=0)) as client,
         pytest.raises(CallframeError) as caught,
     ):
         client.retrieve_call(7, 1)
@@ -313,17 +316,17 @@ def test_posts_are_tried_again_too() -> None:
 
 def test_used_up_tries_end_in_the_last_refusal() -> None:
     raw = FakeServer(error_reply(429, "busy", {"X-Request-ID": "r-9", "Retry-After": "0"}))
-    with client_of(raw, retry=Retry(refusals=2, base_s=0.01)) as client, pytest.raises(RateLimitError) as caught:
+    with client_of(raw, retry=Retry(status=2, backoff_factor=0.01)) as client, pytest.raises(RateLimitError) as caught:
         client.retrieve_call(7, 1)
     assert len(raw.requests) == 3
-    assert "after all tries" in str(caught.value)
+    assert "after all retries" in str(caught.value)
     assert caught.value.request_id == "r-9"
 
 
 def test_used_up_tries_end_in_the_last_break() -> None:
     raw = FakeServer(Reply(None))
     with (
-        client_of(raw, retry=Retry(breaks=2, base_s=0.01)) as client,
+        client_of(raw, retry=Retry(connect=2, backoff_factor=0.01)) as client,
         pytest.raises(TransportError, match="broke"),
     ):
         client.retrieve_call(7, 1)
@@ -332,7 +335,7 @@ def test_used_up_tries_end_in_the_last_break() -> None:
 
 def test_refusals_and_breaks_are_counted_apart() -> None:
     raw = FakeServer(Reply(None), error_reply(503), Reply(None), error_reply(503), CALL)
-    with client_of(raw, retry=Retry(refusals=2, breaks=2, base_s=0.01)) as client:
+    with client_of(raw, retry=Retry(status=2, connect=2, backoff_factor=0.01)) as client:
         assert client.retrieve_call(7, 1).id == 1
 
 
@@ -346,7 +349,7 @@ class Noted(Retry):
         super().__init__()
         object.__setattr__(self, "noted", [])
 
-    def wait_s(self, tries: int, retry_after_s: float | None = None) -> float:
+    def backoff_s(self, tries: int, retry_after_s: float | None = None) -> float:
         noted: list[tuple[int, float | None]] = vars(self)["noted"]
         noted.append((tries, retry_after_s))
         return 0.0
@@ -404,18 +407,18 @@ def test_retry_after_may_be_a_date(zone: str) -> None:
 
 
 def test_retry_after_is_waited_at_least() -> None:
-    retry = Retry(base_s=0.5)
-    assert all(retry.wait_s(1, 5.0) == 5.0 for _ in range(100))
+    retry = Retry(backoff_factor=0.5)
+    assert all(retry.backoff_s(1, 5.0) == 5.0 for _ in range(100))
 
 
 @pytest.mark.parametrize("asked", [3600.0, float("inf")])
 def test_retry_after_of_hours_is_capped(asked: float) -> None:
-    assert Retry().wait_s(1, asked) == 60.0
+    assert Retry().backoff_s(1, asked) == 60.0
 
 
 @pytest.mark.parametrize(("tries", "most_s"), [(1, 1.0), (2, 2.0), (3, 4.0), (10, 30.0), (2000, 30.0)])
 def test_wait_is_drawn_from_the_whole_range(tries: int, most_s: float) -> None:
-    waits = [Retry().wait_s(tries) for _ in range(500)]
+    waits = [Retry().backoff_s(tries) for _ in range(500)]
     assert 0 <= min(waits) < 0.2 * most_s
     assert 0.8 * most_s < max(waits) <= most_s
 
@@ -504,7 +507,7 @@ def test_rejected_token_is_renewed_once_for_all_threads(
 
 def test_request_is_sent_once_more_after_a_401(shopping: Callable[[Shop], tuple[FakeServer, Client]]) -> None:
     raw, client = shopping(Shop("one", "two", "three", "four", accepted="none of these"))
-    with pytest.raises(UnauthorizedError, match="sign in anew"):
+    with pytest.raises(UnauthorizedError, match="sign in again"):
         client.retrieve_call(7, 1)
     assert sum("calls" in heard.path for heard in raw.requests) == 2
 
@@ -585,7 +588,7 @@ def test_proxy_of_the_environment_is_not_used_for_this_machine(variable: str, mo
 def through(**arguments: Any) -> Client:
     target = Target("https://westeurope-1.cognitedata.com", "demo")
     transport = Transport(target.base_url, **arguments)
-    return Client(target, StaticToken(TOKEN), retry=Retry(breaks=0), transport=transport)
+    return Client(target, StaticToken(TOKEN), retry=Retry(connect=0), transport=transport)
 
 
 def test_proxy_that_says_no_is_named() -> None:
@@ -617,7 +620,7 @@ def test_name_that_is_not_found_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     target = Target("https://westeurop-1.cognitedata.com", "demo")
-    client = Client(target, StaticToken(TOKEN), retry=Retry(breaks=0))
+    client = Client(target, StaticToken(TOKEN), retry=Retry(connect=0))
     with pytest.raises(TransportError, match=r"westeurop-1\.cognitedata\.com was not found \(DNS\)"):
         client.retrieve_call(7, 1)
 
@@ -625,14 +628,14 @@ def test_name_that_is_not_found_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -
 def test_closed_port_is_said_to_be() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    client = Client(Target(f"http://127.0.0.1:{port}", "demo"), StaticToken(TOKEN), retry=Retry(breaks=0))
+    client = Client(Target(f"http://127.0.0.1:{port}", "demo"), StaticToken(TOKEN), retry=Retry(connect=0))
     with pytest.raises(TransportError, match=r"No connection to 127\.0\.0\.1: .*refused"):
         client.retrieve_call(7, 1)
 
 
 def test_silence_ends_in_an_error() -> None:
     never = threading.Event()
-    with client_of(FakeServer(Reply(wait_for=never)), retry=Retry(breaks=0), timeout_s=(1.0, 0.05)) as client:
+    with client_of(FakeServer(Reply(wait_for=never)), retry=Retry(connect=0), timeout_s=(1.0, 0.05)) as client:
         with pytest.raises(TransportError, match="sent no answer in time"):
             client.retrieve_call(7, 1)
         never.set()
@@ -647,7 +650,7 @@ def test_connection_that_does_not_come_about_ends_in_an_error() -> None:
             other.connect_ex(full.getsockname())
         target = Target(f"http://127.0.0.1:{full.getsockname()[1]}", "demo")
         transport = Transport(target.base_url, timeout_s=(0.1, 0.1))
-        client = Client(target, StaticToken(TOKEN), retry=Retry(breaks=0), transport=transport)
+        client = Client(target, StaticToken(TOKEN), retry=Retry(connect=0), transport=transport)
         with pytest.raises(TransportError, match="did not accept a connection in time"):
             client.retrieve_call(7, 1)
         for other in others:
@@ -701,7 +704,7 @@ def no_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_certificate_that_nobody_vouches_for_is_refused(certified: Certified) -> None:
     raw = FakeServer(CALL)
     with (
-        client_of(raw, tls=certified.context, retry=Retry(breaks=0)) as client,
+        client_of(raw, tls=certified.context, retry=Retry(connect=0)) as client,
         pytest.raises(TransportError, match=r"No trusted TLS connection to 127\.0\.0\.1: .*self-signed.*verify="),
     ):
         client.retrieve_call(7, 1)
@@ -735,32 +738,32 @@ def test_given_bundle_wins_over_the_environment(
         assert client.retrieve_call(7, 1).id == 1
 
 
-# The gate
+# The throttle
 
 
 def test_many_refusals_together_halve_the_gate_once() -> None:
-    gate = Throttle(8)
-    with gate.passing() as one, gate.passing() as other:
-        gate.slow_down(one)
-        gate.slow_down(other)
-    assert gate.limit == 4
+    throttle = Throttle(8)
+    with throttle.acquire() as one, throttle.acquire() as other:
+        throttle.slow_down(one)
+        throttle.slow_down(other)
+    assert throttle.limit == 4
 
 
 def test_gate_never_closes() -> None:
-    gate = Throttle(5)
+    throttle = Throttle(5)
     for _ in range(10):
-        with gate.passing() as era:
-            gate.slow_down(era)
-    assert gate.limit == 1
+        with throttle.acquire() as generation:
+            throttle.slow_down(generation)
+    assert throttle.limit == 1
 
 
 def test_gate_recovers_one_by_one_up_to_the_most() -> None:
-    gate = Throttle(4)
-    gate.slow_down(0)
+    throttle = Throttle(4)
+    throttle.slow_down(0)
     limits = []
     for _ in range(100):
-        gate.calm()
-        limits.append(gate.limit)
+        throttle.record_success()
+        limits.append(throttle.limit)
     assert (limits[0], limits[-1]) == (2, 4)
     assert limits == sorted(limits)
 
@@ -778,9 +781,9 @@ def test_burst_of_refusals_halves_the_requests_at_once() -> None:
         return client.retrieve_call(7, 1).id
 
     with client_of(raw, workers=8) as client, ThreadPoolExecutor(8) as pool:
-        gate = client.gate
+        throttle = client.throttle
         assert set(pool.map(ask, range(8))) == {1}
-    assert gate.limit < 8
+    assert throttle.limit < 8
 
 
 def test_no_more_requests_at_once_than_workers() -> None:
@@ -796,7 +799,7 @@ def test_tries_after_a_refusal_leave_the_gate_to_others() -> None:
         with ThreadPoolExecutor(4) as pool:
             answers = list(pool.map(lambda _: made.client.retrieve_call(7, 1).id, range(20)))
         assert answers == [1] * 20
-        assert made.client.gate.limit == 1
+        assert made.client.throttle.limit == 1
 
 
 def test_forked_process_opens_connections_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from callframe.api.client import Client
-    from callframe.api.fetch import Progress, Reading
+    from callframe.api.fetch import FetchProgress, FunctionResult
 
 FUNCTIONS = [function_record(id=number, name=f"f{number}", externalId=f"f{number}") for number in (7, 8, 9)]
 
@@ -169,10 +169,10 @@ def test_page_without_calls_that_goes_on_is_not_the_end() -> None:
     assert sum(table.num_rows for table in reading.tables) == 1
 
 
-def read(client: Client, **arguments: Any) -> Reading:
+def read(client: Client, **arguments: Any) -> FunctionResult:
     """Read the last day of function 7."""
     window = TimeRange(NOW_MS - DAY_MS, NOW_MS)
-    return fetch.read(client, fetch.listings([7], window, workers=1), **arguments)[7]
+    return fetch.run_queries(client, fetch.plan_queries([7], window, workers=1), **arguments)[7]
 
 
 @pytest.mark.parametrize("workers", [1, 5])
@@ -263,11 +263,11 @@ def test_calls_that_arrive_after_the_fetch_began_are_not_in_it() -> None:
     with serve_project(world, page_cap=7, workers=2) as at:
         newer = itertools.count(NOW_MS)
 
-        def report(_: Progress) -> None:
+        def report(_: FetchProgress) -> None:
             world.add_call(call_record(id=next(newer), startTime=next(newer)))
 
         window = TimeRange(NOW_MS - DAY_MS, NOW_MS)
-        readings = fetch.read(at.client, fetch.listings([7], window, workers=2), report=report)
+        readings = fetch.run_queries(at.client, fetch.plan_queries([7], window, workers=2), report=report)
         found = frame.from_columns(readings[7].tables, {})
     assert ids(found) == [call["id"] for call in call_records(50)]
     assert world.call_count > 50
@@ -289,7 +289,7 @@ def test_upper_bound_is_pinned_before_the_first_page() -> None:
 def test_function_deleted_during_the_fetch_is_told() -> None:
     world = ProjectData.of(functions=[function_record()], calls=call_records(50))
 
-    def report(_: Progress) -> None:
+    def report(_: FetchProgress) -> None:
         if world.has_function(7):
             world.remove_function(7)
 
@@ -345,10 +345,10 @@ def test_fetch_is_what_the_world_holds(  # noqa: PLR0917 - Hypothesis names them
     with serve_project(world, page_cap=page_cap, workers=workers, faults=faults) as at:
         window = TimeRange(start_ms, end_ms)
         schedules = [] if schedule is None else [(schedule, None)]
-        wanted = fetch.listings(
+        wanted = fetch.plan_queries(
             sorted(functions), window, statuses=sorted(statuses), schedules=schedules, workers=workers
         )
-        readings = fetch.read(at.client, wanted)
+        readings = fetch.run_queries(at.client, wanted)
     found = frame.from_columns([table for reading in readings.values() for table in reading.tables], {})
     expected = [
         (call["startTime"], call["id"])
@@ -358,7 +358,7 @@ def test_fetch_is_what_the_world_holds(  # noqa: PLR0917 - Hypothesis names them
         if schedule is None or call.get("scheduleId") == schedule
     ]
     assert ids(found) == [number for _, number in sorted(expected)]
-    assert all(not reading.problems and reading.left == 0 for reading in readings.values())
+    assert all(not reading.problems and reading.unread == 0 for reading in readings.values())
 
 
 # Faults
@@ -469,12 +469,12 @@ def test_interrupted_function_that_was_read_to_its_end_is_complete() -> None:
     calls = [call for one in FUNCTIONS for call in call_records(20, function_id=one["id"])]
     with serve_project(ProjectData.of(functions=FUNCTIONS, calls=calls), workers=1, page_cap=1000) as at:
 
-        def report(so_far: Progress) -> None:
-            if so_far.share > 0.3:
+        def report(so_far: FetchProgress) -> None:
+            if so_far.fraction > 0.3:
                 signal.raise_signal(signal.SIGINT)
 
         window = TimeRange(NOW_MS - DAY_MS, NOW_MS)
-        readings = fetch.read(at.client, fetch.listings([7, 8, 9], window, workers=1), report=report)
+        readings = fetch.run_queries(at.client, fetch.plan_queries([7, 8, 9], window, workers=1), report=report)
     assert readings[7].problems == []
     assert readings[9].problems == [fetch.INTERRUPTED]
 
@@ -514,13 +514,13 @@ def test_workers_end_with_the_fetch() -> None:
 def test_progress_grows_to_the_whole() -> None:
     shares, rows = [], []
 
-    def report(so_far: Progress) -> None:
-        shares.append(so_far.share)
+    def report(so_far: FetchProgress) -> None:
+        shares.append(so_far.fraction)
         rows.append(so_far.rows)
 
     with serve_project(ProjectData.of(functions=[function_record()], calls=call_records(100)), page_cap=7) as at:
         window = TimeRange(NOW_MS - 100_000, NOW_MS)
-        fetch.read(at.client, fetch.listings([7], window, workers=5), report=report)
+        fetch.run_queries(at.client, fetch.plan_queries([7], window, workers=5), report=report)
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)
     assert rows[-1] == 100
@@ -530,7 +530,7 @@ def test_progress_grows_to_the_whole() -> None:
 
 
 def test_ids_are_asked_for_in_requests_of_ten_thousand() -> None:
-    wanted = fetch.listings_by_ids([7, 8], list(range(1, 25_001)))
+    wanted = fetch.plan_queries_by_ids([7, 8], list(range(1, 25_001)))
     assert [(one.function_id, len(one.call_ids)) for one in wanted] == [
         (7, 10_000), (7, 10_000), (7, 5_000), (8, 10_000), (8, 10_000), (8, 5_000)
     ]  # fmt: skip
@@ -539,6 +539,6 @@ def test_ids_are_asked_for_in_requests_of_ten_thousand() -> None:
 def test_broken_record_is_counted_once_though_every_window_shows_it() -> None:
     broken = {"id": 5, "functionId": 7, "status": "Completed", "startTime": -1}
     world = ProjectData.of(functions=[function_record()], calls=[broken, call_record()])
-    with serve_project(world) as at, pytest.warns(RecordWarning, match="1 records broke"):
+    with serve_project(world) as at, pytest.warns(RecordWarning, match="1 records violate"):
         found = at.project.calls()
     assert coverage(found)["set_aside"].to_list() == [1]

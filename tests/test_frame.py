@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from callframe import frame
 from callframe.api import schemas
-from callframe.api.schemas import Call, CallError, decode_one, decode_page
+from callframe.api.schemas import Call, CallError, decode_page, decode_record
 from callframe.errors import FrameError
 from callframe.frame import MAX_ID
 from callframe.timespan import MAX_TIME_MS
@@ -95,7 +95,7 @@ def test_missing_text_is_nan(calls: pd.DataFrame, name: str) -> None:
 
 
 def test_published_example_is_one_row_with_every_field_right() -> None:
-    row = only(frame_of(decode_one(json.dumps(EXAMPLE).encode(), Call), labels={4503599627370496: "ingest"}))
+    row = only(frame_of(decode_record(json.dumps(EXAMPLE).encode(), Call), labels={4503599627370496: "ingest"}))
     moment = pd.Timestamp("2024-10-29T12:19:06Z")
     assert row.pop("duration") is pd.NaT
     assert row == {

@@ -304,11 +304,11 @@ def test_coverage_is_json(project: Project) -> None:
         ([], {"start": "1d", "end": "2d"}, "not before"),
         ([], {"start": "2030-01-01"}, "not before now"),
         ([], {"start": "yesterday-ish"}, "cannot be parsed"),
-        ([], {"status": "Faild"}, "expected Running, Completed, Failed, Timeout"),
+        ([], {"status": "Faild"}, "expected one or several of Running, Completed, Failed, Timeout"),
         ([], {"schedule": "hourli"}, "Did you mean 'hourly'"),
         ([], {"schedule": 0}, "out of range"),
         ([], {"call_ids": [2**53]}, "out of range"),
-        ([], {"call_ids": [1], "start": "1d", "status": "Failed"}, "leave out start, status"),
+        ([], {"call_ids": [1], "start": "1d", "status": "Failed"}, "cannot be combined with start, status"),
     ],
 )
 def test_argument_that_cannot_be_right_is_refused(
@@ -448,7 +448,7 @@ def test_forbidden_call_is_an_error(guarded: ServedProject) -> None:
 def test_token_that_nobody_accepts_is_an_error_and_no_empty_frame(at: ServedProject) -> None:
     with (
         cf.connect(base_url=at.service.url, project="demo", token="wrong") as project,
-        pytest.raises(UnauthorizedError, match="sign in anew"),
+        pytest.raises(UnauthorizedError, match="sign in again"),
     ):
         project.calls()
 
@@ -618,7 +618,7 @@ def test_closing_a_project_ends_what_came_with_it() -> None:
     url = project.client.target.base_url
     project.close()
     with (
-        cf.connect(base_url=url, project="demo", token=TOKEN, retry=cf.Retry(breaks=0)) as again,
+        cf.connect(base_url=url, project="demo", token=TOKEN, retry=cf.Retry(connect=0)) as again,
         pytest.raises(cf.errors.TransportError, match="No connection"),
     ):
         again.limits()

@@ -20,9 +20,9 @@ from callframe.api.schemas import (
     LogEntry,
     MalformedBodyError,
     Schedule,
-    decode_any,
-    decode_one,
+    decode_json,
     decode_page,
+    decode_record,
 )
 from callframe.frame import MAX_ID
 from callframe.timespan import MAX_TIME_MS
@@ -40,7 +40,7 @@ def decode(**changes: Any) -> Call:
 
 
 def test_published_example_is_decoded_field_by_field() -> None:
-    assert decode_one(json.dumps(EXAMPLE).encode(), Call) == Call(
+    assert decode_record(json.dumps(EXAMPLE).encode(), Call) == Call(
         id=4503599627370496,
         function_id=4503599627370496,
         status="Running",
@@ -53,7 +53,7 @@ def test_published_example_is_decoded_field_by_field() -> None:
 
 
 def test_call_without_optional_fields_arrives() -> None:
-    call = decode_one(b'{"id": 1, "functionId": 2, "status": "Running", "startTime": 0}', Call)
+    call = decode_record(b'{"id": 1, "functionId": 2, "status": "Running", "startTime": 0}', Call)
     assert call == Call(1, 2, "Running", 0, None, None, None, None)
 
 
@@ -225,7 +225,7 @@ def test_reason_shows_a_little_of_a_long_value() -> None:
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"5", b"null", b"", b"<html>", b'{"items": []}'])
 def test_single_call_that_breaks_the_contract_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedBodyError):
-        decode_one(body, Call)
+        decode_record(body, Call)
 
 
 # Halves of surrogate pairs
@@ -260,11 +260,11 @@ def test_lone_surrogate_in_a_status_is_mended() -> None:
 
 
 def test_lone_surrogate_in_a_single_call_is_mended() -> None:
-    assert decode_one(json.dumps(wire(error="\ud83d")).encode(), Call).error == "\ufffd"
+    assert decode_record(json.dumps(wire(error="\ud83d")).encode(), Call).error == "\ufffd"
 
 
 def test_lone_surrogates_are_mended_at_any_depth_of_free_json() -> None:
-    assert decode_any(rb'{"\ud83d": ["\ud83d", {"a": "\ude00"}]}') == {"\ufffd": ["\ufffd", {"a": "\ufffd"}]}
+    assert decode_json(rb'{"\ud83d": ["\ud83d", {"a": "\ude00"}]}') == {"\ufffd": ["\ufffd", {"a": "\ufffd"}]}
 
 
 def test_bytes_that_are_no_utf8_cost_only_themselves() -> None:
@@ -321,20 +321,20 @@ def test_log_line_without_a_time_is_kept() -> None:
 @pytest.mark.parametrize("response", [{}, [], None, 5, "text", {"a": [1, {"b": None}]}])
 def test_response_of_any_shape_is_kept(response: object) -> None:
     body = json.dumps({"functionId": 1, "callId": 2, "response": response}).encode()
-    assert decode_one(body, CallResponse).response == response
+    assert decode_record(body, CallResponse).response == response
 
 
 def test_absent_response_is_none() -> None:
-    assert decode_one(b'{"functionId": 1, "callId": 2}', CallResponse).response is None
+    assert decode_record(b'{"functionId": 1, "callId": 2}', CallResponse).response is None
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{", b"\xff"])
 def test_free_json_that_is_none_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedBodyError):
-        decode_any(body)
+        decode_json(body)
 
 
-@pytest.mark.parametrize("decode_body", [decode_any, partial(decode_one, record=CallResponse)])
+@pytest.mark.parametrize("decode_body", [decode_json, partial(decode_record, record_type=CallResponse)])
 def test_json_nested_too_deep_is_refused(decode_body: Callable[[bytes], object]) -> None:
     with pytest.raises(MalformedBodyError):
         decode_body(b'{"response": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")

@@ -35,10 +35,11 @@ from wire import (
 )
 
 import callframe as cf
-from callframe.api.client import Client, Retry
+from callframe.api.client import Client
 from callframe.auth.credentials import StaticToken, TokenFunction
 from callframe.auth.settings import Target
 from callframe.errors import CallframeError, IncompleteWarning, ServiceError, TransportError
+from callframe.http.retry import Retry
 from callframe.http.secret import Secret
 from callframe.sample.project_data import ProjectData
 
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 TOKEN = "very.secret-t0ken_" + "0123456789abcdef" * 5
 LONG_TOKEN = "eyJ.not-a-real-one." + "x1y2z3" * 300
 PIECE = 24
-ONCE = Retry(refusals=0, breaks=0)
+ONCE = Retry(status=0, connect=0)
 CALL = json_reply(call_record())
 
 

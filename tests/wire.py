@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from callframe.api.client import Client, Retry
+from callframe.api.client import Client
 from callframe.auth.credentials import Credentials, StaticToken
 from callframe.auth.settings import Target
+from callframe.http.retry import Retry
 from callframe.http.transport import Transport
 from callframe.project import Project
 from callframe.sample.server import Service
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 NOW_MS = 1_780_000_000_000  # 2026-05-28 20:26:40 UTC
 DAY_MS = 24 * 60 * 60 * 1000
-FAST_RETRY = Retry(base_s=0.01, cap_s=0.05)
+FAST_RETRY = Retry(backoff_factor=0.01, backoff_max=0.05)
 TOKEN = "t0ken.of-nobody.c2ln"
 
 

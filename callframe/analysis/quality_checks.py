@@ -374,7 +374,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "formula",
         "messages that a spreadsheet would take for a formula",
-        "Leave guard=True in write_csv.",
+        "Keep escape_formulas=True in write_csv.",
         lambda seen: seen.of_messages(lambda texts: map(_FORMULA.match, texts)),
     ),
     Check(

@@ -1,10 +1,11 @@
-"""Which functions and schedules a project has: names to ids, ids to labels."""
+"""The functions and schedules of a project, found by id or name, labelled and listed as frames."""
 
 from __future__ import annotations
 
 import difflib
 import json
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,25 +15,25 @@ from callframe import frame
 from callframe.api.client import LISTING_LIMIT
 from callframe.api.schemas import CallError
 from callframe.errors import ArgumentError, IncompleteWarning, RecordWarning, warn
-from callframe.frame import MAX_ID
+from callframe.frame import MAX_ID, STATUSES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from callframe.api.schemas import Function, Page, Schedule
 
 
 class Catalogue:
     """
-    The functions of a project, by whatever users call them.
+    The functions of a project.
 
-    A function is labelled by its external id, else its name. Two ids with one external id are one function before and
-    after a redeploy and share the label; two functions that merely share a name do not, their labels carry the id.
+    A function is labelled by its external id, else by its name. Deployments with the same external id are the same
+    function and share the label; functions that only share a name do not, and their labels contain the id.
 
     Parameters
     ----------
     functions
-        As the service lists them.
+        Functions as listed by the service.
     """
 
     def __init__(self, functions: Sequence[Function]) -> None:
@@ -40,7 +41,7 @@ class Catalogue:
         self.labels = _labels(self.functions)
 
     def label(self, function_id: int) -> str:
-        """Label a function; one that is not listed is labelled by its id."""
+        """Return the label of a function; its id if it is not listed."""
         if function_id in self.labels:
             return self.labels[function_id]
         label = str(function_id)
@@ -49,277 +50,206 @@ class Catalogue:
         return label
 
     def created_ms(self, function_id: int) -> int | None:
-        """Tell when a function was deployed, None where that is not known."""
+        """Return when a function was deployed, None if unknown."""
         return next((function.created_time for function in self.functions if function.id == function_id), None)
 
-    def ids(self, wanted: str | int) -> list[int]:
-        """
-        Find the ids of a function.
+    def find_functions(self, value: str | int) -> list[int]:
+        """Find the ids of a function by id, external id, label or name, the newest deployment first."""
+        newest_first = self.functions[::-1]
+        names = (
+            {function.id: function.external_id for function in newest_first},
+            {function.id: self.labels[function.id] for function in newest_first},
+            {function.id: function.name for function in newest_first},
+        )
+        hint = "The project has no functions."
+        if names[0]:
+            hint = f"The project has {len(names[0])} functions; project.functions() lists them."
+        return find_function_ids(value, names, hint=hint)
 
-        Parameters
-        ----------
-        wanted
-            An id, an external id, a name or a label; an id need not be listed.
-
-        Returns
-        -------
-        function_ids
-            The newest deployment first. Several where a redeploy gave a new id, or where functions share the name.
-
-        Raises
-        ------
-        ArgumentError
-            It is none of them; the message names the nearest.
-        """
-        if not isinstance(wanted, str):
-            if not _is_whole(wanted):
-                raise ArgumentError(
-                    f"A function is named by its id, external id or name; found {wanted!r} of type"
-                    f" {type(wanted).__name__}."
-                )
-            return [check_id(wanted, "function id")]
-        found = self._named(wanted)
-        if not found and wanted.isascii() and wanted.isdigit():
-            return [check_id(int(wanted), "function id")]
-        if not found:
-            raise ArgumentError(self._unknown(wanted))
-        return found
-
-    def schedules(self, listed: Sequence[Schedule], wanted: Sequence[str | int]) -> list[tuple[int, int | None]]:
-        """
-        Find schedules and the functions they start.
-
-        Parameters
-        ----------
-        listed
-            As the service lists them.
-        wanted
-            Ids or names; an id need not be listed.
-
-        Returns
-        -------
-        schedules
-            Id of the schedule and id of its function, None where that is not known. A name may be that of several.
-
-        Raises
-        ------
-        ArgumentError
-            No schedule is called that; the message names the nearest.
-        """
-        owners = {schedule.id: owner(self, schedule) for schedule in listed}
+    def find_schedules(
+        self, schedules: Sequence[Schedule], wanted: Iterable[str | int]
+    ) -> list[tuple[int, int | None]]:
+        """Find schedules by id or name; returns their ids and those of their functions, None if unknown."""
+        function_ids = {schedule.id: self.function_of(schedule) for schedule in schedules}
         found: dict[int, int | None] = {}
-        for one in wanted:
-            ids = [schedule.id for schedule in listed if schedule.name == one]
-            if not ids and isinstance(one, str) and not (one.isascii() and one.isdigit()):
-                near = did_you_mean(one, {schedule.name for schedule in listed if schedule.name})
-                raise ArgumentError(f"No schedule is called {one!r}.{near} project.schedules() shows them.")
-            for schedule_id in ids or [check_id(int(one), "schedule id")]:
-                found[schedule_id] = owners.get(schedule_id)
+        for value in wanted:
+            ids = [schedule.id for schedule in schedules if schedule.name == value]
+            if not ids and isinstance(value, str) and not _is_number(value):
+                suggestion = did_you_mean(value, (schedule.name for schedule in schedules))
+                raise ArgumentError(f"No schedule is named {value!r}.{suggestion} project.schedules() lists them.")
+            for schedule_id in ids or [check_id(int(value) if isinstance(value, str) else value, "schedule id")]:
+                found[schedule_id] = function_ids.get(schedule_id)
         return list(found.items())
 
-    def _named(self, wanted: str) -> list[int]:
-        """Look among external ids first, then labels, then names."""
-        newest_first = self.functions[::-1]
-        return (
-            [function.id for function in newest_first if function.external_id == wanted]
-            or [function.id for function in newest_first if self.labels[function.id] == wanted]
-            or [function.id for function in newest_first if function.name == wanted]
-        )
-
-    def _unknown(self, wanted: str) -> str:
-        names = {*self.labels.values(), *(function.name for function in self.functions if function.name)}
-        known = f"The project has {len(self.functions)} functions" if names else "The project lists no functions"
-        return (
-            f"No function is called {wanted!r}.{did_you_mean(wanted, names)} {known}; project.functions() shows them."
-        )
-
-
-def check_id(value: int, name: str) -> int:
-    """
-    Make sure that an id can be one.
-
-    Parameters
-    ----------
-    value
-        Id.
-    name
-        What it is called, for the message.
-
-    Returns
-    -------
-    id
-        The same, as an `int`.
-
-    Raises
-    ------
-    ArgumentError
-        It is no whole number from 1 to 2**53 - 1.
-    """
-    if not _is_whole(value):
-        raise ArgumentError(f"The {name} {value!r} is of type {type(value).__name__}; expected a whole number.")
-    if not 1 <= (number := int(value)) <= MAX_ID:
-        raise ArgumentError(f"The {name} {number} is out of range; ids go from 1 to {MAX_ID}.")
-    return number
-
-
-def _is_whole(value: object) -> bool:
-    """Take NumPy's integers too, which a column of a frame holds."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    def function_of(self, schedule: Schedule) -> int | None:
+        """Return the id of the function of a schedule; of an external id, that of the newest deployment."""
+        if schedule.function_id is not None or not schedule.function_external_id:
+            return schedule.function_id
+        ids = [function.id for function in self.functions if function.external_id == schedule.function_external_id]
+        return ids[-1] if ids else None
 
 
 def function_frame(catalogue: Catalogue) -> pd.DataFrame:
-    """
-    Show the functions of a project.
-
-    Parameters
-    ----------
-    catalogue
-        The functions.
-
-    Returns
-    -------
-    functions
-        One row a function, by label and time of deployment.
-    """
-    functions = sorted(catalogue.functions, key=lambda one: (catalogue.label(one.id), one.created_time or 0))
+    """Make the frame of `Project.functions`, sorted by label and time of deployment."""
+    functions = sorted(
+        catalogue.functions, key=lambda function: (catalogue.label(function.id), function.created_time or 0)
+    )
+    labels = [catalogue.label(function.id) for function in functions]
+    errors = [function.error for function in functions]
+    messages = [error.message if isinstance(error, CallError) else error for error in errors]
+    metadata = [
+        None if function.metadata is None else json.dumps(function.metadata, ensure_ascii=False, sort_keys=True)
+        for function in functions
+    ]
     return pd.DataFrame(
         {
-            "function_id": _ids(function.id for function in functions),
-            "function": frame.text_column([catalogue.label(function.id) for function in functions]),
-            "name": frame.text_column([function.name for function in functions]),
-            "external_id": frame.text_column([function.external_id for function in functions]),
-            "owner": frame.text_column([function.owner for function in functions]),
-            "description": frame.text_column([function.description for function in functions]),
-            "status": frame.text_column([function.status for function in functions]),
-            "created_time": frame.time_column([function.created_time for function in functions]),
-            "last_called": frame.time_column([function.last_called for function in functions]),
-            "file_id": pd.Series([function.file_id for function in functions], dtype="Int64"),
-            "runtime": frame.text_column([function.runtime for function in functions]),
-            "runtime_version": frame.text_column([function.runtime_version for function in functions]),
-            "cpu": pd.Series([function.cpu for function in functions], dtype="float64"),
-            "memory": pd.Series([function.memory for function in functions], dtype="float64"),
-            "error_message": frame.text_column([_message(function.error) for function in functions]),
-            "metadata": frame.text_column([_json(function.metadata) for function in functions]),
+            "function_id": pd.Series([function.id for function in functions], dtype="int64"),
+            "function": frame.text_column(labels),
+            **_columns(functions, name="text", external_id="text", owner="text", description="text", status="text"),
+            **_columns(functions, created_time="time", last_called="time", file_id="Int64"),
+            **_columns(functions, runtime="text", runtime_version="text", cpu="float64", memory="float64"),
+            "error_message": frame.text_column(messages),
+            "metadata": frame.text_column(metadata),
         }
     )
 
 
 def schedule_frame(catalogue: Catalogue, schedules: Sequence[Schedule]) -> pd.DataFrame:
-    """
-    Show the schedules of a project.
+    """Make the frame of `Project.schedules`, sorted by function and time of creation."""
 
-    Parameters
-    ----------
-    catalogue
-        The functions.
-    schedules
-        As the service lists them.
+    def label(schedule: Schedule) -> str | None:
+        function_id = catalogue.function_of(schedule)
+        return schedule.function_external_id if function_id is None else catalogue.label(function_id)
 
-    Returns
-    -------
-    schedules
-        One row a schedule, by function and time of creation. A schedule that names its function by external id alone
-        has the id of the newest deployment.
-    """
-    owners = {schedule.id: owner(catalogue, schedule) for schedule in schedules}
-    schedules = sorted(
-        schedules, key=lambda one: (_function_label(catalogue, one, owners), one.created_time or 0, one.id)
-    )
+    schedules = sorted(schedules, key=lambda schedule: (label(schedule) or "", schedule.created_time or 0, schedule.id))
+    function_ids = [catalogue.function_of(schedule) for schedule in schedules]
     return pd.DataFrame(
         {
-            "schedule_id": _ids(schedule.id for schedule in schedules),
-            "name": frame.text_column([schedule.name for schedule in schedules]),
-            "function_id": pd.Series([owners[schedule.id] for schedule in schedules], dtype="Int64"),
-            "function": frame.text_column([_function_label(catalogue, one, owners) or None for one in schedules]),
-            "function_external_id": frame.text_column([schedule.function_external_id for schedule in schedules]),
-            "cron_expression": frame.text_column([schedule.cron_expression for schedule in schedules]),
-            "when": frame.text_column([schedule.when for schedule in schedules]),
-            "created_time": frame.time_column([schedule.created_time for schedule in schedules]),
-            "session_id": pd.Series([schedule.session_id for schedule in schedules], dtype="Int64"),
-            "description": frame.text_column([schedule.description for schedule in schedules]),
+            "schedule_id": pd.Series([schedule.id for schedule in schedules], dtype="int64"),
+            **_columns(schedules, name="text"),
+            "function_id": pd.Series(function_ids, dtype="Int64"),
+            "function": frame.text_column([label(schedule) or None for schedule in schedules]),
+            **_columns(schedules, function_external_id="text", cron_expression="text", when="text"),
+            **_columns(schedules, created_time="time", session_id="Int64", description="text"),
         }
     )
 
 
-def owner(catalogue: Catalogue, schedule: Schedule) -> int | None:
-    """
-    Find the function a schedule starts.
-
-    Parameters
-    ----------
-    catalogue
-        The functions.
-    schedule
-        Names its function by id, or by external id.
-
-    Returns
-    -------
-    function_id
-        None where it names no function that is listed.
-    """
-    if schedule.function_id is not None:
-        return schedule.function_id
-    named = [one.id for one in catalogue.functions if one.external_id == schedule.function_external_id]
-    return named[-1] if named and schedule.function_external_id else None
-
-
-def _labels(functions: Sequence[Function]) -> dict[int, str]:
-    """Label functions; names and external ids that would make two functions look like one get the id added."""
-    plain = {function.id: function.external_id or function.name or str(function.id) for function in functions}
-    identities = {function.id: function.external_id or function.id for function in functions}
-    shared = Counter(label for label, _ in {(plain[one], identity) for one, identity in identities.items()})
-    external = {function.external_id for function in functions if function.external_id}
-    ids = {str(function.id) for function in functions}
-
-    def is_its_own(function: Function, label: str) -> bool:
-        if function.external_id == label:
-            return True
-        wanted_by_others = shared[label] - (label == plain[function.id])
-        return not wanted_by_others and label not in external and (label not in ids or label == str(function.id))
-
-    def label(function: Function) -> str:
-        found = plain[function.id]
-        while not is_its_own(function, found):
-            found = f"{found} ({function.id})"
-        return found
-
-    return {function.id: label(function) for function in functions}
-
-
-def _function_label(catalogue: Catalogue, schedule: Schedule, owners: dict[int, int | None]) -> str:
-    function_id = owners[schedule.id]
-    return catalogue.label(function_id) if function_id is not None else schedule.function_external_id or ""
-
-
-def _ids(values: Iterable[int]) -> pd.Series:
-    return pd.Series(list(values), dtype="int64")
-
-
-def _message(error: CallError | str | None) -> str | None:
-    return error.message if isinstance(error, CallError) else error
-
-
-def _json(value: Any) -> str | None:
-    return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
-
-
-def did_you_mean(wanted: str, names: set[str]) -> str:
-    """Ask whether one of the nearest names was meant; nothing where none is near."""
-    folded = {name.casefold(): name for name in sorted(names)}
-    near = [folded[key] for key in difflib.get_close_matches(wanted.casefold(), folded, n=3, cutoff=0.5)]
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-
-
-def warn_about_listing(page: Page[Any], what: str) -> None:
-    """Warn about what a listing misses: invalid records, or all that lies beyond its limit."""
+def warn_about_listing(page: Page[Any], description: str) -> None:
+    """Warn if records of a listing are invalid, or if there may be more than its limit."""
     if page.set_aside:
+        reason = page.set_aside[0].reason
         warn(
-            f"{len(page.set_aside)} {what} violate the API's contract and were left out: {page.set_aside[0].reason}.",
+            f"{len(page.set_aside)} {description} violate the API's contract and were left out: {reason}.",
             RecordWarning,
         )
     if len(page.items) + len(page.set_aside) == LISTING_LIMIT:
         warn(
-            f"The service listed {LISTING_LIMIT} {what}, exactly as many as were requested: there may be more, and this"
-            " listing has no next page.",
+            f"The service listed {LISTING_LIMIT} {description}, exactly as many as were requested: there may be more,"
+            " and this listing has no next page.",
             IncompleteWarning,
         )
+
+
+def find_function_ids(value: str | int, names: Sequence[Mapping[Any, str | None]], *, hint: str) -> list[int]:
+    """
+    Find functions by id or name.
+
+    Parameters
+    ----------
+    value
+        Id or name; an id need not be in `names`.
+    names
+        Names by function id. The first mapping with the name is used; a name of digits takes precedence over an id.
+    hint
+        End of the error message.
+    """
+    if not isinstance(value, str):
+        if not _is_integer(value):
+            raise ArgumentError(
+                f"A function is given by its id, external id or name; found {value!r} of type {type(value).__name__}."
+            )
+        return [check_id(value, "function id")]
+    for name_by_id in names:
+        if ids := [function_id for function_id, name in name_by_id.items() if name == value]:
+            return ids
+    if _is_number(value):
+        return [check_id(int(value), "function id")]
+    suggestion = did_you_mean(value, (name for name_by_id in names for name in name_by_id.values()))
+    raise ArgumentError(f"No function is named {value!r}.{suggestion} {hint}")
+
+
+def parse_statuses(statuses: str | Iterable[str] | None, known: Sequence[str] = STATUSES) -> tuple[str, ...]:
+    """Parse one or several statuses, ignoring case; None means all and gives none."""
+    by_name = {status.casefold(): status for status in known}
+    parsed = []
+    for status in [] if statuses is None else as_list(statuses):
+        if not isinstance(status, str) or status.casefold() not in by_name:
+            raise ArgumentError(f"Unknown status={status!r}; expected one or several of {', '.join(known)}.")
+        parsed.append(by_name[status.casefold()])
+    return tuple(dict.fromkeys(parsed))
+
+
+def check_id(value: int, name: str) -> int:
+    """Return an id as an `int`, or raise `ArgumentError` if it is not one; `name` is for the message."""
+    if not _is_integer(value):
+        raise ArgumentError(f"The {name} {value!r} is of type {type(value).__name__}; expected an integer.")
+    if not 1 <= (number := int(value)) <= MAX_ID:
+        raise ArgumentError(f"The {name} {number} is out of range; ids go from 1 to {MAX_ID}.")
+    return number
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a list of the items of an iterable, or of the single value."""
+    return [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+
+
+def did_you_mean(value: str, names: Iterable[str | None]) -> str:
+    """Suggest the most similar names in a sentence, empty if none is similar."""
+    by_casefold = {name.casefold(): name for name in sorted({name for name in names if isinstance(name, str)})}
+    similar = difflib.get_close_matches(value.casefold(), by_casefold, n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(repr(by_casefold[name]) for name in similar)}?" if similar else ""
+
+
+def _is_integer(value: object) -> bool:
+    """Accept the integers of NumPy too, which columns of a frame contain."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _labels(functions: Sequence[Function]) -> dict[int, str]:
+    """Label functions; the id is added to a label that would be shared by different functions."""
+    base = {function.id: function.external_id or function.name or str(function.id) for function in functions}
+    pairs = {(base[function.id], function.external_id or function.id) for function in functions}
+    counts = Counter(label for label, _ in pairs)
+    external_ids = {function.external_id for function in functions if function.external_id}
+    ids = {str(function.id) for function in functions}
+
+    def is_taken(label: str, function: Function) -> bool:
+        if function.external_id == label:
+            return False
+        other_functions = counts[label] - (label == base[function.id])
+        return other_functions > 0 or label in external_ids or (label in ids and label != str(function.id))
+
+    def unique_label(function: Function) -> str:
+        label = base[function.id]
+        while is_taken(label, function):
+            label = f"{label} ({function.id})"
+        return label
+
+    return {function.id: unique_label(function) for function in functions}
+
+
+def _columns(records: Sequence[Function | Schedule], **dtypes: str) -> dict[str, pd.Series]:
+    """Make columns from fields of records; a dtype is "text", "time" or one of pandas."""
+    columns = {}
+    for name, dtype in dtypes.items():
+        values = [getattr(record, name) for record in records]
+        if dtype == "text":
+            columns[name] = frame.text_column(values)
+        else:
+            columns[name] = frame.time_column(values) if dtype == "time" else pd.Series(values, dtype=dtype)
+    return columns

@@ -1,19 +1,17 @@
 """
-The wire: one method an endpoint, retries, and errors that say what to do.
+Client of the Functions API: one method per endpoint, retries, and error messages that say what to do.
 
-Every request here only reads, the POST ones too, so each may be sent again.
+All requests only read, the POST requests included, so each can be repeated safely.
 """
 
 from __future__ import annotations
 
-import contextlib
-import datetime as dt
-import email.utils
-import random
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -32,156 +30,59 @@ from callframe.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from callframe.http.retry import Retry, Throttle, parse_retry_after
 from callframe.http.transport import Transport, user_agent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import requests
 
     from callframe.auth.credentials import Credentials
     from callframe.auth.settings import Target
 
-Answer = TypeVar("Answer")
+T = TypeVar("T")
+Record = TypeVar("Record", bound=msgspec.Struct)
 
 PAGE_LIMITS = (10_000, 1_000, 100)
-"""Rows to ask for a page. No maximum is published; if the service minds the first, the next is tried."""
+"""Page sizes to try in turn: the API documents no maximum."""
 
-IDS_A_REQUEST = 10_000
-"""Ids that one request may name."""
+MAX_IDS_PER_REQUEST = 10_000
 
 LISTING_LIMIT = 10_000
-"""Rows to ask of listings that have no cursor; a project holds 100 functions and 1,000 schedules."""
+"""Page size for listings without a cursor; a project can have 100 functions and 1,000 schedules."""
 
-WORKERS, WORKERS_MAX = 5, 10
-"""Requests under way at once: what the official SDK allows itself, and the most callframe does."""
+DEFAULT_WORKERS, MAX_WORKERS = 5, 10
+"""Concurrent requests; the official SDK sends 5."""
 
-_DOUBLINGS = 64  # more would change nothing but overflow
-_PASSING = frozenset({408, 429, 502, 503, 504})
-_OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 200, 401, 403, 404, 429
-_SERVER_ERROR = 500
-_HEADER_LENGTH = 100
+DECODE_LOCK = threading.Lock()
+"""Held while decoding and converting a page: pages done one at a time let their next requests go out earlier."""
+
+_TRANSIENT = frozenset({408, 429, 502, 503, 504})
+_MAX_HEADER_LENGTH = 100
+_MAX_DETAIL_LENGTH = 500
 
 
 class StoppedError(Exception):
-    """The work was stopped while a request waited for its next try. Never leaves callframe."""
-
-
-@dataclass(frozen=True)
-class Retry:
-    """
-    When to try again, and how long to wait.
-
-    Parameters
-    ----------
-    refusals
-        Tries after an answer of a passing fault (408, 429, 502, 503, 504, or marked as such by the service).
-    breaks
-        Tries after no whole answer.
-    base_s, cap_s
-        The wait before try n is drawn evenly from 0 to `base_s * 2**n`, at most `cap_s` (full jitter, after Brooker,
-        "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
-    retry_after_cap_s
-        The longest `Retry-After` to honour.
-    """
-
-    refusals: int = 10
-    breaks: int = 3
-    base_s: float = 0.5
-    cap_s: float = 30.0
-    retry_after_cap_s: float = 60.0
-
-    def wait_s(self, tries: int, retry_after_s: float | None = None) -> float:
-        """
-        Draw how long to wait.
-
-        Parameters
-        ----------
-        tries
-            Tries so far, from 1.
-        retry_after_s
-            What the service asked for; it is waited at least.
-
-        Returns
-        -------
-        wait_s
-            Seconds.
-        """
-        most_s = min(self.cap_s, self.base_s * 2.0 ** min(tries, _DOUBLINGS))
-        jitter = random.uniform(0, most_s)  # noqa: S311 - no secret hangs on it
-        return max(jitter, min(retry_after_s or 0.0, self.retry_after_cap_s))
-
-
-class Throttle:
-    """
-    Let a number of requests through at once: half as many after a 429, one more again after a calm while.
-
-    Parameters
-    ----------
-    most
-        Requests at once to begin with, and at most.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = self.limit = most
-        self._busy = self._calm = self._era = 0
-        self._free = threading.Condition()
-
-    @contextlib.contextmanager
-    def passing(self) -> Iterator[int]:
-        """
-        Wait for a place and hold it.
-
-        Yields
-        ------
-        era
-            To be handed to `slow_down`: many requests refused together halve the limit once.
-        """
-        with self._free:
-            self._free.wait_for(lambda: self._busy < self.limit)
-            self._busy += 1
-            era = self._era
-        try:
-            yield era
-        finally:
-            with self._free:
-                self._busy -= 1
-                self._free.notify_all()
-
-    def slow_down(self, era: int) -> None:
-        """Halve the limit, unless a request of the same era already did."""
-        with self._free:
-            self._calm = 0
-            if era == self._era:
-                self._era += 1
-                self.limit = max(1, self.limit // 2)
-
-    def calm(self) -> None:
-        """Note an answer without complaint; enough of them raise the limit by one."""
-        with self._free:
-            self._calm += 1
-            if self._calm >= 4 * self.limit and self.limit < self.most:
-                self._calm = 0
-                self.limit += 1
-                self._free.notify_all()
+    """The request was stopped before a retry. Never raised to users."""
 
 
 class Client:
     """
-    Talk to the Functions API of one project.
+    Client of the Functions API of one project.
 
     Parameters
     ----------
     target
-        Where to.
+        Cluster and project.
     credentials
-        As whom.
+        Source of tokens.
     workers
-        Requests under way at once, 1 to 10.
+        Maximum number of concurrent requests, 1 to 10.
     retry
-        When to try again.
+        Retry policy.
     transport
-        What sends; by default one made for the target.
+        HTTP transport; by default one for the target.
     """
 
     def __init__(
@@ -189,13 +90,13 @@ class Client:
         target: Target,
         credentials: Credentials,
         *,
-        workers: int = WORKERS,
+        workers: int = DEFAULT_WORKERS,
         retry: Retry | None = None,
         transport: Transport | None = None,
     ) -> None:
         self.target = target
         self.workers = workers
-        self.gate = Throttle(workers)
+        self.throttle = Throttle(workers)
         self.page_limit = PAGE_LIMITS[0]
         self._credentials = credentials
         self._retry = retry or Retry()
@@ -211,243 +112,235 @@ class Client:
         return f"Client({self.target.base_url!r}, project={self.target.project!r})"
 
     def retrieve_call(self, function_id: int, call_id: int) -> Call:
-        """Retrieve one call by its id: `GET /functions/{functionId}/calls/{callId}`."""
-        what = f"call {call_id} of function {function_id}"
-        return self._ask(
-            "GET", f"/functions/{function_id}/calls/{call_id}", what, partial(schemas.decode_one, record=Call)
-        )
+        """Retrieve a call by its id: `GET /functions/{functionId}/calls/{callId}`."""
+        path = f"/functions/{function_id}/calls/{call_id}"
+        return self._read_record(path, f"call {call_id} of function {function_id}", Call)
 
     def list_calls(
         self, function_id: int, *, cursor: str | None = None, stop: threading.Event | None = None
     ) -> Page[Call]:
-        """List a page of all calls of a function: `GET /functions/{functionId}/calls`."""
+        """List a page of the calls of a function: `GET /functions/{functionId}/calls`."""
         query = urlencode({"limit": self.page_limit} | ({"cursor": cursor} if cursor else {}))
-        what = f"the calls of function {function_id}"
-        return self._ask("GET", f"/functions/{function_id}/calls?{query}", what, _calls, stop=stop)
+        path = f"/functions/{function_id}/calls?{query}"
+        return self._request(path, f"the calls of function {function_id}", _decode_calls, stop=stop)
 
     def filter_calls(
         self,
         function_id: int,
-        filter: Mapping[str, Any],  # noqa: A002 - the API's word
+        filter: Mapping[str, Any],  # noqa: A002 - name of the API
         *,
         cursor: str | None = None,
         stop: threading.Event | None = None,
     ) -> Page[Call]:
-        """Filter a page of calls: `POST /functions/{functionId}/calls/list`."""
+        """List a page of the calls that match a filter: `POST /functions/{functionId}/calls/list`."""
         limit = self.page_limit
         body = {"filter": filter, "limit": limit} | ({"cursor": cursor} if cursor else {})
-        what = f"the calls of function {function_id}"
+        path, description = f"/functions/{function_id}/calls/list", f"the calls of function {function_id}"
         try:
-            return self._ask("POST", f"/functions/{function_id}/calls/list", what, _calls, body=body, stop=stop)
+            return self._request(path, description, _decode_calls, body=body, stop=stop)
         except BadRequestError as error:
-            smaller = [one for one in PAGE_LIMITS if one < limit]
-            if cursor or not smaller or "limit" not in error.detail.lower():
+            smaller_limits = [page_limit for page_limit in PAGE_LIMITS if page_limit < limit]
+            if cursor or not smaller_limits or "limit" not in error.detail.lower():
                 raise
-            self.page_limit = smaller[0]
+            self.page_limit = smaller_limits[0]
         return self.filter_calls(function_id, filter, stop=stop)
 
     def calls_by_ids(
         self, function_id: int, call_ids: Sequence[int], *, stop: threading.Event | None = None
     ) -> Page[Call]:
-        """Retrieve the calls that exist of at most 10,000 ids: `POST /functions/{functionId}/calls/byids`."""
-        body = {"items": [{"id": call_id} for call_id in call_ids], "ignoreUnknownIds": True}
-        what = f"{len(call_ids)} calls of function {function_id}"
-        return self._ask("POST", f"/functions/{function_id}/calls/byids", what, _calls, body=body, stop=stop)
+        """Retrieve those of at most 10,000 calls that exist: `POST /functions/{functionId}/calls/byids`."""
+        path, description = f"/functions/{function_id}/calls/byids", f"{len(call_ids)} calls of function {function_id}"
+        return self._request(path, description, _decode_calls, body=_ids_body(call_ids), stop=stop)
 
     def call_log(self, function_id: int, call_id: int) -> Page[LogEntry]:
-        """Read what a call printed: `GET /functions/{functionId}/calls/{callId}/logs`."""
-        what = f"the log of call {call_id} of function {function_id}"
-        decode = partial(schemas.decode_page, record=LogEntry)
-        return self._ask("GET", f"/functions/{function_id}/calls/{call_id}/logs", what, decode)
+        """Read the log of a call: `GET /functions/{functionId}/calls/{callId}/logs`."""
+        path = f"/functions/{function_id}/calls/{call_id}/logs"
+        return self._read_page(path, f"the log of call {call_id} of function {function_id}", LogEntry)
 
     def call_response(self, function_id: int, call_id: int) -> Any:
-        """Read what a call returned: `GET /functions/{functionId}/calls/{callId}/response`."""
-        what = f"the response of call {call_id} of function {function_id}"
-        decode = partial(schemas.decode_one, record=CallResponse)
-        return self._ask("GET", f"/functions/{function_id}/calls/{call_id}/response", what, decode).response
+        """Read the response of a call: `GET /functions/{functionId}/calls/{callId}/response`."""
+        path = f"/functions/{function_id}/calls/{call_id}/response"
+        description = f"the response of call {call_id} of function {function_id}"
+        return self._read_record(path, description, CallResponse).response
 
     def list_functions(self) -> Page[Function]:
         """List all functions: `POST /functions/list`, which has no cursor."""
-        decode = partial(schemas.decode_page, record=Function)
-        return self._ask("POST", "/functions/list", "the functions", decode, body={"limit": LISTING_LIMIT})
+        return self._read_page("/functions/list", "the functions", Function, body={"limit": LISTING_LIMIT})
 
     def retrieve_function(self, function_id: int) -> Function:
-        """Retrieve one function by its id: `GET /functions/{functionId}`."""
-        decode = partial(schemas.decode_one, record=Function)
-        return self._ask("GET", f"/functions/{function_id}", f"function {function_id}", decode)
+        """Retrieve a function by its id: `GET /functions/{functionId}`."""
+        return self._read_record(f"/functions/{function_id}", f"function {function_id}", Function)
 
     def functions_by_ids(self, function_ids: Sequence[int]) -> Page[Function]:
-        """Retrieve at most 10 functions by their ids: `POST /functions/byids`."""
-        body = {"items": [{"id": function_id} for function_id in function_ids], "ignoreUnknownIds": True}
-        decode = partial(schemas.decode_page, record=Function)
-        return self._ask("POST", "/functions/byids", f"{len(function_ids)} functions", decode, body=body)
+        """Retrieve those of at most 10 functions that exist: `POST /functions/byids`."""
+        body = _ids_body(function_ids)
+        return self._read_page("/functions/byids", f"{len(function_ids)} functions", Function, body=body)
 
     def list_schedules(self) -> Page[Schedule]:
         """List all schedules: `POST /functions/schedules/list`, which has no cursor."""
-        decode = partial(schemas.decode_page, record=Schedule)
-        return self._ask("POST", "/functions/schedules/list", "the schedules", decode, body={"limit": LISTING_LIMIT})
+        return self._read_page("/functions/schedules/list", "the schedules", Schedule, body={"limit": LISTING_LIMIT})
 
     def limits(self) -> Limits:
         """Read the limits of the service: `GET /functions/limits`."""
-        return self._ask("GET", "/functions/limits", "the limits", partial(schemas.decode_one, record=Limits))
+        return self._read_record("/functions/limits", "the limits", Limits)
 
     def activation(self) -> str:
         """Read whether Functions are activated in the project: `GET /functions/status`."""
-        answer = self._ask("GET", "/functions/status", "the activation", schemas.decode_any)
-        return str(answer.get("status", "unknown")) if isinstance(answer, dict) else "unknown"
+        activation = self._request("/functions/status", "the activation", schemas.decode_json)
+        return str(activation.get("status", "unknown")) if isinstance(activation, dict) else "unknown"
 
     def close(self) -> None:
         """Close all connections."""
         self._transport.close()
 
-    def _ask(
+    def _read_record(self, path: str, description: str, record_type: type[Record]) -> Record:
+        return self._request(path, description, partial(schemas.decode_record, record_type=record_type))
+
+    def _read_page(
+        self, path: str, description: str, record_type: type[Record], *, body: Mapping[str, Any] | None = None
+    ) -> Page[Record]:
+        return self._request(path, description, partial(schemas.decode_page, record_type=record_type), body=body)
+
+    def _request(
         self,
-        method: str,
         path: str,
-        what: str,
-        decode: Callable[[bytes], Answer],
+        description: str,
+        decode: Callable[[bytes], T],
         *,
         body: Mapping[str, Any] | None = None,
         stop: threading.Event | None = None,
-    ) -> Answer:
-        """Ask until there is an answer, it is a final no, or the tries are used up."""
+    ) -> T:
+        """Send a request, a POST if it has a body, with retries; `description` names the data in error messages."""
         stop = stop or threading.Event()
-        tries = dict.fromkeys(("refusals", "breaks", "renewals", "final"), 0)
+        allowed = {"status": self._retry.status, "connect": self._retry.connect, "reauthenticate": 1, "final": 0}
+        failures: Counter[str] = Counter()
         while not stop.is_set():
             interrupted = False
             try:
-                failure = self._attempt(method, path, what, decode, body)
-            except KeyboardInterrupt:  # the variables of the frames in its traceback may hold a body with the token
+                outcome = self._request_once(path, description, decode, body)
+            except KeyboardInterrupt:  # its traceback may hold frames whose variables contain the token
                 interrupted = True
             if interrupted:
                 raise KeyboardInterrupt
-            if not isinstance(failure, _Failure):
-                return failure
-            tries[failure.kind] += 1
-            if tries[failure.kind] > self._most(failure.kind):
-                raise failure.error
-            if failure.kind != "renewals":
-                stop.wait(self._retry.wait_s(tries[failure.kind], failure.retry_after_s))
+            if not isinstance(outcome, _Failure):
+                return outcome
+            failures[outcome.kind] += 1
+            if failures[outcome.kind] > allowed[outcome.kind]:
+                raise outcome.error
+            if outcome.kind != "reauthenticate":
+                stop.wait(self._retry.backoff_s(failures[outcome.kind], outcome.retry_after_s))
         raise StoppedError
 
-    def _most(self, kind: str) -> int:
-        return {"refusals": self._retry.refusals, "breaks": self._retry.breaks, "renewals": 1, "final": 0}[kind]
-
-    def _attempt(
-        self,
-        method: str,
-        path: str,
-        what: str,
-        decode: Callable[[bytes], Answer],
-        body: Mapping[str, Any] | None,
-    ) -> Answer | _Failure:
-        """Ask once. A token that was turned down is renewed, once for all threads."""
+    def _request_once(
+        self, path: str, description: str, decode: Callable[[bytes], T], body: Mapping[str, Any] | None
+    ) -> T | _Failure:
+        """Send a request once; a rejected token is renewed, once for all threads."""
         auth = BearerAuth(self._credentials, self.target.base_url)
-        headers = self._headers | ({"Content-Type": "application/json"} if body is not None else {})
-        content = None if body is None else msgspec.json.encode(body)
-        with self.gate.passing() as era:
+        method, headers, content = "GET", self._headers, None
+        if body is not None:
+            method, headers = "POST", self._headers | {"Content-Type": "application/json"}
+            content = msgspec.json.encode(body)
+        with self.throttle.acquire() as generation:
             try:
                 response = self._transport.send(
                     method, self.target.api_url + path, auth=auth, headers=headers, body=content
                 )
             except TransportError as error:
-                return _Failure("breaks", error)
-        if response.status_code == _OK:
-            self.gate.calm()
-            return _decoded(response, what, auth, decode)
-        if response.status_code == _TOO_MANY:
-            self.gate.slow_down(era)
-        if response.status_code == _UNAUTHORIZED and auth.renew():
-            return _Failure("renewals", _refusal(response, what, auth))
-        return _refused(response, what, auth)
-
-
-DECODE_LOCK = threading.Lock()
-"""Held while a page is decoded or becomes columns: the first is done, and its next asked for, while others wait."""
+                return _Failure("connect", error)
+        if response.status_code == HTTPStatus.OK:
+            self.throttle.record_success()
+            return _decode(response, description, auth, decode)
+        if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            self.throttle.slow_down(generation)
+        service_error = _service_error(response, description, auth)
+        if response.status_code == HTTPStatus.UNAUTHORIZED and auth.renew():
+            return _Failure("reauthenticate", service_error)
+        if response.status_code in _TRANSIENT or _error_object(response).get("isAutoRetryable") is True:
+            return _Failure("status", service_error, parse_retry_after(response.headers.get("Retry-After")))
+        return _Failure("final", service_error)
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """Why one try gave no answer, and which budget of tries it counts against."""
+    """Error of a request, and the kind of retries it counts against."""
 
-    kind: str
+    kind: Literal["status", "connect", "reauthenticate", "final"]
     error: ServiceError | TransportError
     retry_after_s: float | None = None
 
 
-def _calls(body: bytes) -> Page[Call]:
+def _ids_body(ids: Sequence[int]) -> dict[str, Any]:
+    return {"items": [{"id": item_id} for item_id in ids], "ignoreUnknownIds": True}
+
+
+def _decode_calls(body: bytes) -> Page[Call]:
     with DECODE_LOCK:
         return schemas.decode_page(body, Call)
 
 
-def _decoded(
-    response: requests.Response, what: str, auth: BearerAuth, decode: Callable[[bytes], Answer]
-) -> Answer | _Failure:
-    """Decode an answer; one cut short on the way may come whole the next time."""
+def _decode(
+    response: requests.Response, description: str, auth: BearerAuth, decode: Callable[[bytes], T]
+) -> T | _Failure:
+    """Decode a response; a malformed one may be truncated, so it is retried like a broken connection."""
     try:
         return decode(response.content)
     except MalformedBodyError as error:
-        trouble = str(error)
-    words = response.content.decode("utf-8", "replace")
-    if auth.redact(words) != words:
-        trouble = "it repeats the token"  # of which the quoted beginning may show a part
-    kind = auth.redact(response.headers.get("Content-Type", "no content type"))[:_HEADER_LENGTH]
-    hint = " An HTML page comes from a gateway or a sign-in page on the way." if "html" in kind.lower() else ""
-    reference, request_id = _reference(response, auth), _request_id(response, auth)
-    message = f"The answer of {_host(response)} for {what} cannot be read ({kind}): {trouble}.{hint}{reference}"
-    return _Failure("breaks", InvalidResponseError(message, status=response.status_code, request_id=request_id))
+        reason = str(error)
+    text = response.content.decode("utf-8", "replace")
+    if auth.redact(text) != text:
+        reason = "it contains the token"  # and the quoted beginning may show a part of it
+    content_type = auth.redact(response.headers.get("Content-Type", "no content type"))[:_MAX_HEADER_LENGTH]
+    hint = " HTML usually comes from a gateway or a sign-in page." if "html" in content_type.lower() else ""
+    message = f"The response from {_host(response)} for {description} cannot be read ({content_type}): {reason}.{hint}"
+    return _Failure("connect", _make_error(InvalidResponseError, message, response, auth))
 
 
-def _refused(response: requests.Response, what: str, auth: BearerAuth) -> _Failure:
-    """Sort out whether a refusal is worth another try."""
-    error = _refusal(response, what, auth)
-    if response.status_code in _PASSING or _body(response).get("isAutoRetryable") is True:
-        return _Failure("refusals", error, _retry_after_s(response.headers.get("Retry-After")))
-    return _Failure("final", error)
-
-
-def _refusal(response: requests.Response, what: str, auth: BearerAuth) -> ServiceError:
-    """Make the error of an answer: what failed, where, the service's words, the way out."""
-    status = response.status_code
+def _service_error(response: requests.Response, description: str, auth: BearerAuth) -> ServiceError:
+    """Make the error of a response: status, host, what was read, the message of the service, what to do."""
     detail = _detail(response, auth)
-    kind, way_out = _kind(status, _body(response))
-    words = f": {detail}" if detail else ""
-    message = f"{status} from {_host(response)} while reading {what}{words}{'' if words.endswith('.') else '.'}"
-    return kind(
-        f"{message} {way_out}{_reference(response, auth)}",
-        status=status,
-        request_id=_request_id(response, auth),
-        detail=detail,
-    )
+    error_type, advice = _error_type(response)
+    ending = f": {detail}" if detail else ""
+    ending += "" if ending.endswith(".") else "."
+    message = f"{response.status_code} from {_host(response)} while reading {description}{ending} {advice}"
+    return _make_error(error_type, message, response, auth, detail=detail)
 
 
-def _kind(status: int, body: Mapping[str, Any]) -> tuple[type[ServiceError], str]:  # noqa: PLR0911 - a table
-    """Find the error of a status, and what to do about it."""
-    if status == _UNAUTHORIZED:
-        return UnauthorizedError, "The token was not accepted: sign in anew, and check that it is for this project."
-    if status == _FORBIDDEN:
+def _make_error(
+    error_type: type[ServiceError], message: str, response: requests.Response, auth: BearerAuth, *, detail: str = ""
+) -> ServiceError:
+    header = response.headers.get("X-Request-ID")
+    request_id = auth.redact(header)[:_MAX_HEADER_LENGTH] if header else None
+    message += f" (X-Request-ID: {request_id})" if request_id else ""
+    return error_type(message, status=response.status_code, request_id=request_id, detail=detail)
+
+
+def _error_type(response: requests.Response) -> tuple[type[ServiceError], str]:  # noqa: PLR0911 - a table
+    """Choose the error class for a response, and the advice for its message."""
+    status = response.status_code
+    if status == HTTPStatus.UNAUTHORIZED:
+        return UnauthorizedError, "The token was not accepted: sign in again, and check that it is for this project."
+    if status == HTTPStatus.FORBIDDEN:
         return ForbiddenError, (
-            "Reading needs the capability functionsAcl:READ in this project; ask its administrator for a group that"
-            " has it."
+            "This needs the capability functionsAcl:READ in the project: ask its administrator for a group that has it."
         )
-    if status == _NOT_FOUND or (status < _SERVER_ERROR and body.get("missing")):
-        return NotFoundError, "Check the id; calls are kept 90 days, and a redeployed function has a new id."
-    if status == _TOO_MANY:
-        return RateLimitError, "The service is still busy after all tries: try later, or with fewer workers."
-    if status >= _SERVER_ERROR:
-        return UnavailableError, "The service has a fault: try later, and give Cognite support the request's id."
-    if status < 400:  # noqa: PLR2004
+    has_missing_ids = bool(_error_object(response).get("missing"))
+    if status == HTTPStatus.NOT_FOUND or (has_missing_ids and status < HTTPStatus.INTERNAL_SERVER_ERROR):
+        return NotFoundError, "Check the id: calls are kept for 90 days, and a redeployed function has a new id."
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return RateLimitError, "The service is still busy after all retries: try later, or with fewer workers."
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return UnavailableError, "The service failed: try later, or send the request id to Cognite support."
+    if status < HTTPStatus.BAD_REQUEST:
         return InvalidResponseError, (
-            "Redirects and other answers without the data are not followed, so that the token goes nowhere else: check"
-            " the cluster or URL."
+            "Redirects are not followed, so that the token is not sent elsewhere: check the cluster or base URL."
         )
     return BadRequestError, "The service did not understand the request."
 
 
-def _body(response: requests.Response) -> dict[str, Any]:
-    """Take the `error` object out of an error's body; gateways send HTML or nothing."""
+def _error_object(response: requests.Response) -> dict[str, Any]:
+    """Return the `error` object of an error response; gateways send HTML or nothing."""
     try:
-        body = schemas.decode_any(response.content)
+        body = schemas.decode_json(response.content)
     except MalformedBodyError:
         return {}
     error = body.get("error") if isinstance(body, dict) else None
@@ -455,42 +348,16 @@ def _body(response: requests.Response) -> dict[str, Any]:
 
 
 def _detail(response: requests.Response, auth: BearerAuth) -> str:
-    """Repeat the service's words without the token, which goes before they are cut: a part of it is secret too."""
+    """Return the message of the service; redacted before it is cut, because half a token is secret too."""
     if response.is_redirect:
         location = auth.redact(response.headers["Location"])
         return f"redirected to {urlsplit(location).hostname or 'another path'}"
-    body = _body(response)
-    message = auth.redact(str(body.get("message") or ""))
-    if body.get("missing"):
-        message = f"{message} (missing: {auth.redact(str(body['missing']))[:200]})"
-    return message.strip()[:500]
+    error = _error_object(response)
+    message = auth.redact(str(error.get("message") or ""))
+    if error.get("missing"):
+        message = f"{message} (missing: {auth.redact(str(error['missing']))[:200]})"
+    return message.strip()[:_MAX_DETAIL_LENGTH]
 
 
 def _host(response: requests.Response) -> str:
     return urlsplit(response.url).netloc
-
-
-def _request_id(response: requests.Response, auth: BearerAuth) -> str | None:
-    request_id = response.headers.get("X-Request-ID")
-    return auth.redact(request_id)[:_HEADER_LENGTH] if request_id else None
-
-
-def _reference(response: requests.Response, auth: BearerAuth) -> str:
-    request_id = _request_id(response, auth)
-    return f" (X-Request-ID: {request_id})" if request_id else ""
-
-
-def _retry_after_s(value: str | None) -> float | None:
-    """Read `Retry-After`, in seconds (fractions too) or as a date (RFC 9110, section 10.2.3)."""
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    moment = moment.replace(tzinfo=moment.tzinfo or dt.UTC)  # none, or "-0000", is UTC here
-    return max(0.0, (moment - dt.datetime.now(dt.UTC)).total_seconds())

@@ -1,9 +1,9 @@
 """
-Windows x functions -> pages -> columns, with an account of what could not be read.
+Parallel paging through call listings.
 
-A listing is a part of the history (one function, one window, one filter) that is read page by page, each page where its
-cursor says. Listings are read in parallel, and one that turns out long while workers idle is cut into shorter windows
-and read anew: the order of calls in a listing is undocumented, so a cursor's place in time is not known.
+A query selects calls of one function by time range and filter, or by ids, and is read page by page with a cursor.
+Queries run in parallel; a long one is split into shorter time ranges and read again when workers are idle. The API does
+not document the order of calls in a listing, so reading cannot continue in parallel from a cursor.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from callframe.api import schemas
-from callframe.api.client import DECODE_LOCK, IDS_A_REQUEST, StoppedError
+from callframe.api.client import DECODE_LOCK, MAX_IDS_PER_REQUEST, StoppedError
 from callframe.completeness import FunctionCoverage
 from callframe.errors import BadRequestError, CallframeError, InvalidResponseError
 
@@ -30,42 +30,40 @@ if TYPE_CHECKING:
     from callframe.api.schemas import Call, InvalidRecord, Page
     from callframe.timespan import TimeRange
 
-INTERRUPTED = "interrupted before all of it was read"
+INTERRUPTED = "interrupted before everything was read"
 
 _POLL_S = 0.1
-_RESTARTS = 3
-_PIECES = 64
-_HANDFUL = 10
-_EXAMPLES = 5
+_MAX_RESTARTS = 3
+_MAX_PARTS = 64
+_MIN_REMAINING_RECORDS = 10
+_MAX_EXAMPLES = 5
 
 
 @dataclass
-class Listing:
+class Query:
     """
-    A part of the history, and how far it has been read.
+    A selection of calls of one function, and how far it has been read.
 
     Parameters
     ----------
     function_id
-        Whose calls.
+        Function whose calls to read.
     window
-        Of start times; None for calls by ids.
+        Start times to read; None for calls by ids.
     status, schedule_id
-        What else to filter by.
+        Further filters.
     call_ids
-        The calls to read by ids.
-    cursor
-        Where the next page begins; None for the first.
-    seen
-        Cursors so far.
-    read, rows
-        How many pages and records were read.
-    pages, set_aside
-        What was read, once it is columns.
+        Ids of the calls to read.
+    cursor, cursors
+        Cursor of the next page, None for the first, and all cursors so far.
+    page_count, record_count
+        Pages and records read so far.
+    tables, set_aside
+        The records read so far, as columns, and invalid ones.
     restarts
-        How often it began anew because its cursor went bad.
+        How often it was restarted because its cursor expired.
     earliest_ms, latest_ms
-        First and last start time so far.
+        First and last start time read so far.
     """
 
     function_id: int
@@ -75,415 +73,374 @@ class Listing:
     call_ids: tuple[int, ...] = ()
 
     cursor: str | None = None
-    seen: set[str] = field(default_factory=set)
-    read: int = 0
-    rows: int = 0
-    pages: list[pa.Table] = field(default_factory=list)
+    cursors: set[str] = field(default_factory=set)
+    page_count: int = 0
+    record_count: int = 0
+    tables: list[pa.Table] = field(default_factory=list)
     set_aside: list[InvalidRecord] = field(default_factory=list)
     restarts: int = 0
     earliest_ms: float = math.inf
     latest_ms: float = -math.inf
 
+    @property
+    def size(self) -> int:
+        """Its share of the work: milliseconds of the window, or number of ids."""
+        return len(self.call_ids) if self.window is None else self.window.length_ms
+
     def filter(self) -> dict[str, Any]:
-        """Write the filter as the API takes it: its ranges include both ends."""
-        assert self.window is not None  # noqa: S101 - a listing by ids has no filter
-        wanted = {
+        """Return the filter of the API, whose ranges include both ends."""
+        assert self.window is not None  # noqa: S101 - queries by ids have no filter
+        conditions = {
             "startTime": {"min": self.window.start_ms, "max": self.window.end_ms - 1},
             "status": self.status,
             "scheduleId": self.schedule_id,
         }
-        return {name: value for name, value in wanted.items() if value is not None}
+        return {name: value for name, value in conditions.items() if value is not None}
 
-    def note(self, page: Page[Call]) -> None:
-        """Note how far a page leads."""
-        starts = [call.start_time for call in page.items]
-        self.read += 1
-        self.rows += len(page.items) + len(page.set_aside)
-        self.earliest_ms = min(self.earliest_ms, min(starts, default=math.inf))
-        self.latest_ms = max(self.latest_ms, max(starts, default=-math.inf))
+    def record_page(self, page: Page[Call]) -> None:
+        """Update the counts and the range of start times."""
+        start_times = [call.start_time for call in page.items]
+        self.page_count += 1
+        self.record_count += len(page.items) + len(page.set_aside)
+        self.earliest_ms = min(self.earliest_ms, min(start_times, default=math.inf))
+        self.latest_ms = max(self.latest_ms, max(start_times, default=-math.inf))
 
-    def again(self) -> Listing:
-        """Start over, one restart poorer."""
-        return Listing(
+    def restarted(self) -> Query:
+        """Return the same query, unread."""
+        return Query(
             self.function_id, self.window, self.status, self.schedule_id, self.call_ids, restarts=self.restarts + 1
         )
 
-    def pieces(self, count: int) -> list[Listing]:
-        """Cut into shorter windows that touch."""
-        assert self.window is not None  # noqa: S101 - a listing by ids is never cut
-        return [Listing(self.function_id, piece, self.status, self.schedule_id) for piece in self.window.split(count)]
+    def split(self, count: int) -> list[Query]:
+        """Split into queries of consecutive time ranges."""
+        assert self.window is not None  # noqa: S101 - queries by ids are never split
+        return [Query(self.function_id, window, self.status, self.schedule_id) for window in self.window.split(count)]
 
 
 @dataclass
-class Reading:
+class FunctionResult:
     """
     What was read of one function.
 
     Parameters
     ----------
+    unread
+        Size of the queries that are not finished, in milliseconds or ids.
     tables
-        Columns, a table a page.
+        Calls as columns, one table per page.
     set_aside
-        Records that broke the contract.
+        Invalid records.
     problems
         What could not be read, in sentences.
-    abandoned
-        Pages of listings that were cut, for when a piece cannot be read.
-    left
-        How much of what is wanted has not come to its end, in milliseconds or ids.
+    superseded
+        Tables of queries that were split or restarted, used if something could not be read in the second attempt.
     """
 
-    left: int
+    unread: int
     tables: list[pa.Table] = field(default_factory=list)
     set_aside: list[InvalidRecord] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    abandoned: list[pa.Table] = field(default_factory=list)
+    superseded: list[pa.Table] = field(default_factory=list)
 
     def coverage(self, function_id: int, function: str, created_ms: int | None, calls: int) -> FunctionCoverage:
-        """Describe how completely the function was read; a record that was read twice is set aside once."""
-        set_aside = list({one.fingerprint: one for one in self.set_aside}.values())
+        """Return the coverage of the function; an invalid record that was read twice counts once."""
+        set_aside = list({record.fingerprint: record for record in self.set_aside}.values())
+        examples = [f"call {record.record_id or 'without an id'}: {record.reason}" for record in set_aside]
         return FunctionCoverage(
             function_id,
             function,
             tuple(self.problems),
             calls,
             count_reasons(set_aside),
-            tuple(f"call {record.record_id or 'without an id'}: {record.reason}" for record in set_aside[:_EXAMPLES]),
+            tuple(examples[:_MAX_EXAMPLES]),
             created_ms,
         )
 
 
 @dataclass
-class Progress:
-    """
-    How far a fetch is.
+class FetchProgress:
+    """Fraction of the queries that is finished, by size, and the number of calls so far."""
 
-    Parameters
-    ----------
-    share
-        Of the windows that were read to their end, by length, 0 to 1.
-    rows
-        Calls so far.
-    """
-
-    share: float = 0.0
+    fraction: float = 0.0
     rows: int = 0
 
 
-def listings(
+def plan_queries(
     function_ids: Sequence[int],
     window: TimeRange,
     *,
     statuses: Sequence[str] = (),
     schedules: Sequence[tuple[int, int | None]] = (),
     workers: int,
-) -> list[Listing]:
+) -> list[Query]:
     """
-    Cut what is asked for into listings, enough to keep the workers busy.
+    Make queries that together select the calls, without overlap, and keep the workers busy.
 
-    Parameters
-    ----------
-    function_ids
-        Whose calls.
-    window
-        Of start times.
-    statuses
-        Statuses to filter by; none means all. The API filters by one at a time.
-    schedules
-        Schedules to filter by, each with the id of its function, None where that is not known; none means all.
-    workers
-        How many listings can be read at once.
-
-    Returns
-    -------
-    listings
-        Together they cover all that is asked for, and no two overlap.
+    The API filters by a single status and a single schedule. Schedules are given with the id of their function, None if
+    unknown. No statuses or no schedules means all.
     """
-    wanted = [
+    filters = [
         (function_id, status, schedule_id)
         for function_id in function_ids
         for status in (statuses or (None,))
-        for schedule_id, owner in (schedules or ((None, None),))
-        if owner in {None, function_id}
+        for schedule_id, schedule_function_id in (schedules or ((None, None),))
+        if schedule_function_id in {None, function_id}
     ]
-    pieces = max(1, workers // max(1, len(wanted)))
+    parts = max(1, workers // max(1, len(filters)))
     return [
-        Listing(function_id, part, status, schedule_id)
-        for function_id, status, schedule_id in wanted
-        for part in window.split(pieces)
+        Query(function_id, part, status, schedule_id)
+        for function_id, status, schedule_id in filters
+        for part in window.split(parts)
     ]
 
 
-def listings_by_ids(function_ids: Sequence[int], call_ids: Sequence[int]) -> list[Listing]:
-    """
-    Cut ids into requests.
-
-    Parameters
-    ----------
-    function_ids
-        Each is asked for all ids.
-    call_ids
-        Unique ids of calls.
-
-    Returns
-    -------
-    listings
-        One a request.
-    """
-    chunks = [tuple(call_ids[k : k + IDS_A_REQUEST]) for k in range(0, len(call_ids), IDS_A_REQUEST)]
-    return [Listing(function_id, call_ids=chunk) for function_id in function_ids for chunk in chunks]
+def plan_queries_by_ids(function_ids: Sequence[int], call_ids: Sequence[int]) -> list[Query]:
+    """Make queries for calls by ids, one per request; every function is asked for all ids."""
+    chunks = [
+        tuple(call_ids[start : start + MAX_IDS_PER_REQUEST]) for start in range(0, len(call_ids), MAX_IDS_PER_REQUEST)
+    ]
+    return [Query(function_id, call_ids=chunk) for function_id in function_ids for chunk in chunks]
 
 
-def read(
+def run_queries(
     client: Client,
-    wanted: Sequence[Listing],
+    queries: Sequence[Query],
     *,
-    report: Callable[[Progress], None] = lambda _: None,
+    report: Callable[[FetchProgress], None] = lambda _: None,
     stop: threading.Event | None = None,
-) -> dict[int, Reading]:
+) -> dict[int, FunctionResult]:
     """
-    Read listings in parallel, whole or with an account of what is lacking.
+    Run queries in parallel; what cannot be read is listed in the problems of its function.
 
-    Ctrl-C, or a notebook's stop button, ends the reading at once and keeps what was read.
+    Ctrl-C, or the stop button of a notebook, ends the fetch and keeps what was read.
 
     Parameters
     ----------
     client
-        What asks.
-    wanted
+        Client of the API.
+    queries
         What to read.
     report
         Called in this thread after each page.
     stop
-        Ends the reading as Ctrl-C does when it is set, from another thread; it is set in the end in any case.
+        Ends the fetch like Ctrl-C when another thread sets it; it is always set in the end.
 
     Returns
     -------
-    readings
-        What was read, by function id.
+    results
+        By function id.
     """
-    return _Fetch(client, wanted, report, stop or threading.Event()).run()
+    return _Fetch(client, queries, report, stop or threading.Event()).run()
 
 
 class _Fetch:
     """
-    The state of one fetch.
+    State of one fetch.
 
-    A worker asks for page after page of a listing and hands each to the caller's thread, which makes columns of it
-    while the next is asked for. Its worker notes how far a listing is read; all else changes in the caller's thread.
+    Workers request the pages of a query and pass each to the calling thread, which converts it to columns while the
+    next page is requested. A worker updates the reading position of its query; all else is changed by the calling
+    thread only.
     """
 
     def __init__(
         self,
         client: Client,
-        wanted: Sequence[Listing],
-        report: Callable[[Progress], None],
+        queries: Sequence[Query],
+        report: Callable[[FetchProgress], None],
         stop: threading.Event,
     ) -> None:
         self._client = client
+        self._queries = queries
         self._report = report
-        self._progress = Progress()
-        left: Counter[int] = Counter()
-        for listing in wanted:
-            left[listing.function_id] += _weight(listing)
-        self._readings = {function_id: Reading(weight) for function_id, weight in left.items()}
-        self._total = left.total()
-        self._open: dict[int, Listing] = {}
-        self._wanted = wanted
         self._stop = stop
-        self._tasks: queue.SimpleQueue[Listing | None] = queue.SimpleQueue()
-        self._done: queue.Queue[_Step] = queue.Queue(1)  # more pages would only pile up before a slow caller
-        self._in_hand: _Step | None = None
+        self._progress = FetchProgress()
+        sizes: Counter[int] = Counter()
+        for query in queries:
+            sizes[query.function_id] += query.size
+        self._total_size = sizes.total()
+        self._results = {function_id: FunctionResult(size) for function_id, size in sizes.items()}
+        self._unfinished: dict[int, Query] = {}
+        self._tasks: queue.SimpleQueue[Query | None] = queue.SimpleQueue()
+        self._pages: queue.Queue[_PageResult] = queue.Queue(1)  # no more, or pages pile up if the caller is slow
+        self._current: _PageResult | None = None
 
-    def run(self) -> dict[int, Reading]:
-        with self._crew():
+    def run(self) -> dict[int, FunctionResult]:
+        with self._workers():
             try:
-                for listing in self._wanted:
-                    self._put(listing)
-                while self._open and not self._stop.is_set():
-                    self._take()
+                for query in self._queries:
+                    self._submit(query)
+                while self._unfinished and not self._stop.is_set():
+                    self._process_next_page()
             except KeyboardInterrupt:
                 self._stop.set()
-            if self._open:
-                self._keep_what_was_read()
-        for reading in self._readings.values():
-            if reading.problems:
-                reading.tables += reading.abandoned
-            reading.abandoned = []
-        return self._readings
+            if self._unfinished:
+                self._collect_partial_results()
+        for result in self._results.values():
+            if result.problems:
+                result.tables += result.superseded
+            result.superseded = []
+        return self._results
 
     @contextlib.contextmanager
-    def _crew(self) -> Iterator[None]:
-        """Daemon threads: one that waits for a slow answer must not keep a stopped program from ending."""
-        crew = [
-            threading.Thread(target=self._work, name=f"callframe-{k}", daemon=True) for k in range(self._client.workers)
+    def _workers(self) -> Iterator[None]:
+        """Run daemon threads, so that one waiting for a slow response does not keep the program from exiting."""
+        threads = [
+            threading.Thread(target=self._run_worker, name=f"callframe-{number}", daemon=True)
+            for number in range(self._client.workers)
         ]
-        for worker in crew:
-            worker.start()
+        for thread in threads:
+            thread.start()
         try:
             yield
         finally:
             self._stop.set()
-            for _ in crew:
+            for _ in threads:
                 self._tasks.put(None)
 
-    def _work(self) -> None:
-        while (listing := self._tasks.get()) is not None and not self._stop.is_set():
-            while self._read_on(listing):
+    def _run_worker(self) -> None:
+        while (query := self._tasks.get()) is not None and not self._stop.is_set():
+            while self._read_page(query):
                 pass
 
-    def _read_on(self, listing: Listing) -> bool:
-        """Read a page and hand it over, so that nothing holds it here any more; tell whether to go on."""
+    def _read_page(self, query: Query) -> bool:
+        """Read a page and pass it on; returns whether to continue. No reference to the page remains in the worker."""
         try:
-            step = self._step(listing)
+            result = self._request_page(query)
         except StoppedError:
             return False
         except CallframeError as error:
-            step = _Step(listing, error=error)
-        except BaseException as error:  # noqa: BLE001 - a worker that dies silently would leave its listing waiting
-            step = _Step(listing, error=CallframeError(f"callframe itself failed while reading a page: {error!r}"))
-        self._hand_over(step)
-        return step.goes_on and not self._stop.is_set()
+            result = _PageResult(query, error=error)
+        except BaseException as error:  # noqa: BLE001 - if the worker died, the query would never finish
+            result = _PageResult(query, error=CallframeError(f"Internal error while reading a page: {error!r}"))
+        self._pass_on(result)
+        return result.has_next and not self._stop.is_set()
 
-    def _step(self, listing: Listing) -> _Step:
-        if listing.call_ids:
-            page = self._client.calls_by_ids(listing.function_id, listing.call_ids, stop=self._stop)
+    def _request_page(self, query: Query) -> _PageResult:
+        if query.call_ids:
+            page = self._client.calls_by_ids(query.function_id, query.call_ids, stop=self._stop)
         else:
-            page = self._client.filter_calls(
-                listing.function_id, listing.filter(), cursor=listing.cursor, stop=self._stop
-            )
-        listing.note(page)
+            page = self._client.filter_calls(query.function_id, query.filter(), cursor=query.cursor, stop=self._stop)
+        query.record_page(page)
         if page.next_cursor is None:
-            return _Step(listing, page)
-        if page.next_cursor in listing.seen:
-            return _Step(listing, page, error=_same_cursor_twice())
-        if pieces := _worth_cutting(listing, idle=self._client.workers - len(self._open) + 1):
-            return _Step(listing, page, pieces=pieces)
-        listing.cursor = page.next_cursor
-        listing.seen.add(page.next_cursor)
-        return _Step(listing, page, goes_on=True)
+            return _PageResult(query, page)
+        if page.next_cursor in query.cursors:
+            return _PageResult(query, page, error=_repeated_cursor_error())
+        if parts := _parts_to_split_into(query, idle=self._client.workers - len(self._unfinished) + 1):
+            return _PageResult(query, page, parts=parts)
+        query.cursor = page.next_cursor
+        query.cursors.add(page.next_cursor)
+        return _PageResult(query, page, has_next=True)
 
-    def _hand_over(self, step: _Step) -> None:
+    def _pass_on(self, result: _PageResult) -> None:
         while not self._stop.is_set():
             with contextlib.suppress(queue.Full):
-                self._done.put(step, timeout=_POLL_S)
+                self._pages.put(result, timeout=_POLL_S)
                 return
 
-    def _put(self, listing: Listing) -> None:
-        self._open[id(listing)] = listing
-        self._tasks.put(listing)
+    def _submit(self, query: Query) -> None:
+        self._unfinished[id(query)] = query
+        self._tasks.put(query)
 
-    def _take(self) -> None:
-        """Wait for one page and see to it; wake up now and then, or Windows would not hear Ctrl-C."""
+    def _process_next_page(self) -> None:
+        """Wait for a page and process it; the wait has a timeout because Windows cannot interrupt it."""
         try:
-            self._in_hand = step = self._done.get(timeout=_POLL_S)
+            self._current = result = self._pages.get(timeout=_POLL_S)
         except queue.Empty:
             return
-        self._keep(step)
-        self._in_hand = None
-        if step.error is not None:
-            self._fail(step.listing, step.error)
-        elif step.pieces:
-            self._cut(step.listing, step.pieces)
-        elif not step.goes_on:
-            self._close(step.listing)
+        self._store(result)
+        self._current = None
+        if result.error is not None:
+            self._handle_error(result.query, result.error)
+        elif result.parts:
+            self._replace(result.query, result.query.split(result.parts))
+        elif not result.has_next:
+            self._finish(result.query)
         self._report(self._progress)
 
-    def _keep(self, step: _Step) -> None:
-        """Make columns of a page."""
-        if step.page is None:
+    def _store(self, result: _PageResult) -> None:
+        if result.page is None:
             return
-        step.listing.set_aside += step.page.set_aside
+        result.query.set_aside += result.page.set_aside
         with DECODE_LOCK:
-            step.listing.pages.append(schemas.to_columns(step.page.items))
-        self._progress.rows += len(step.page.items)
+            result.query.tables.append(schemas.to_columns(result.page.items))
+        self._progress.rows += len(result.page.items)
 
-    def _cut(self, listing: Listing, pieces: int) -> None:
-        del self._open[id(listing)]
-        self._readings[listing.function_id].abandoned += listing.pages
-        self._progress.rows -= sum(table.num_rows for table in listing.pages)
-        for piece in listing.pieces(pieces):
-            self._put(piece)
+    def _replace(self, query: Query, replacements: Sequence[Query]) -> None:
+        del self._unfinished[id(query)]
+        self._results[query.function_id].superseded += query.tables
+        self._progress.rows -= sum(table.num_rows for table in query.tables)
+        for replacement in replacements:
+            self._submit(replacement)
 
-    def _close(self, listing: Listing) -> None:
-        reading = self._readings[listing.function_id]
-        reading.tables += listing.pages
-        reading.set_aside += listing.set_aside
-        reading.left -= _weight(listing)
-        self._progress.share += _weight(listing) / self._total
-        del self._open[id(listing)]
+    def _finish(self, query: Query) -> None:
+        result = self._results[query.function_id]
+        result.tables += query.tables
+        result.set_aside += query.set_aside
+        result.unread -= query.size
+        self._progress.fraction += query.size / self._total_size
+        del self._unfinished[id(query)]
 
-    def _fail(self, listing: Listing, error: CallframeError) -> None:
-        """Start over where only the cursor went bad, else keep what there is and say what is lacking."""
-        if isinstance(error, BadRequestError) and listing.cursor and listing.restarts < _RESTARTS:
-            del self._open[id(listing)]
-            self._readings[listing.function_id].abandoned += listing.pages
-            self._progress.rows -= sum(table.num_rows for table in listing.pages)
-            self._put(listing.again())
+    def _handle_error(self, query: Query, error: CallframeError) -> None:
+        """Restart a query whose cursor expired; otherwise keep what was read and record the problem."""
+        if isinstance(error, BadRequestError) and query.cursor and query.restarts < _MAX_RESTARTS:
+            self._replace(query, [query.restarted()])
             return
-        self._note(listing, str(error))
-        self._close(listing)
+        problems = self._results[query.function_id].problems
+        if str(error) not in problems:
+            problems.append(str(error))
+        self._finish(query)
 
-    def _note(self, listing: Listing, problem: str) -> None:
-        problems = self._readings[listing.function_id].problems
-        if problem not in problems:
-            problems.append(problem)
-
-    def _keep_what_was_read(self) -> None:
-        """Take in what is finished or half read; what a worker still asks for is not waited for."""
-        if self._in_hand is not None:
-            self._keep(self._in_hand)
-        while not self._done.empty():
-            self._keep(self._done.get())
-        for reading in self._readings.values():
-            if reading.left:
-                reading.problems.append(INTERRUPTED)
-        for listing in list(self._open.values()):
-            self._close(listing)
+    def _collect_partial_results(self) -> None:
+        """Store finished and partly read queries, without waiting for requests under way."""
+        if self._current is not None:
+            self._store(self._current)
+        while not self._pages.empty():
+            self._store(self._pages.get())
+        for result in self._results.values():
+            if result.unread:
+                result.problems.append(INTERRUPTED)
+        for query in list(self._unfinished.values()):
+            self._finish(query)
 
 
 @dataclass(frozen=True)
-class _Step:
-    """What a worker brings: a page, an error or both, and how it goes on with the listing."""
+class _PageResult:
+    """Page of a query, an error or both, and whether the query has more pages or should be split into parts."""
 
-    listing: Listing
+    query: Query
     page: Page[Call] | None = None
     error: CallframeError | None = None
-    pieces: int = 0
-    goes_on: bool = False
+    parts: int = 0
+    has_next: bool = False
 
 
-def _worth_cutting(listing: Listing, *, idle: int) -> int:
+def _parts_to_split_into(query: Query, *, idle: int) -> int:
     """
-    Say into how many windows to cut a listing, 0 for none.
+    Choose how many parts to split a query into, 0 for none.
 
-    Going on takes a round a page. Cutting reads everything anew, but shared by the idle workers. How many pages there
-    are is told by how much of the window the pages so far cover, if the service happens to list in the order of time;
-    it only decides on speed, never on what is read.
+    Continuing takes one request per remaining page. Splitting reads everything again, but in parallel. The number of
+    pages is estimated from the fraction of the time range that was read, assuming that the service lists calls in order
+    of time; a wrong estimate only affects speed.
     """
-    if listing.window is None or not listing.rows or idle <= 1:
+    if query.window is None or not query.record_count or idle <= 1:
         return 0
-    covered = (listing.latest_ms - listing.earliest_ms) / listing.window.length_ms
-    pages = listing.read / covered if covered > 0 else math.inf
-    if listing.rows * (1 - covered) < _HANDFUL:  # they cover it all and there are more: the order is another one
-        pages = max(4, 2 * listing.read)
-    pages = min(pages, _PIECES)
-    pieces = min(math.ceil(1.25 * pages), _PIECES, listing.window.length_ms)
-    return pieces if pieces > 1 and pages - listing.read > 1 + pieces / idle else 0
+    covered = (query.latest_ms - query.earliest_ms) / query.window.length_ms
+    pages = query.page_count / covered if covered > 0 else math.inf
+    if query.record_count * (1 - covered) < _MIN_REMAINING_RECORDS:  # all covered, yet there are more: not in order
+        pages = max(4, 2 * query.page_count)
+    pages = min(pages, _MAX_PARTS)
+    parts = min(math.ceil(1.25 * pages), _MAX_PARTS, query.window.length_ms)
+    return parts if parts > 1 and pages - query.page_count > 1 + parts / idle else 0
 
 
-def _weight(listing: Listing) -> int:
-    return len(listing.call_ids) if listing.window is None else listing.window.length_ms
-
-
-def _same_cursor_twice() -> InvalidResponseError:
+def _repeated_cursor_error() -> InvalidResponseError:
     return InvalidResponseError(
-        "The service gave the same cursor twice, so the listing would never end; the calls after it are lacking. Try"
-        " again, or a shorter window.",
+        "The service returned the same cursor twice, so the listing would never end; later calls are missing. Try"
+        " again, or a shorter time range.",
         status=200,
     )
 
 
 def count_reasons(set_aside: Sequence[InvalidRecord]) -> dict[str, int]:
-    """Count why records were set aside, the most frequent reason first."""
+    """Count invalid records by reason, the most frequent first, without the values found."""
     return dict(Counter(record.reason.split(", found ")[0] for record in set_aside).most_common())

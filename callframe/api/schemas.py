@@ -1,8 +1,8 @@
 """
-What the wire says: the API's JSON, decoded and validated into typed records.
+The records of the Functions API, decoded from JSON and validated.
 
-A page is decoded at once. Where that fails, because one record breaks the contract or holds half of a surrogate pair,
-the page is decoded again record by record: the bad ones are set aside with their reason, the others arrive.
+A page is decoded in one step. If that fails, because a record is invalid or contains a lone surrogate, the page is
+decoded again item by item: invalid records are set aside with the reason, and the others are returned.
 """
 
 from __future__ import annotations
@@ -24,38 +24,39 @@ if TYPE_CHECKING:
 
 Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-Ms = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_MS)]
+EpochMs = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_MS)]
 
-_LONGEST_NUMBER = 40
-_UNDECODED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_MAX_INT_DIGITS = 40
+_MAX_SHOWN_LENGTH = 60
+_DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class MalformedBodyError(ValueError):
-    """A body that is no JSON, or JSON of another shape than the endpoint's."""
+    """Body that is not JSON, or not the JSON that the endpoint returns."""
 
 
 class CallError(msgspec.Struct, frozen=True, gc=False):
-    """Why a call failed."""
+    """Error of a failed call."""
 
     message: str
     trace: str | None = None
 
 
 class Call(msgspec.Struct, rename="camel", gc=False):
-    """One call of a function. Times are milliseconds since 1970-01-01 UTC."""
+    """Call of a function. Times are milliseconds since 1970-01-01 UTC."""
 
     id: Id
     function_id: Id
     status: str
-    start_time: Ms
-    end_time: Ms | None = None
-    scheduled_time: Ms | None = None
+    start_time: EpochMs
+    end_time: EpochMs | None = None
+    scheduled_time: EpochMs | None = None
     schedule_id: Id | None = None
     error: CallError | str | None = None
 
 
 class Function(msgspec.Struct, rename="camel", gc=False):
-    """One function. Only what callframe cannot do without has to be there."""
+    """Function. Only its id is required."""
 
     id: Id
     name: str | None = None
@@ -63,8 +64,8 @@ class Function(msgspec.Struct, rename="camel", gc=False):
     owner: str | None = None
     description: str | None = None
     status: str | None = None
-    created_time: Ms | None = None
-    last_called: Ms | None = None
+    created_time: EpochMs | None = None
+    last_called: EpochMs | None = None
     file_id: Int64 | None = None
     runtime: str | None = None
     runtime_version: str | None = None
@@ -75,7 +76,7 @@ class Function(msgspec.Struct, rename="camel", gc=False):
 
 
 class Schedule(msgspec.Struct, rename="camel", gc=False):
-    """One schedule of a function, which it names by id or, in the deprecated form, by external id."""
+    """Schedule of a function, which it names by id or, in the deprecated form, by external id."""
 
     id: Id
     name: str | None = None
@@ -84,25 +85,25 @@ class Schedule(msgspec.Struct, rename="camel", gc=False):
     function_external_id: str | None = None
     cron_expression: str | None = None
     when: str | None = None
-    created_time: Ms | None = None
+    created_time: EpochMs | None = None
     session_id: Int64 | None = None
 
 
 class LogEntry(msgspec.Struct, rename="camel", gc=False):
-    """One printed line."""
+    """Line of the log of a call."""
 
-    timestamp: Ms | None = None
+    timestamp: EpochMs | None = None
     message: str | None = None
 
 
 class CallResponse(msgspec.Struct, rename="camel", gc=False):
-    """What a call returned."""
+    """Value that a call returned."""
 
     response: Any = None
 
 
 class Limits(msgspec.Struct, rename="camel", gc=False):
-    """What the service allows a function."""
+    """Limits of the service."""
 
     timeout_minutes: float | None = None
     cpu_cores: dict[str, Any] | None = None
@@ -112,18 +113,7 @@ class Limits(msgspec.Struct, rename="camel", gc=False):
 
 
 class InvalidRecord(msgspec.Struct, frozen=True, gc=False):
-    """
-    A record that breaks the contract.
-
-    Parameters
-    ----------
-    reason
-        What was expected and what was found, in a sentence.
-    record_id
-        The id it carried, if it carried one that can be trusted.
-    fingerprint
-        The same for the same record read twice.
-    """
+    """Record that is not valid: the reason, its id if that is valid, and a hash to recognize duplicates by."""
 
     reason: str
     record_id: int | None = None
@@ -134,159 +124,89 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 
 class Page(msgspec.Struct, Generic[Record], rename="camel", gc=False):
-    """One page of records; no cursor means the last one."""
+    """Page of records; the last page has no cursor."""
 
     items: list[Record]
     next_cursor: str | None = None
     set_aside: list[InvalidRecord] = []
 
 
-_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
+_PAGE_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
 
 
-def decode_page(body: bytes, record: type[Record]) -> Page[Record]:
-    """
-    Decode one page of records.
-
-    Parameters
-    ----------
-    body
-        The body of an answer, `{"items": [...], "nextCursor": ...}`.
-    record
-        The type its items should be of.
-
-    Returns
-    -------
-    page
-        The items that keep the contract, in the order of the body, and the others with their reasons. An empty cursor
-        counts as none.
-
-    Raises
-    ------
-    MalformedBodyError
-        The body is not JSON, or not a page.
-    """
-    decoder = _DECODERS.get(record)
+def decode_page(body: bytes, record_type: type[Record]) -> Page[Record]:
+    """Decode `{"items": [...], "nextCursor": ...}`, or raise `MalformedBodyError`; an empty cursor counts as none."""
+    decoder = _PAGE_DECODERS.get(record_type)
     if decoder is None:
-        decoder = _DECODERS[record] = msgspec.json.Decoder(_wire_page(record))
+        decoder = _PAGE_DECODERS[record_type] = msgspec.json.Decoder(_page_type(record_type))
     try:
-        wire = decoder.decode(body)
-    except _UNDECODED:
-        return _decode_slowly(body, record)
-    return Page(wire.items, wire.next_cursor or None)
+        page = decoder.decode(body)
+    except _DECODE_ERRORS:
+        return _decode_page_by_item(body, record_type)
+    return Page(page.items, page.next_cursor or None)
 
 
-def decode_one(body: bytes, record: type[Record]) -> Record:
-    """
-    Decode a single record that is not wrapped in a page.
-
-    Parameters
-    ----------
-    body
-        The body of an answer.
-    record
-        The type it should be of.
-
-    Returns
-    -------
-    record
-        The record.
-
-    Raises
-    ------
-    MalformedBodyError
-        The body is not JSON, or not such a record.
-    """
+def decode_record(body: bytes, record_type: type[Record]) -> Record:
+    """Decode a single record that is not wrapped in a page, or raise `MalformedBodyError`."""
     try:
-        return msgspec.json.decode(body, type=record)
-    except _UNDECODED:
-        found = _convert(_loads(body), record)
-    if isinstance(found, InvalidRecord):
-        raise MalformedBodyError(found.reason)
-    return found
+        return msgspec.json.decode(body, type=record_type)
+    except _DECODE_ERRORS:
+        record = _convert(_loads(body), record_type)
+    if isinstance(record, InvalidRecord):
+        raise MalformedBodyError(record.reason)
+    return record
 
 
-def decode_any(body: bytes) -> Any:
-    """
-    Decode JSON of any shape.
-
-    Parameters
-    ----------
-    body
-        The body of an answer.
-
-    Returns
-    -------
-    value
-        The JSON value, lone surrogates replaced.
-
-    Raises
-    ------
-    MalformedBodyError
-        The body is not JSON.
-    """
+def decode_json(body: bytes) -> Any:
+    """Decode any JSON, with lone surrogates replaced, or raise `MalformedBodyError`."""
     try:
         return msgspec.json.decode(body)
-    except _UNDECODED:
+    except _DECODE_ERRORS:
         return _loads(body)
 
 
-def to_columns(records: Sequence[Call]) -> pa.Table:
-    """
-    Turn records into columns, so that no record has to be kept.
-
-    Parameters
-    ----------
-    records
-        Calls as the wire has them.
-
-    Returns
-    -------
-    columns
-        One row a record, in their order; times are integers of milliseconds. For `assemble`.
-    """
-    count = len(records)
-    # np.fromiter takes whole numbers faster than Arrow does, but no nulls.
-    table = {
-        "call_id": np.fromiter([record.id for record in records], "int64", count),
-        "function_id": np.fromiter([record.function_id for record in records], "int64", count),
-        "schedule_id": [record.schedule_id for record in records],
-        "status": [record.status for record in records],
-        "scheduled_time": [record.scheduled_time for record in records],
-        "start_time": np.fromiter([record.start_time for record in records], "int64", count),
-        "end_time": [record.end_time for record in records],
-        **_errors([record.error for record in records]),
+def to_columns(calls: Sequence[Call]) -> pa.Table:
+    """Convert calls to a table of `RECORD_SCHEMA`, one row per call, in order."""
+    count = len(calls)
+    # np.fromiter is faster than Arrow for integers, but has no nulls.
+    columns = {
+        "call_id": np.fromiter([call.id for call in calls], "int64", count),
+        "function_id": np.fromiter([call.function_id for call in calls], "int64", count),
+        "schedule_id": [call.schedule_id for call in calls],
+        "status": [call.status for call in calls],
+        "scheduled_time": [call.scheduled_time for call in calls],
+        "start_time": np.fromiter([call.start_time for call in calls], "int64", count),
+        "end_time": [call.end_time for call in calls],
+        **_error_columns([call.error for call in calls]),
     }
-    # Arrow's own pool keeps memory for each thread that ever asked it, and pages are read in many.
+    # Arrow's default pool keeps memory for every thread that has used it.
     pool = pa.system_memory_pool()
-    arrays = [pa.array(table[field.name], field.type, memory_pool=pool) for field in RECORD_SCHEMA]
+    arrays = [pa.array(columns[field.name], field.type, memory_pool=pool) for field in RECORD_SCHEMA]
     return pa.Table.from_arrays(arrays, schema=RECORD_SCHEMA)
 
 
-def _errors(errors: Sequence[CallError | str | None]) -> dict[str, list[str | None]]:
-    """Split errors into messages and traces; most calls have neither."""
+def _error_columns(errors: Sequence[CallError | str | None]) -> dict[str, list[str | None]]:
     messages: list[str | None] = [None] * len(errors)
     traces = messages.copy()
-    for place in [place for place, error in enumerate(errors) if error is not None]:
-        error = errors[place]
+    for row, error in enumerate(errors):
         if isinstance(error, CallError):
-            messages[place], traces[place] = error.message, error.trace
-        else:
-            messages[place] = error
+            messages[row], traces[row] = error.message, error.trace
+        elif error is not None:
+            messages[row] = error
     return {"error_message": messages, "error_trace": traces}
 
 
-def _wire_page(record: type[Record]) -> type[msgspec.Struct]:
-    """Make the type of a page as it comes, without what callframe adds to it."""
+def _page_type(record_type: type[Record]) -> type[msgspec.Struct]:
+    """Make the type of a page as the API sends it, without `set_aside`."""
     return msgspec.defstruct(
-        f"{record.__name__}Page",
-        [("items", list[record]), ("next_cursor", str | None, None)],  # type: ignore[valid-type]
+        f"{record_type.__name__}Page",
+        [("items", list[record_type]), ("next_cursor", str | None, None)],  # type: ignore[valid-type]
         rename="camel",
         gc=False,
     )
 
 
-def _decode_slowly(body: bytes, record: type[Record]) -> Page[Record]:
+def _decode_page_by_item(body: bytes, record_type: type[Record]) -> Page[Record]:
     page = _loads(body)
     if not isinstance(page, dict) or not isinstance(page.get("items"), list):
         raise MalformedBodyError(f"expected an object with a list of items, found {_shorten(page)}")
@@ -296,27 +216,27 @@ def _decode_slowly(body: bytes, record: type[Record]) -> Page[Record]:
     items: list[Record] = []
     set_aside: list[InvalidRecord] = []
     for item in page["items"]:
-        found = _convert(item, record)
-        if isinstance(found, InvalidRecord):
-            set_aside.append(found)
+        record = _convert(item, record_type)
+        if isinstance(record, InvalidRecord):
+            set_aside.append(record)
         else:
-            items.append(found)
+            items.append(record)
     return Page(items, cursor or None, set_aside)
 
 
-def _convert(item: object, record: type[Record]) -> Record | InvalidRecord:
-    """Make one record of one JSON value, or say why it is none."""
+def _convert(item: object, record_type: type[Record]) -> Record | InvalidRecord:
+    """Convert a JSON value to a record, or to the reason why it is not one."""
     if isinstance(item, dict) and "error" in item:
-        item = {**item, "error": _tidy_error(item["error"])}
+        item = {**item, "error": _normalize_error(item["error"])}
     try:
-        return msgspec.convert(item, record)
+        return msgspec.convert(item, record_type)
     except msgspec.ValidationError as exception:
         fingerprint = zlib.crc32(json.dumps(item, sort_keys=True, default=str).encode())
-        return InvalidRecord(_explain(str(exception), item), _trusted_id(item), fingerprint)
+        return InvalidRecord(_reason(str(exception), item), _valid_id(item), fingerprint)
 
 
-def _tidy_error(error: object) -> object:
-    """Keep an error of a shape the docs do not show as its JSON text: nothing is lost."""
+def _normalize_error(error: object) -> object:
+    """Keep an error of an undocumented shape as its JSON text."""
     if error is None or isinstance(error, str):
         return error
     if isinstance(error, dict) and isinstance(error.get("message"), str):
@@ -325,46 +245,46 @@ def _tidy_error(error: object) -> object:
     return json.dumps(error, ensure_ascii=False)
 
 
-def _explain(complaint: str, item: object) -> str:
-    """Turn msgspec's complaint into field, expectation and what was found."""
-    match = re.fullmatch(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?", complaint, re.DOTALL)
-    what, path = (match["what"], match["path"]) if match else (complaint, None)
+def _reason(message: str, item: object) -> str:
+    """Turn a message of msgspec into: field, what was expected, what was found."""
+    match = re.fullmatch(r"(?P<expected>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?", message, re.DOTALL)
+    expected, path = (match["expected"], match["path"]) if match else (message, None)
     if isinstance(item, dict) and path in item:
-        return f"{path}: {what[:1].lower()}{what[1:]}, found {_shorten(item[path])}"
-    return f"{what}, found {_shorten(item)}" if not isinstance(item, dict) else what
+        return f"{path}: {expected[:1].lower()}{expected[1:]}, found {_shorten(item[path])}"
+    return f"{expected}, found {_shorten(item)}" if not isinstance(item, dict) else expected
 
 
-def _trusted_id(item: object) -> int | None:
-    found = item.get("id") if isinstance(item, dict) else None
-    return found if type(found) is int and 1 <= found <= MAX_ID else None
+def _valid_id(item: object) -> int | None:
+    value = item.get("id") if isinstance(item, dict) else None
+    return value if type(value) is int and 1 <= value <= MAX_ID else None
 
 
 def _shorten(value: object) -> str:
-    """Show a value as the JSON it came as, at most 60 characters of it."""
+    """Write a value as JSON, cut to 60 characters."""
     text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004
+    return text if len(text) <= _MAX_SHOWN_LENGTH else f"{text[: _MAX_SHOWN_LENGTH - 3]}..."
 
 
 def _loads(body: bytes) -> Any:
-    """Decode with the standard library, which takes lone surrogates; what else is odd is mended."""
+    """Decode JSON with the standard library, which accepts lone surrogates; invalid UTF-8 is replaced."""
     try:
-        return _mend(json.loads(body.decode("utf-8-sig", errors="replace"), parse_int=_parse_int))
+        return _replace_surrogates(json.loads(body.decode("utf-8-sig", errors="replace"), parse_int=_parse_int))
     except (ValueError, RecursionError):
         pass
-    raise MalformedBodyError(f"expected JSON, found {body[:60]!r}")
+    raise MalformedBodyError(f"expected JSON, found {body[:_MAX_SHOWN_LENGTH]!r}")
 
 
 def _parse_int(digits: str) -> int | float:
-    """Read an integer; one of hundreds of digits is refused by `int` and is out of every range here anyway."""
-    return int(digits) if len(digits) <= _LONGEST_NUMBER else float("inf")
+    """Parse an integer; `int` refuses thousands of digits, and such numbers are out of range anyway."""
+    return int(digits) if len(digits) <= _MAX_INT_DIGITS else float("inf")
 
 
-def _mend(value: Any) -> Any:
-    """Replace halves of surrogate pairs by U+FFFD, in all the text of a JSON value."""
+def _replace_surrogates(value: Any) -> Any:
+    """Replace lone surrogates by U+FFFD in all text of a JSON value."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if isinstance(value, list):
-        return [_mend(item) for item in value]
+        return [_replace_surrogates(item) for item in value]
     if isinstance(value, dict):
-        return {_mend(key): _mend(item) for key, item in value.items()}
+        return {_replace_surrogates(key): _replace_surrogates(item) for key, item in value.items()}
     return value

@@ -12,7 +12,7 @@ from callframe.archive.information import CompactReport, Information
 from callframe.archive.snapshot import ArchiveSnapshot, projects_of
 from callframe.archive.storage_options import StorageOptions
 from callframe.errors import ArgumentError, CallframeError, FileError, IncompleteWarning, RecordWarning, warn
-from callframe.progress import bar
+from callframe.progress import progress_bar
 
 if TYPE_CHECKING:
     import os
@@ -325,7 +325,7 @@ class Archive:
         if start is not None:
             now_ms = project.now_ms()
             back_ms = now_ms - timespan.time_range(start, None, now_ms=now_ms).start_ms
-        with bar(progress, "sync") as show:
+        with progress_bar(progress, "sync") as show:
             report = Sync(self._tables, project, back_ms=back_ms, show=show).run()
         if not report.complete:
             warn(str(report), IncompleteWarning)

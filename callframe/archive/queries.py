@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from callframe import frame
-from callframe.api.catalogue import did_you_mean
+from callframe.api.catalogue import as_list, find_function_ids
 from callframe.archive import schema
 from callframe.errors import ArgumentError
 from callframe.timespan import DAY_MS
@@ -141,60 +140,10 @@ def function_ids(functions: pd.DataFrame, wanted: str | int | Sequence[str | int
     """
     if wanted is None:
         return None
-    found: dict[int, None] = {}
-    given: Iterable[Any] = wanted if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted]
-    for one in given:
-        found |= dict.fromkeys(_ids_of(functions, one))
-    return tuple(found)
-
-
-def _ids_of(functions: pd.DataFrame, wanted: Any) -> list[int]:
-    if isinstance(wanted, int | np.integer):
-        return [int(wanted)]
-    if not isinstance(wanted, str):
-        raise ArgumentError(
-            f"A function is named by its id, external id or name; found {wanted!r} of type {type(wanted).__name__}."
-        )
-    for name in ("function", "external_id", "name"):
-        ids = functions.loc[functions[name] == wanted, "function_id"].tolist()
-        if ids:
-            return ids
-    if wanted.isascii() and wanted.isdigit():
-        return [int(wanted)]
-    near = did_you_mean(wanted, set(functions["function"]))
-    raise ArgumentError(
-        f"The archive knows no function {wanted!r}.{near} It has seen {len(functions)}; archive.functions() shows them."
-    )
-
-
-def statuses(wanted: str | Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
-    """
-    Take statuses, whatever the case of their letters.
-
-    Parameters
-    ----------
-    wanted
-        One, or several; None means all.
-    known
-        Those the API documents, and any others that are in the archive.
-
-    Returns
-    -------
-    statuses
-        Each once; none means all.
-
-    Raises
-    ------
-    ArgumentError
-        One of them is not known.
-    """
-    names = {status.casefold(): status for status in known}
-    given: Iterable[Any] = [wanted] if isinstance(wanted, str) else wanted or []
-    found = []
-    for one in given:
-        if not isinstance(one, str) or one.casefold() not in names:
-            raise ArgumentError(f"status={one!r} is unknown; expected {', '.join(known)}, or several of them.")
-        found.append(names[one.casefold()])
+    by_id = functions.set_index("function_id")
+    names = [by_id[column].to_dict() for column in ("function", "external_id", "name")]
+    hint = f"The archive has {len(functions)} functions; archive.functions() lists them."
+    found = [function_id for value in as_list(wanted) for function_id in find_function_ids(value, names, hint=hint)]
     return tuple(dict.fromkeys(found))
 
 

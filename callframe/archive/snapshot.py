@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 
 from callframe import frame, timespan
+from callframe.api.catalogue import parse_statuses
 from callframe.archive import ledger_report, queries, registry, schema
 from callframe.archive.queries import Wanted
 from callframe.completeness import Coverage
@@ -97,7 +98,7 @@ class ArchiveSnapshot:
             self.project,
             whole,
             ids,
-            queries.statuses(status, self.statuses() if status is not None else ()),
+            parse_statuses(status, self.statuses() if status is not None else ()),
             queries.columns(columns),
             self._labels_of(ids),
         )

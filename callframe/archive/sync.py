@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Mapping, Sequence
 
-    from callframe.api.fetch import Listing, Reading
+    from callframe.api.fetch import FunctionResult, Query
     from callframe.api.schemas import Page, Schedule
     from callframe.archive.transactions import Tables
     from callframe.project import Project
@@ -144,9 +144,9 @@ class Sync:
         for (function_id, call_id), start_us in zip(keys, starts, strict=True):
             if function_id in self._listed and start_us // 1000 >= self._now_ms - RETENTION_MS - SLACK_MS:
                 wanted.setdefault(function_id, []).append(call_id)
-        listings = [one for key, ids in wanted.items() for one in fetch.listings_by_ids([key], ids)]
+        listings = [one for key, ids in wanted.items() for one in fetch.plan_queries_by_ids([key], ids)]
         if listings:
-            readings = fetch.read(self._client, listings)
+            readings = fetch.run_queries(self._client, listings)
             self._take(readings, {})
 
     def _read_on(self) -> None:
@@ -214,19 +214,19 @@ class Sync:
                 rows += self._take(found, shorter)
         return rows
 
-    def _fetched(self, parts: Mapping[int, Sequence[TimeRange]], step: TimeRange) -> dict[int, Reading] | None:
+    def _fetched(self, parts: Mapping[int, Sequence[TimeRange]], step: TimeRange) -> dict[int, FunctionResult] | None:
         """Read one stretch of time; None where it holds too much."""
         skipped = [key for key in parts if self._given_up(key)]
-        listings = [fetch.Listing(key, one) for key, found in parts.items() if key not in skipped for one in found]
+        listings = [fetch.Query(key, one) for key, found in parts.items() if key not in skipped for one in found]
         stop, too_much = threading.Event(), False
 
-        def watch(progress: fetch.Progress) -> None:
+        def watch(progress: fetch.FetchProgress) -> None:
             nonlocal too_much
             if progress.rows > 2 * ROWS_A_STEP and step.length_ms > _SHORTEST_MS:
                 too_much = True
                 stop.set()
 
-        readings = fetch.read(self._client, _shared(listings, self._client.workers), report=watch, stop=stop)
+        readings = fetch.run_queries(self._client, _shared(listings, self._client.workers), report=watch, stop=stop)
         if too_much:
             return None
         for key, reading in readings.items():
@@ -235,13 +235,13 @@ class Sync:
         for key in skipped:
             last = self._failures[key][-1]
             problem = f"left for the next sync after {_GIVE_UP_AFTER} failures in a row, the last: {last}"
-            readings[key] = fetch.Reading(0, problems=[problem])
+            readings[key] = fetch.FunctionResult(0, problems=[problem])
         return readings
 
     def _given_up(self, function_id: int) -> bool:
         return len(self._failures.get(function_id, [])) >= _GIVE_UP_AFTER
 
-    def _take(self, readings: Mapping[int, Reading], parts: Mapping[int, Sequence[TimeRange]]) -> int:
+    def _take(self, readings: Mapping[int, FunctionResult], parts: Mapping[int, Sequence[TimeRange]]) -> int:
         """Commit what was read: the calls, then which stretches are known."""
         report = self.report
         tables = [table for reading in readings.values() for table in reading.tables]
@@ -266,7 +266,7 @@ class Sync:
         report.steps += 1
         return len(calls)
 
-    def _tell(self, function_id: int, reading: Reading) -> None:
+    def _tell(self, function_id: int, reading: FunctionResult) -> None:
         for problem in reading.problems:
             if problem == fetch.INTERRUPTED:
                 self.report.interrupted = True
@@ -298,7 +298,7 @@ def _step_from(at_ms: int, length_ms: int, high_ms: int) -> TimeRange:
     return TimeRange(at_ms, midnight_ms if midnight_ms > at_ms else end_ms)
 
 
-def _interrupted(readings: Mapping[int, Reading]) -> bool:
+def _interrupted(readings: Mapping[int, FunctionResult]) -> bool:
     return any(fetch.INTERRUPTED in reading.problems for reading in readings.values())
 
 
@@ -308,7 +308,7 @@ def _within(windows: Sequence[TimeRange], step: TimeRange) -> list[TimeRange]:
     return [TimeRange(low, high) for low, high in parts if low < high]
 
 
-def _shared(listings: Sequence[Listing], workers: int) -> list[Listing]:
+def _shared(listings: Sequence[Query], workers: int) -> list[Query]:
     """Cut listings where there are fewer than workers."""
     pieces = max(1, workers // max(1, len(listings)))
-    return [piece for one in listings for piece in one.pieces(pieces)]
+    return [piece for one in listings for piece in one.split(pieces)]

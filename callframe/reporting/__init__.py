@@ -67,7 +67,7 @@ def report(
     ...     cf.report(project.calls(start="14d"), "report.html", schedules=project.schedules())
     """
     from callframe.archive import Archive  # noqa: PLC0415 - with the next ones, Arrow and matplotlib are imported
-    from callframe.files import replace  # noqa: PLC0415
+    from callframe.files import write_atomically  # noqa: PLC0415
     from callframe.reporting.page import render  # noqa: PLC0415
 
     if isinstance(calls, Archive):
@@ -79,7 +79,7 @@ def report(
             raise ArgumentError("start= and end= are for an archive; select the calls of a frame before.")
         frame.check(calls)
         page = render(calls, schedules=schedules, title=title, tz=tz, traces=traces)
-    replace(path, lambda file: file.write(page))
+    write_atomically(path, lambda file: file.write(page))
 
 
 def _of_archive(

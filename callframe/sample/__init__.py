@@ -66,7 +66,7 @@ def demo(
     service.start()
     try:
         project = connect(base_url=service.url, project=service.project, token=service.token)
-        project.closing(service.stop)
+        project.on_close(service.stop)
     except BaseException:
         service.stop()
         raise
