@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = version("callframe")
 
 from callframe.analysis.comparison import compare
-from callframe.analysis.concurrency import concurrency, concurrency_peaks
+from callframe.analysis.concurrency import concurrency, concurrency_peaks, overlapping_runs
 from callframe.analysis.failures import failure_episodes, failure_groups, failures
-from callframe.analysis.overlaps import overlapping_runs
 from callframe.analysis.quality import quality
 from callframe.analysis.rollup import merge_rollups, rollup, summarize_rollup
 from callframe.analysis.schedules import duplicate_runs, missed_runs, schedule_report

@@ -146,6 +146,11 @@ class Coverage:
         return all(function.complete for function in self.functions)
 
     @property
+    def set_aside(self) -> int:
+        """The number of invalid records that were set aside."""
+        return sum(sum(function.set_aside.values()) for function in self.functions)
+
+    @property
     def by_id(self) -> dict[int, FunctionCoverage]:
         """The functions by their ids."""
         return {function.function_id: function for function in self.functions}
@@ -341,7 +346,7 @@ def report_incomplete(calls: pd.DataFrame, known: Coverage, *, strict: bool) -> 
 
 def warn_about_records(calls: pd.DataFrame, known: Coverage) -> None:
     """Warn about invalid records and about statuses that the API does not document."""
-    count = sum(sum(one.set_aside.values()) for one in known.functions)
+    count = known.set_aside
     if count:
         first = next(one for one in known.functions if one.set_aside)
         warn(

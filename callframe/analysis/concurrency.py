@@ -1,4 +1,4 @@
-"""How many calls ran at the same time."""
+"""Which calls ran at the same time: how many, and which overlapped an earlier one of their schedule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from callframe import frame
 from callframe.completeness import Coverage, observed_until_ms
 from callframe.errors import ArgumentError
 from callframe.limits import FUNCTION_QUOTA, PROJECT_QUOTA, RunLimit
-from callframe.timespan import NO_TIME, from_epoch_ms, iso, to_milliseconds
+from callframe.timespan import NO_TIME, from_epoch_ms, iso, to_milliseconds, to_timedelta
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,53 +21,54 @@ if TYPE_CHECKING:
 
     from callframe.timespan import DurationLike
 
-    Stamps = NDArray[np.int64]
+    Integers = NDArray[np.int64]
 
 
-ALL = "all functions"
-"""The one row of `concurrency_peaks` without groups."""
+ALL_FUNCTIONS = "all functions"
+"""The index of the single row of `concurrency_peaks` without groups."""
+
+_OVERLAPS_BY = {"schedule": "schedule_id", "function": "function"}
 
 
 def concurrency(calls: pd.DataFrame, by: str | None = None, *, run_limit: DurationLike | None = None) -> pd.DataFrame:
     """
-    Count the calls that ran at the same time, exactly, as a curve of steps.
+    Count the calls that ran at the same time, exactly, as a step curve.
 
     A call runs from its start to just before its end, so one that ends when another starts does not overlap it. A
-    Running call runs until the frame was fetched, whatever end it carries; where that time is not known, to the last
-    start or end in the frame. One that has been Running for longer than the run limit is stuck: no service lets it hold
-    its place, so it counts up to the run limit. A finished call without an end, or with one before its start, is left
-    out and counted in `attrs`; one that ends as it starts takes no time.
+    Running call runs until the frame was fetched, or, without coverage, to the last start or end in the frame. One that
+    has been Running for longer than the run limit is stuck and counts up to the run limit. A finished call without an
+    end, or with one before its start, is left out and counted in `attrs`; one that ends as it starts takes no time.
 
-    A window of start times lacks the calls that were already running at its start, so the curve is exact from the start
-    plus the run limit (from the start itself if every function was deployed later), and to the end of the window;
-    outside it is a lower bound. To have a day exact, fetch from the run limit before it. The curve is a lower bound
-    throughout where the frame lacks calls: some could not be read, were set aside, left out here or filtered away, or
-    there is no coverage to tell. Functions that were not asked for are not in it.
+    A window of start times misses the calls that were already running at its start, so the curve is exact from the
+    start plus the run limit (from the start itself if every function was deployed later) to the end of the window;
+    elsewhere it is a lower bound. To get an exact day, fetch from the run limit before it. The curve is a lower bound
+    throughout where calls are missing from the frame: not read, set aside, left out here or filtered away, or where
+    there is no coverage. Functions that were not requested are not in it.
 
     Parameters
     ----------
     calls
-        Call frame. A call that is in it twice counts once.
+        Call frame. A repeated call counts once.
     by
-        None for one curve of all, or `"function"` for one each.
+        None for one curve of all calls, or `"function"` for one per function.
     run_limit
-        How long the service lets a call run; `Project.limits` tells. 15 minutes is the longest there is.
+        How long the service lets a call run, see `Project.limits`; None if not known: at most 15 minutes.
 
     Returns
     -------
     curve
-        One row a change, by time, or by function and time: `time` datetime64[ms, UTC], `running` int64, the number from
-        then until the next row, with `function` category in front where grouped. The last row of a curve is 0: nothing
-        is known of later. Its `attrs` hold those of `calls`, and under `"concurrency"`: `exact_from` and `exact_until`
-        (ISO 8601, None where the frame does not tell), `lower_bound` (whether calls are lacking) with its `reasons`,
-        and how many calls were `running`, `stuck`, `without_end`, `backwards`.
+        One row per change, by time, or by function and time: `time` datetime64[ms, UTC], `running` int64, the number
+        from then until the next row, with `function` category in front if grouped. The last row of a curve is 0:
+        nothing is known of later. Its `attrs` are those of `calls`, and under `"concurrency"`: `exact_from` and
+        `exact_until` (ISO 8601, None if not known), `lower_bound` (whether calls are missing) with its `reasons`, and
+        the numbers of calls `running`, `stuck`, `without_end`, `backwards`.
 
     Raises
     ------
     FrameError
-        It is no call frame.
+        `calls` is not a call frame.
     ArgumentError
-        `by` is unknown, or the run limit is no span of time above 0.
+        `by` is unknown, or `run_limit` is not a positive duration.
 
     Examples
     --------
@@ -81,22 +82,22 @@ def concurrency(calls: pd.DataFrame, by: str | None = None, *, run_limit: Durati
     _check_by(by)
     limit_ms = RunLimit.parse(run_limit).longest_ms
     calls = frame.deduplicate(calls)
-    spells = _spells(calls, limit_ms)
+    intervals = _intervals(calls, limit_ms)
     if by is None:
-        times, running = _curve(spells.start, spells.end)
+        times, running = _step_curve(intervals.start, intervals.end)
         curve = pd.DataFrame({"time": from_epoch_ms(times), "running": running}, copy=False)
     else:
-        curves = [(code, *_curve(start, end)) for code, start, end in _by_function(spells)]
-        codes = np.repeat([code for code, _, _ in curves] or [0], [len(times) for _, times, _ in curves] or [0])
+        curves = {code: _step_curve(start, end) for code, start, end in _by_function(intervals)}
+        codes = np.repeat(list(curves) or [0], [len(times) for times, _ in curves.values()] or [0])
         curve = pd.DataFrame(
             {
                 "function": pd.Categorical.from_codes(codes, categories=calls["function"].cat.categories),
-                "time": from_epoch_ms(_joined([times for _, times, _ in curves])),
-                "running": _joined([running for _, _, running in curves]),
+                "time": from_epoch_ms(_concatenate([times for times, _ in curves.values()])),
+                "running": _concatenate([running for _, running in curves.values()]),
             },
             copy=False,
         )
-    curve.attrs = {**calls.attrs, "concurrency": _rests_on(calls, spells, limit_ms)}
+    curve.attrs = {**calls.attrs, "concurrency": _accuracy(calls, intervals, limit_ms)}
     return curve
 
 
@@ -109,10 +110,10 @@ def concurrency_peaks(
     run_limit: DurationLike | None = None,
 ) -> pd.DataFrame:
     """
-    Find how many calls ran at the same time at most, when, and who made it.
+    Find the maximum number of calls that ran at the same time, when, and which functions made it.
 
-    The rules are those of `concurrency`. `by="function"` answers both how near each function came to its own quota and
-    who made the peak of all: `at_peak` and `share` say what each had running when most calls of all functions ran.
+    The rules are those of `concurrency`. `by="function"` shows both how near each function came to its own quota and
+    who made the peak of all: `at_peak` and `share` are what each had running when most calls of all functions ran.
 
     Parameters
     ----------
@@ -121,28 +122,28 @@ def concurrency_peaks(
     by
         None for all calls together, or `"function"`.
     quota
-        How many may run; by default 250 for all, a project's quota, and 100 for a function.
+        How many calls may run; by default the service's quota, 250 for a project and 100 for a function.
     above
         Share of the quota above which time is counted.
     run_limit
-        How long the service lets a call run.
+        As for `concurrency`.
 
     Returns
     -------
     peaks
-        One row a function that has calls, the largest share of the peak of all first, or the one row `all functions`;
-        none for a frame without calls. The index is `function`. `peak` int64; `peak_time` datetime64[ms, UTC], when it
-        was first reached (missing where nothing ran); `quota` int64; `time_above` timedelta64[ms], how long more than
-        that share of the quota ran; `at_peak` int64 and `share` float64, how many ran at the first peak of all
-        functions together, and what part of it that is. `attrs` as in `concurrency`: where `lower_bound` is true, the
-        numbers are lower bounds too.
+        One row per function that has calls, the largest share of the overall peak first, or the single row `all
+        functions`; none for a frame without calls. The index is `function`. `peak` int64; `peak_time` datetime64[ms,
+        UTC], when it was first reached (missing where nothing ran); `quota` int64; `time_above` timedelta64[ms], how
+        long more than that share of the quota ran; `at_peak` int64 and `share` float64, how many ran at the first peak
+        of all functions together, and which part of it that is. `attrs` as in `concurrency`: where `lower_bound` is
+        true, the numbers are lower bounds too.
 
     Raises
     ------
     FrameError
-        It is no call frame.
+        `calls` is not a call frame.
     ArgumentError
-        `by` is unknown, the quota is not above 0, the share is not between 0 and 1, or the run limit is none.
+        `by` is unknown, `quota` is not positive, `above` is not between 0 and 1, or `run_limit` is invalid.
 
     Examples
     --------
@@ -154,44 +155,106 @@ def concurrency_peaks(
     """
     frame.check(calls)
     _check_by(by)
-    _check_quota(quota, above)
+    if quota is not None and not quota > 0:
+        raise ArgumentError(f"quota={quota!r}; expected a number above 0.")
+    if not 0 <= above <= 1:
+        raise ArgumentError(f"above={above!r}; expected a share of the quota, 0 to 1.")
     limit_ms = RunLimit.parse(run_limit).longest_ms
     calls = frame.deduplicate(calls)
-    spells = _spells(calls, limit_ms)
+    intervals = _intervals(calls, limit_ms)
     quota = quota or (PROJECT_QUOTA if by is None else FUNCTION_QUOTA)
-    most, when = _peak(*_curve(spells.start, spells.end))
-    rows: list[dict[str, Any]] = []
-    labels: list[str] = []
-    for label, start, end in _groups(calls, spells, by):
-        times, running = _curve(start, end)
-        peak, peak_ms = _peak(times, running)
-        at_peak = int(np.count_nonzero((start <= when) & (when < end)))
-        above_ms = int(np.diff(times)[running[:-1] > above * quota].sum())
-        rows.append({"peak": peak, "time": peak_ms, "above": above_ms, "at_peak": at_peak})
+    overall, overall_ms = _peak(*_step_curve(intervals.start, intervals.end))
+    rows, labels = [], []
+    for label, start, end in _groups(calls, intervals, by):
+        times, running = _step_curve(start, end)
+        at_peak = np.count_nonzero((start <= overall_ms) & (overall_ms < end))
+        rows.append((*_peak(times, running), np.diff(times)[running[:-1] > above * quota].sum(), at_peak))
         labels.append(label)
-    table = pd.DataFrame(rows, columns=["peak", "time", "above", "at_peak"], dtype="int64")
-    part = table["at_peak"].to_numpy()
+    peak, peak_ms, above_ms, at_peak_counts = np.array(rows, dtype="int64").reshape(-1, 4).T.copy()
     peaks = pd.DataFrame(
         {
-            "peak": table["peak"].to_numpy(),
-            "peak_time": from_epoch_ms(table["time"].to_numpy()),
-            "quota": np.full(len(table), quota, dtype="int64"),
-            "time_above": table["above"].to_numpy().view("timedelta64[ms]"),
-            "at_peak": part,
-            "share": part / most if most else np.full(len(table), np.nan),
+            "peak": peak,
+            "peak_time": from_epoch_ms(peak_ms),
+            "quota": np.full(len(rows), quota, dtype="int64"),
+            "time_above": to_timedelta(above_ms),
+            "at_peak": at_peak_counts,
+            "share": at_peak_counts / overall if overall else np.full(len(rows), np.nan),
         },
         index=pd.Index(frame.text_column(labels), name="function"),
     ).sort_values(["at_peak", "peak"], ascending=False, kind="stable")
-    peaks.attrs = {**calls.attrs, "concurrency": _rests_on(calls, spells, limit_ms)}
+    peaks.attrs = {**calls.attrs, "concurrency": _accuracy(calls, intervals, limit_ms)}
     return peaks
 
 
-@dataclass(frozen=True)
-class _Spells:
-    """When calls ran, in milliseconds since 1970: from start to before end, with the code of their function."""
+def overlapping_runs(
+    calls: pd.DataFrame, by: str = "schedule", *, run_limit: DurationLike | None = None
+) -> pd.DataFrame:
+    """
+    Find the calls that started before an earlier call of the same schedule had ended.
 
-    start: Stamps
-    end: Stamps
+    A Running call lasts until the frame was fetched; one that has been Running for longer than the run limit is stuck,
+    and assumed to have ended there. A finished call without an end is assumed to have ended when it started.
+
+    Parameters
+    ----------
+    calls
+        Call frame. A repeated call counts once.
+    by
+        `"schedule"`, which leaves out calls without one, or `"function"`.
+    run_limit
+        As for `concurrency`.
+
+    Returns
+    -------
+    overlaps
+        One row per call that started too early, by time: `schedule_id` Int64, `function` category, `call_id` int64,
+        `start_time` datetime64[ms, UTC], `earlier_call_id` int64, of the earlier calls that still ran the one that
+        ended last, and `overlap` timedelta64[ms], for how long both ran: 0 where the later one has no end.
+
+    Raises
+    ------
+    FrameError
+        `calls` is not a call frame.
+    ArgumentError
+        `by` is unknown, or `run_limit` is not a positive duration.
+
+    Examples
+    --------
+    >>> import callframe as cf
+    >>> with cf.demo(calls=1_000) as project:
+    ...     overlaps = cf.overlapping_runs(project.calls(start="14d"))
+    >>> bool((overlaps["overlap"] >= "0s").all())
+    True
+    """
+    frame.check(calls)
+    if by not in tuple(_OVERLAPS_BY):  # a tuple accepts unhashable values too
+        raise ArgumentError(f"by={by!r}; expected {' or '.join(map(repr, _OVERLAPS_BY))}.")
+    limit_ms = RunLimit.parse(run_limit).longest_ms
+    calls = frame.deduplicate(calls)
+    calls = calls[calls[_OVERLAPS_BY[by]].notna()]
+    owner, start = pd.factorize(calls[_OVERLAPS_BY[by]])[0], to_milliseconds(calls["start_time"])
+    end = _last_known_end(calls, start, limit_ms)
+    order = np.lexsort((calls["call_id"].to_numpy(), start, owner))
+    owner, start, end = owner[order], start[order], end[order]
+    longest = _longest_before(owner, end)
+    later = np.flatnonzero(longest >= 0)
+    later = later[end[longest[later]] > start[later]]
+    later = later[np.argsort(start[later], kind="stable")]
+    earlier = longest[later]
+    overlap_ms = np.minimum(end[earlier], np.maximum(end[later], start[later])) - start[later]
+    overlaps = calls.take(order[later]).reset_index(drop=True)
+    overlaps = overlaps.assign(
+        earlier_call_id=calls["call_id"].to_numpy()[order[earlier]], overlap=to_timedelta(overlap_ms)
+    )
+    return overlaps[["schedule_id", "function", "call_id", "start_time", "earlier_call_id", "overlap"]]
+
+
+@dataclass(frozen=True)
+class _Intervals:
+    """When calls ran, in epoch milliseconds, end excluded, with the code of their function; and which were odd."""
+
+    start: Integers
+    end: Integers
     codes: NDArray[Any]
     running: int
     stuck: int
@@ -199,67 +262,66 @@ class _Spells:
     backwards: int
 
 
-def _spells(calls: pd.DataFrame, limit_ms: int) -> _Spells:
+def _intervals(calls: pd.DataFrame, limit_ms: int) -> _Intervals:
     start, end = to_milliseconds(calls["start_time"]), to_milliseconds(calls["end_time"])
     running = (calls["status"] == "Running").to_numpy()
     now_ms = observed_until_ms(calls)
     stuck = running & (now_ms - start > limit_ms)
     end = np.where(running, np.where(stuck, start + limit_ms, now_ms), end)
-    without = end == NO_TIME
-    backwards = ~without & ~running & (end < start)
-    there = ~without & (end > start)
-    return _Spells(
-        start[there],
-        end[there],
-        calls["function"].cat.codes.to_numpy()[there],
+    without_end = end == NO_TIME
+    ran = ~without_end & (end > start)
+    return _Intervals(
+        start[ran],
+        end[ran],
+        calls["function"].cat.codes.to_numpy()[ran],
         int(running.sum()),
         int(stuck.sum()),
-        int(without.sum()),
-        int(backwards.sum()),
+        int(without_end.sum()),
+        int((~without_end & ~running & (end < start)).sum()),
     )
 
 
-def _curve(start: Stamps, end: Stamps) -> tuple[Stamps, Stamps]:
-    """Sweep over starts and ends; those of one moment cancel out, which is what puts ends before starts."""
+def _step_curve(start: Integers, end: Integers) -> tuple[Integers, Integers]:
+    """Sweep over starts and ends; those at the same time cancel out, which puts ends before starts."""
     start, end = np.sort(start), np.sort(end)
-    times = np.sort(np.concatenate([start, end]), kind="stable")  # np.unique hashes, forty times as slow here
+    times = np.sort(np.concatenate([start, end]), kind="stable")  # np.unique is forty times as slow here
     running = np.searchsorted(start, times, side="right") - np.searchsorted(end, times, side="right")
     changed = np.diff(running, prepend=0) != 0
     return times[changed], running[changed].astype("int64")
 
 
-def _peak(times: Stamps, running: Stamps) -> tuple[int, int]:
-    """Find the most that ran, and when it was first reached."""
+def _peak(times: Integers, running: Integers) -> tuple[int, int]:
+    """Find the maximum, and when it was first reached."""
     if not len(times):
         return 0, NO_TIME
-    at = int(running.argmax())
-    return int(running[at]), int(times[at])
+    row = int(running.argmax())
+    return int(running[row]), int(times[row])
 
 
-def _by_function(spells: _Spells) -> Iterator[tuple[int, Stamps, Stamps]]:
-    order = np.argsort(spells.codes, kind="stable")
-    codes, first = np.unique(spells.codes[order], return_index=True)
+def _by_function(intervals: _Intervals) -> Iterator[tuple[int, Integers, Integers]]:
+    order = np.argsort(intervals.codes, kind="stable")
+    codes, first = np.unique(intervals.codes[order], return_index=True)
     for code, rows in zip(codes.tolist(), np.split(order, first[1:]), strict=False):
-        yield code, spells.start[rows], spells.end[rows]
+        yield code, intervals.start[rows], intervals.end[rows]
 
 
-def _groups(calls: pd.DataFrame, spells: _Spells, by: str | None) -> Iterator[tuple[str, Stamps, Stamps]]:
-    """Give the calls of each group; a function none of whose calls ran for any time is one too."""
+def _groups(calls: pd.DataFrame, intervals: _Intervals, by: str | None) -> Iterator[tuple[str, Integers, Integers]]:
+    """List the intervals of each group, including functions none of whose calls took any time."""
     if by is None:
         if len(calls):
-            yield ALL, spells.start, spells.end
+            yield ALL_FUNCTIONS, intervals.start, intervals.end
         return
-    ran = {code: (start, end) for code, start, end in _by_function(spells)}
-    nothing = (np.empty(0, dtype="int64"), np.empty(0, dtype="int64"))
+    by_code = {code: (start, end) for code, start, end in _by_function(intervals)}
+    empty = np.empty(0, dtype="int64")
     for code in sorted(calls["function"].cat.codes.unique().tolist()):
-        yield str(calls["function"].cat.categories[code]), *ran.get(code, nothing)
+        yield str(calls["function"].cat.categories[code]), *by_code.get(code, (empty, empty))
 
 
-def _rests_on(calls: pd.DataFrame, intervals: _Spells, limit_ms: int) -> dict[str, Any]:
-    """Describe what a curve rests on, as JSON can hold it."""
+def _accuracy(calls: pd.DataFrame, intervals: _Intervals, limit_ms: int) -> dict[str, Any]:
+    """State where a curve is exact and why it may be a lower bound, as JSON can hold it."""
     known = Coverage.of(calls)
     reasons = list(_missing(calls, known, intervals))
-    since, until = (None, None) if known is None else _exact(known, limit_ms)
+    since, until = (None, None) if known is None else _exact_range(known, limit_ms)
     return {
         "exact_from": since,
         "exact_until": until,
@@ -272,7 +334,7 @@ def _rests_on(calls: pd.DataFrame, intervals: _Spells, limit_ms: int) -> dict[st
     }
 
 
-def _exact(known: Coverage, limit_ms: int) -> tuple[str | None, str | None]:
+def _exact_range(known: Coverage, limit_ms: int) -> tuple[str | None, str | None]:
     """Find the time range in which the window misses no call that ran."""
     if known.covered is None:
         return None, None
@@ -283,7 +345,7 @@ def _exact(known: Coverage, limit_ms: int) -> tuple[str | None, str | None]:
     return (iso(start_ms), iso(end_ms)) if start_ms < end_ms else (None, None)
 
 
-def _missing(calls: pd.DataFrame, known: Coverage | None, intervals: _Spells) -> Iterator[str]:
+def _missing(calls: pd.DataFrame, known: Coverage | None, intervals: _Intervals) -> Iterator[str]:
     """List why calls are missing from the curve."""
     if known is None:
         yield "the frame carries no coverage"
@@ -291,31 +353,42 @@ def _missing(calls: pd.DataFrame, known: Coverage | None, intervals: _Spells) ->
         yield known.restriction
     if known is not None and known.schedule_ids:
         yield "only calls of some schedules were requested"
-    set_aside = 0 if known is None else sum(sum(function.set_aside.values()) for function in known.functions)
-    for count, words in (
-        (
-            0 if known is None else len(known.missing_calls(calls)),
-            "functions were not read completely, or had calls filtered away",
-        ),
-        (set_aside, "records were set aside"),
+    incomplete = len(known.missing_calls(calls)) if known else 0
+    for count, reason in (
+        (incomplete, "functions were not read completely, or had calls filtered away"),
+        (known.set_aside if known else 0, "records were set aside"),
         (intervals.without_end, "finished calls have no end"),
         (intervals.backwards, "calls end before they start"),
     ):
         if count:
-            yield f"{words}: {count:,}"
+            yield f"{reason}: {count:,}"
+
+
+def _last_known_end(calls: pd.DataFrame, start: Integers, limit_ms: int) -> Integers:
+    """Find when each call ended, as far as that is known; never before it started."""
+    running = (calls["status"] == "Running").to_numpy()
+    still_running = np.minimum(observed_until_ms(calls), start + limit_ms)
+    end: Integers = np.maximum(np.where(running, still_running, to_milliseconds(calls["end_time"])), start)
+    return end  # a missing end is the smallest integer, so it becomes the start
+
+
+def _longest_before(owner: NDArray[Any], end: Integers) -> Integers:
+    """Find, among the earlier rows of the same owner, the one that ends last; -1 for the first of an owner."""
+    if not len(owner):
+        return np.empty(0, dtype="int64")
+    is_first = np.append(True, owner[1:] != owner[:-1])
+    ranks = np.empty(len(end), dtype="int64")
+    ranks[np.lexsort((end, owner))] = np.arange(len(end))  # ascending by owner, then by end
+    row_of_rank = np.empty(len(end), dtype="int64")
+    row_of_rank[ranks] = np.arange(len(end))
+    before = row_of_rank[np.maximum.accumulate(ranks)[:-1]]
+    return np.where(is_first, -1, np.append(-1, before))
 
 
 def _check_by(by: str | None) -> None:
-    if by not in {None, "function"}:
+    if by not in (None, "function"):
         raise ArgumentError(f"by={by!r}; expected None or 'function'.")
 
 
-def _check_quota(quota: int | None, above: float) -> None:
-    if quota is not None and not quota > 0:
-        raise ArgumentError(f"quota={quota!r}; expected a number above 0.")
-    if not 0 <= above <= 1:
-        raise ArgumentError(f"above={above!r}; expected a share of the quota, 0 to 1.")
-
-
-def _joined(arrays: list[Stamps]) -> Stamps:
+def _concatenate(arrays: list[Integers]) -> Integers:
     return np.concatenate([np.empty(0, dtype="int64"), *arrays])

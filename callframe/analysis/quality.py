@@ -218,7 +218,7 @@ def _of_coverage(part: _Part, known: Coverage | None) -> dict[str, int]:
     return {
         "incomplete": sum(not function.complete for function in known.functions),
         "coverage_unknown": 0,
-        "set_aside": sum(sum(function.set_aside.values()) for function in known.functions),
+        "set_aside": known.set_aside,
     }
 
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from callframe import frame
-from callframe.analysis.concurrency import concurrency_peaks
+from callframe.analysis.concurrency import concurrency_peaks, overlapping_runs
 from callframe.analysis.failures import failure_groups, failures
-from callframe.analysis.overlaps import overlapping_runs
 from callframe.analysis.schedules import missed_runs, schedule_report
 from callframe.analysis.summary import summarize
 from callframe.completeness import is_complete

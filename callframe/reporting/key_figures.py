@@ -178,7 +178,7 @@ def completeness(table: pd.DataFrame) -> KeyFigure:
     count = len(known.functions)
     read = sum(function.complete for function in known.functions)
     aside: tuple[str, ...] = (f"{read:,} of {count:,} function{'' if count == 1 else 's'} read completely",)
-    set_aside = sum(sum(function.set_aside.values()) for function in known.functions)
+    set_aside = known.set_aside
     aside += (f"{set_aside:,} records set aside",) if set_aside else ()
     complete = known.complete
     return KeyFigure("Coverage", "complete" if complete else "INCOMPLETE", aside, "" if complete else "bad")
