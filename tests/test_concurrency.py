@@ -140,7 +140,7 @@ def test_stuck_call_counts_up_to_the_run_limit() -> None:
     assert curve_of(spell(1, 0, None, status="Running")) == [(0, 1), (LIMIT, 0)]
 
 
-def test_run_limit_is_what_is_asked_for() -> None:
+def test_run_limit_is_what_is_requested() -> None:
     calls = history([spell(1, 0, None, status="Running")])
     curve = cf.concurrency(calls, run_limit="9min")
     assert curve["time"].iloc[1] - curve["time"].iloc[0] == pd.Timedelta("9min")
@@ -225,7 +225,7 @@ def bare(calls: pd.DataFrame) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("lacking", [incomplete, set_aside, by_ids, bare, lambda calls: calls[1:]])
-def test_curve_of_a_frame_that_lacks_calls_is_a_lower_bound(lacking: Any) -> None:
+def test_curve_of_a_frame_that_misses_calls_is_a_lower_bound(lacking: Any) -> None:
     found = about(lacking(history([spell(1, 0, 9), spell(2, 5, 9)])))
     assert found["lower_bound"] is True
     assert len(found["reasons"]) == 1
@@ -294,11 +294,11 @@ def test_input_is_not_changed() -> None:
     "options",
     [{"by": "status"}, {"run_limit": "soon"}, {"run_limit": 0}, {"quota": 0}, {"above": 2.0}],
 )
-def test_argument_that_cannot_be_right_is_refused_by_name(options: dict[str, Any]) -> None:
+def test_argument_that_cannot_be_right_is_rejected_by_name(options: dict[str, Any]) -> None:
     with pytest.raises(cf.errors.ArgumentError, match=next(iter(options))):
         cf.concurrency_peaks(frame.empty(), **options)
 
 
-def test_frame_that_is_no_call_frame_is_refused_by_column() -> None:
+def test_frame_that_is_not_a_call_frame_is_rejected_by_column() -> None:
     with pytest.raises(cf.errors.FrameError, match="end_time"):
         cf.concurrency(frame.empty().drop(columns="end_time"))

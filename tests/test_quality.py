@@ -57,7 +57,7 @@ CASES: dict[str, list[Call]] = {
     "negative_delay": [record(scheduled_time=T0 + 1)],
     "epoch_zero": [record(scheduled_time=0)],
     "unscheduled": [record(scheduled_time=None, schedule_id=None)],
-    "duplicate_slot": [record(0), record(1, scheduled_time=T0 + 400)],
+    "duplicate_run": [record(0), record(1, scheduled_time=T0 + 400)],
     "redeployed": [record(0), record(1, function_id=9)],
     "labelled_by_id": [record(function_id=5)],
     "rounded_ids": [record(id=4503599627370496)],
@@ -73,12 +73,12 @@ CASES: dict[str, list[Call]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_oddity_is_counted(name: str) -> None:
+def test_problem_is_counted(name: str) -> None:
     assert count(name, *CASES[name]) == 1
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_oddity_is_named_with_a_call_that_shows_it(name: str) -> None:
+def test_problem_is_named_with_a_call_that_shows_it(name: str) -> None:
     ids = {call.id for call in CASES[name]}
     named = cf.quality(frame_of(*CASES[name]))["call_ids"][name]
     assert named
@@ -90,7 +90,7 @@ def test_ordinary_calls_are_all_clear() -> None:
     assert found.index[found["count"] > 0].tolist() == []
 
 
-def test_every_oddity_has_a_row_where_there_is_none_of_it() -> None:
+def test_every_problem_has_a_row_where_there_is_none_of_it() -> None:
     assert cf.quality(frame.empty()).index.tolist() == cf.quality(frame_of(*CASES["stuck"])).index.tolist()
 
 
@@ -99,7 +99,7 @@ def test_every_case_but_those_of_whole_frames_is_here() -> None:
     assert set(cf.quality(frame.empty()).index) == set(CASES) | whole
 
 
-def test_oddities_have_one_line_of_advice_each() -> None:
+def test_problems_have_one_line_of_advice_each() -> None:
     found = cf.quality(frame.empty())
     assert found["advice"].str.len().between(10, 120).all()
     assert not found["advice"].str.contains("\n").any()
@@ -132,7 +132,7 @@ def test_left_edge_is_the_first_start_where_the_window_is_not_known() -> None:
     assert cf.quality(calls).loc["left_edge", "count"] == 2
 
 
-def test_calls_asked_for_by_ids_have_no_left_edge() -> None:
+def test_calls_requested_by_ids_have_no_left_edge() -> None:
     assert count("left_edge", record(), asked={"call_ids": 1}) == 0
 
 
@@ -190,12 +190,12 @@ def test_latest_calls_are_named_first_and_five_at_most() -> None:
 
 
 @pytest.mark.parametrize("run_limit", ["soon", "-1min", "0s", "NaT"])
-def test_run_limit_that_is_none_is_refused(run_limit: Any) -> None:
+def test_run_limit_that_is_invalid_is_rejected(run_limit: Any) -> None:
     with pytest.raises(cf.errors.ArgumentError, match="run_limit"):
         cf.quality(frame.empty(), run_limit=run_limit)
 
 
-def test_frame_that_is_no_call_frame_names_what_it_lacks() -> None:
+def test_frame_that_is_not_a_call_frame_names_what_it_lacks() -> None:
     with pytest.raises(cf.errors.FrameError, match="missing the columns status"):
         cf.quality(frame.empty().drop(columns="status"))
 
@@ -280,7 +280,7 @@ def loop(calls: pd.DataFrame) -> Counter[str]:
         seen_calls.add(key)
         if pd.notna(row["schedule_id"]) and pd.notna(row["scheduled_time"]):
             slot = (row["schedule_id"], row["scheduled_time"].round("min"))
-            found["duplicate_slot"] += slot in slots
+            found["duplicate_run"] += slot in slots
             slots.add(slot)
         ids[row["function"]].add(row["function_id"])
     found["redeployed"] = sum(len(several) > 1 for several in ids.values())

@@ -15,7 +15,7 @@ from pandas.testing import assert_frame_equal
 import callframe as cf
 from callframe import frame
 from callframe.analysis.cron import cron_times
-from callframe.analysis.schedules import VERDICTS
+from callframe.analysis.schedule_matching import VERDICTS
 from callframe.sample import schedule_specs
 
 HOUR = 60 * MINUTE
@@ -69,11 +69,11 @@ def only_row(calls: pd.DataFrame, listed: pd.DataFrame) -> pd.Series:
         ("0 2 29 3 *", "2026-03-29", "2026-03-30", ["03-29 02:00"]),  # clocks change that night, UTC does not
     ],
 )
-def test_slots_are_those_counted_by_hand(expression: str, start: str, end: str, expected: list[str]) -> None:
+def test_scheduled_times_are_those_counted_by_hand(expression: str, start: str, end: str, expected: list[str]) -> None:
     assert slots(expression, start, end) == expected
 
 
-def test_stretch_of_slots_includes_its_start_and_excludes_its_end() -> None:
+def test_range_of_scheduled_times_includes_its_start_and_excludes_its_end() -> None:
     assert slots("*/5 * * * *", "2026-03-01T00:05", "2026-03-01T00:15") == ["03-01 00:05", "03-01 00:10"]
 
 
@@ -81,14 +81,14 @@ def test_stretch_of_slots_includes_its_start_and_excludes_its_end() -> None:
     ("expression", "count"),
     [("* * * * *", 1440), ("*/7 * * * *", 24 * 9), ("0 */5 * * *", 5), ("1-59/2 8-17 * * *", 300)],
 )
-def test_slots_of_a_day_are_as_many_as_counted_by_hand(expression: str, count: int) -> None:
+def test_scheduled_times_of_a_day_are_as_many_as_counted_by_hand(expression: str, count: int) -> None:
     assert len(slots(expression, "2026-03-01", "2026-03-02")) == count
 
 
 # What is missed
 
 
-def test_slot_without_a_call_is_missed() -> None:
+def test_scheduled_time_without_a_call_is_missed() -> None:
     missed = cf.missed_runs(history(runs(HOURS[:5] + HOURS[6:])), schedules({}))
     assert times(missed) == [HOURS[5]]
     assert missed["state"].to_list() == ["missed"]
@@ -101,12 +101,12 @@ def test_columns_have_their_dtypes_with_and_without_rows() -> None:
         assert [str(kind) for kind in missed.dtypes] == expected
 
 
-def test_rows_of_missed_slots_are_numbered() -> None:
+def test_rows_of_missed_scheduled_times_are_numbered() -> None:
     missed = cf.missed_runs(history(runs(HOURS[:5] + HOURS[7:])), schedules({}))
     assert missed.index.equals(pd.RangeIndex(2))
 
 
-def test_late_call_fills_its_slot_whenever_it_started() -> None:
+def test_late_call_fills_its_scheduled_time_whenever_it_started() -> None:
     assert cf.missed_runs(history(runs(HOURS, delay_ms=50 * MINUTE)), schedules({})).empty
 
 
@@ -115,24 +115,24 @@ def test_scheduled_time_is_rounded_to_the_minute() -> None:
     assert cf.missed_runs(history(runs(near)), schedules({})).empty
 
 
-def test_slot_newer_than_the_grace_is_unconfirmed() -> None:
+def test_scheduled_time_newer_than_the_grace_is_unconfirmed() -> None:
     listed = schedules({"cron_expression": "*/5 * * * *"})
     filled = runs([NOW - k * 5 * MINUTE for k in range(288, 6, -1)])
     missed = cf.missed_runs(history(filled), listed, grace="12min")
     assert missed["state"].to_list() == ["missed"] * 4 + ["unconfirmed"] * 2  # 30, 25, 20, 15 and 10, 5 minutes old
 
 
-def test_slot_near_the_end_of_a_window_that_is_past_is_unconfirmed() -> None:
+def test_scheduled_time_near_the_end_of_a_window_that_is_past_is_unconfirmed() -> None:
     calls = history(runs(HOURS[:12]), end_ms=HOURS[12] + MINUTE)
     assert states(cf.missed_runs(calls, schedules({}))) == {"unconfirmed": 1}
 
 
-def test_slots_before_the_schedule_existed_are_not_expected() -> None:
+def test_scheduled_times_before_the_schedule_existed_are_not_expected() -> None:
     listed = schedules({"created_ms": HOURS[20] - 1})
     assert only_row(history(runs(HOURS[20:])), listed)["expected"] == 4
 
 
-def test_slots_before_the_deploy_of_the_function_are_not_expected() -> None:
+def test_scheduled_times_before_the_deploy_of_the_function_are_not_expected() -> None:
     calls = history(runs(HOURS[20:]))
     calls.attrs["callframe"]["functions"][0]["created_ms"] = HOURS[20] - 1
     assert only_row(calls, schedules({"function_external_id": "f1"}))["missed"] == 0
@@ -142,7 +142,7 @@ def test_schedule_of_unknown_age_is_followed_from_its_first_call() -> None:
     assert only_row(history(runs(HOURS[20:])), schedules({"created_ms": None}))["expected"] == 4
 
 
-def test_slots_before_the_retention_edge_are_not_expected() -> None:
+def test_scheduled_times_before_the_retention_edge_are_not_expected() -> None:
     calls = history([], start_ms=NOW - 100 * DAY)
     assert only_row(calls, schedules({"cron_expression": "0 9 * * *"}))["expected"] == 90
 
@@ -155,7 +155,7 @@ def test_what_the_service_has_forgotten_leaves_the_rest_to_be_judged() -> None:
     assert states(missed) == {"missed": 1}
 
 
-def test_slot_at_the_edge_is_unknown_while_clocks_run_ahead() -> None:
+def test_scheduled_time_at_the_edge_is_unknown_while_clocks_run_ahead() -> None:
     calls = history(runs(HOURS[1:], delay_ms=-800))
     assert cf.missed_runs(calls, schedules({}))["state"].to_list() == ["unknown"]
 
@@ -166,7 +166,7 @@ def test_schedule_by_external_id_counts_the_calls_of_every_deployment() -> None:
     assert cf.missed_runs(calls, schedules({"function_id": 2, "function_external_id": "f2"})).empty
 
 
-def test_schedules_do_not_fill_the_slots_of_each_other() -> None:
+def test_schedules_do_not_fill_the_scheduled_times_of_each_other() -> None:
     listed = schedules({}, {"schedule_id": 8})
     missed = cf.missed_runs(history(runs(HOURS) + runs(HOURS[:-1], schedule_id=8)), listed)
     assert missed["schedule_id"].to_list() == [8]
@@ -274,41 +274,41 @@ def problem(calls: pd.DataFrame, **schedule: Any) -> str:
     return str(missed.attrs["missed_runs"]["problems"]["7"])
 
 
-def test_slots_of_a_function_read_in_part_are_unknown() -> None:
+def test_scheduled_times_of_a_function_read_in_part_are_unknown() -> None:
     calls = history(runs(HOURS[1:]))
     calls.attrs["callframe"]["functions"][0] |= {"complete": False, "reason": "503"}
     assert "not read completely: 503" in problem(calls)
 
 
-def test_slots_of_a_frame_fetched_by_status_are_unknown() -> None:
+def test_scheduled_times_of_a_frame_fetched_by_status_are_unknown() -> None:
     assert "status Failed" in problem(history(runs(HOURS[::6], status="Failed"), status=["Failed"]))
 
 
-def test_slots_of_schedules_that_were_not_asked_for_are_unknown() -> None:
+def test_scheduled_times_of_schedules_that_were_not_requested_are_unknown() -> None:
     assert "other schedules" in problem(history(runs(HOURS, schedule_id=8), schedule_ids=[8]))
 
 
-def test_schedules_that_were_asked_for_are_judged() -> None:
+def test_schedules_that_were_requested_are_judged() -> None:
     calls = history(runs(HOURS[1:]), schedule_ids=[7])
     assert states(cf.missed_runs(calls, schedules({}))) == {"missed": 1}
 
 
-def test_slots_of_a_frame_fetched_by_ids_are_unknown() -> None:
+def test_scheduled_times_of_a_frame_fetched_by_ids_are_unknown() -> None:
     calls = history(runs(HOURS[::6]), window=None, call_ids=4)
     assert "by ids" in problem(calls)
 
 
-def test_slots_of_a_function_that_was_not_asked_for_are_unknown() -> None:
-    assert "not asked for" in problem(history(runs(HOURS, function_id=1)[:0]), function_id=2)
+def test_scheduled_times_of_a_function_that_was_not_requested_are_unknown() -> None:
+    assert "not requested" in problem(history(runs(HOURS, function_id=1)[:0]), function_id=2)
 
 
-def test_slots_of_a_frame_without_coverage_are_unknown() -> None:
+def test_scheduled_times_of_a_frame_without_coverage_are_unknown() -> None:
     calls = history(runs(HOURS[:3] + HOURS[4:]))
     calls.attrs = {}
     assert "no coverage" in problem(calls)
 
 
-def test_slots_of_a_frame_that_was_filtered_since_are_unknown() -> None:
+def test_scheduled_times_of_a_frame_that_was_filtered_since_are_unknown() -> None:
     calls = history([*runs(HOURS[1:]), call(1, NOW - HOUR, status="Failed")])
     assert "the frame has only" in problem(calls[calls["status"] == "Failed"])
 
@@ -318,13 +318,13 @@ def test_filter_that_drops_no_call_changes_nothing() -> None:
     assert states(cf.missed_runs(calls[calls["status"] == "Completed"], schedules({}))) == {"missed": 1}
 
 
-def test_as_many_slots_as_records_were_set_aside_are_unknown() -> None:
+def test_as_many_scheduled_times_as_records_were_set_aside_are_unknown() -> None:
     calls = history(runs(HOURS[2:]))
     calls.attrs["callframe"]["functions"][0]["set_aside_reasons"] = {"no id": 2}
-    assert "broken records" in problem(calls)
+    assert "invalid records" in problem(calls)
 
 
-def test_more_slots_than_records_were_set_aside_are_missed() -> None:
+def test_more_scheduled_times_than_records_were_set_aside_are_missed() -> None:
     calls = history(runs(HOURS[3:]))
     calls.attrs["callframe"]["functions"][0]["set_aside_reasons"] = {"no id": 2}
     assert states(cf.missed_runs(calls, schedules({}))) == {"missed": 3}
@@ -335,13 +335,13 @@ def test_call_of_a_schedule_without_a_scheduled_time_may_fill_a_slot() -> None:
     assert "no scheduled time" in problem(calls)
 
 
-def test_slot_with_a_call_is_known_even_where_the_rest_is_not() -> None:
+def test_scheduled_time_with_a_call_is_known_even_where_the_rest_is_not() -> None:
     calls = history(runs(HOURS))
     calls.attrs["callframe"]["functions"][0] |= {"complete": False, "reason": "503"}
     assert only_row(calls, schedules({}))["verdict"] == "ran"
 
 
-def test_empty_frame_without_coverage_has_no_slots() -> None:
+def test_empty_frame_without_coverage_has_no_scheduled_times() -> None:
     missed = cf.missed_runs(frame.empty(), schedules({}))
     assert missed.empty
     assert missed.attrs["missed_runs"]["start"] is None
@@ -375,7 +375,7 @@ def test_expression_that_does_not_explain_the_history_counts_nothing() -> None:
     assert cf.missed_runs(calls, schedules({})).empty
 
 
-def test_few_calls_on_no_slot_are_counted_and_the_rest_is_judged() -> None:
+def test_few_calls_on_no_scheduled_time_are_counted_and_the_rest_is_judged() -> None:
     found = only_row(history(runs([*HOURS[1:], HOURS[3] + MINUTE])), schedules({}))
     assert (found["verdict"], found["missed"], found["off_schedule"]) == ("missed", 1, 1)
 
@@ -413,7 +413,7 @@ def test_vanished_schedule_of_an_incomplete_function_is_unknown() -> None:
 # Duplicates
 
 
-def test_slot_with_two_calls_is_a_duplicate() -> None:
+def test_scheduled_time_with_two_calls_is_a_duplicate() -> None:
     twice = call(1, HOURS[4] + 9_000, scheduled_time=HOURS[4] + 300, schedule_id=7)
     found = cf.duplicate_runs(history([*runs(HOURS), twice]))
     assert found.iloc[0].to_dict() == {
@@ -432,7 +432,7 @@ def test_duplicates_are_counted_in_the_report() -> None:
     assert only_row(calls, schedules({}))[["calls", "run", "duplicates"]].to_list() == [25, 24, 1]
 
 
-def test_call_that_is_in_a_frame_twice_is_no_duplicate() -> None:
+def test_call_that_is_in_a_frame_twice_is_not_a_duplicate() -> None:
     calls = history(runs(HOURS))
     assert cf.duplicate_runs(pd.concat([calls, calls])).empty
 
@@ -462,7 +462,7 @@ def test_report_has_its_dtypes_with_and_without_rows() -> None:
     assert list(full["verdict"].cat.categories) == list(VERDICTS)
 
 
-def test_schedule_with_no_slot_in_the_stretch_has_nothing_due() -> None:
+def test_schedule_with_no_scheduled_time_in_the_range_has_nothing_due() -> None:
     assert only_row(history([]), schedules({"cron_expression": "0 0 1 6 *"}))["verdict"] == "nothing due"
 
 
@@ -478,27 +478,27 @@ def test_inputs_are_not_changed() -> None:
     assert calls.attrs.keys() == {"callframe"}
 
 
-def test_frame_of_schedules_without_expressions_is_refused_by_name() -> None:
-    with pytest.raises(cf.errors.FrameError, match="lacks cron_expression"):
+def test_frame_of_schedules_without_expressions_is_rejected_by_name() -> None:
+    with pytest.raises(cf.errors.FrameError, match="missing the columns cron_expression"):
         cf.missed_runs(history([]), schedules({}).drop(columns="cron_expression"))
 
 
-def test_schedules_that_are_no_frame_are_refused() -> None:
+def test_schedules_that_are_no_frame_are_rejected() -> None:
     with pytest.raises(cf.errors.FrameError, match="found list"):
         cf.missed_runs(history([]), [])  # type: ignore[arg-type]
 
 
-def test_creation_times_that_are_none_are_refused() -> None:
-    with pytest.raises(cf.errors.FrameError, match="no frame of schedules"):
+def test_creation_times_that_are_invalid_are_rejected() -> None:
+    with pytest.raises(cf.errors.FrameError, match="Not a table of schedules"):
         cf.missed_runs(history([]), schedules({}).assign(created_time="soon"))
 
 
-def test_frame_that_is_no_call_frame_is_refused_by_column() -> None:
+def test_frame_that_is_not_a_call_frame_is_rejected_by_column() -> None:
     with pytest.raises(cf.errors.FrameError, match="schedule_id"):
         cf.missed_runs(history([]).drop(columns="schedule_id"), schedules({}))
 
 
 @pytest.mark.parametrize("grace", ["soon", "-1min", None, object()])
-def test_grace_that_is_no_span_is_refused(grace: Any) -> None:
+def test_grace_that_is_not_a_span_is_rejected(grace: Any) -> None:
     with pytest.raises(cf.errors.ArgumentError, match="grace="):
         cf.missed_runs(history([]), schedules({}), grace=grace)

@@ -1,4 +1,4 @@
-"""The slots of a schedule: those of its cron expression, or of a cadence that its calls show."""
+"""The times at which a schedule is due: from its cron expression, or inferred from the calls it started."""
 
 from __future__ import annotations
 
@@ -17,118 +17,86 @@ if TYPE_CHECKING:
 
 DAY_MINUTES = 24 * 60
 
-OFF_CADENCE = 0.2
-"""Share of slots without a call beyond which an inferred cadence is not one."""
+MAX_MISSING_SHARE = 0.2
+"""Share of due times without a call beyond which an inferred cadence is rejected."""
 
 _FIELDS = 5
-_FEWEST_GAPS = 3
+_MIN_GAPS = 3
 
 
 class CronError(ValueError):
-    """An expression that cannot be read, or calls that show no cadence."""
+    """A cron expression that cannot be parsed, or calls that show no cadence."""
 
 
 def cron_times(expression: str | None, start: int, end: int) -> Minutes:
     """
-    List the slots of a cron expression of five fields, in UTC.
+    List the times of a cron expression with five fields in UTC, as minutes since 1970 from `start` to before `end`.
 
-    Where day of month and day of week are both restricted, either will do, as in Debian's cron.
-
-    Parameters
-    ----------
-    expression
-        Minute, hour, day of month, month, day of week.
-    start, end
-        The stretch, in minutes since 1970-01-01, end excluded.
-
-    Returns
-    -------
-    slots
-        Minutes since 1970-01-01, ascending.
-
-    Raises
-    ------
-    SlotsError
-        The expression cannot be read.
+    Where day of month and day of week are both restricted, either is enough, as in Debian's cron.
     """
     fields = expression.split() if expression is not None else []
     if not fields:
         raise CronError("it has no cron expression")
     if len(fields) != _FIELDS:
-        raise CronError(f"{expression!r} has {len(fields)} fields; a cron expression has {_FIELDS}")
+        raise CronError(f"{expression!r} has {len(fields)} fields; expected a cron expression of {_FIELDS} fields")
     minute, hour, *day = fields
     try:
         days = _days(" ".join(day), start // DAY_MINUTES, -(-end // DAY_MINUTES))
         times = _times_of_day(minute, hour)
     except (CronSimError, ValueError) as error:
-        raise CronError(f"{expression!r} cannot be read: {error}") from None
-    slots = (days[:, None] * DAY_MINUTES + times).ravel()
-    return slots[(slots >= start) & (slots < end)]
-
-
-@lru_cache(maxsize=4096)
-def _times_of_day(minute: str, hour: str) -> Minutes:
-    """List the minutes of a day: cronsim reads the fields, the product of days and minutes is left to numpy."""
-    midnight = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
-    found = []
-    for slot in CronSim(f"{minute} {hour} * * *", midnight - dt.timedelta(minutes=1)):
-        if slot >= midnight + dt.timedelta(days=1):
-            break
-        found.append(slot.hour * 60 + slot.minute)
-    return np.array(found, dtype="int64")
-
-
-@lru_cache(maxsize=4096)
-def _days(fields: str, start: int, end: int) -> Minutes:
-    """List the days of a stretch, counted from 1970, that the last three fields let through."""
-    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    found = []
-    for slot in CronSim(f"0 0 {fields}", epoch + dt.timedelta(days=start, minutes=-1)):
-        day = (slot - epoch).days
-        if day >= end:
-            break
-        found.append(day)
-    return np.array(found, dtype="int64")
+        raise CronError(f"{expression!r} cannot be parsed: {error}") from None
+    minutes = (days[:, None] * DAY_MINUTES + times).ravel()
+    return minutes[(minutes >= start) & (minutes < end)]
 
 
 def cadence_times(called: Minutes) -> tuple[Minutes, int]:
     """
-    List the slots of a schedule that is known from its calls alone.
+    Infer when a schedule was due from the scheduled times of its calls, in ascending minutes since 1970.
 
-    The most frequent gap is taken for the cadence; what the schedule itself always left out is no slot.
-
-    Parameters
-    ----------
-    called
-        The slots that have calls, in minutes since 1970-01-01, ascending.
-
-    Returns
-    -------
-    slots, gap
-        Minutes since 1970-01-01, ascending, and the cadence in minutes.
-
-    Raises
-    ------
-    SlotsError
-        The calls are too few or too irregular.
+    The most frequent gap is the cadence, returned in minutes; minutes, hours and weekdays that the schedule always left
+    out are not due.
     """
-    gaps, often = np.unique(np.diff(called), return_counts=True)
-    if often.sum() < _FEWEST_GAPS:
-        raise CronError("it is listed no more, and has too few calls to infer when it ran")
-    gap = int(gaps[np.argmax(often)])
-    slots = np.arange(called[0], called[-1] + 1, gap)
+    gaps, counts = np.unique(np.diff(called), return_counts=True)
+    if counts.sum() < _MIN_GAPS:
+        raise CronError("it is no longer listed, and has too few calls to infer when it ran")
+    gap = int(gaps[np.argmax(counts)])
+    due = np.arange(called[0], called[-1] + 1, gap)
     for size, count in ((1, 60), (60, 24), (DAY_MINUTES, 7)):  # minutes of the hour, hours of the day, weekdays
-        slots = slots[~_never(slots, called, size, count)]
-    lacking = np.count_nonzero(~np.isin(slots, called, assume_unique=True))
-    if lacking > OFF_CADENCE * len(slots):
-        raise CronError("it is listed no more, and its calls are too irregular to infer when it ran")
-    return slots, gap
+        due = due[~_never_called(due, called, size, count)]
+    missing = np.count_nonzero(~np.isin(due, called, assume_unique=True))
+    if missing > MAX_MISSING_SHARE * len(due):
+        raise CronError("it is no longer listed, and its calls are too irregular to infer when it ran")
+    return due, gap
 
 
-def _never(slots: Minutes, called: Minutes, size: int, count: int) -> NDArray[np.bool_]:
-    """Mark slots in an hour, say, that never had a call, though it came round more than once."""
-    values = slots // size % count
-    came = pd.unique(slots // (size * count) * count + values)
-    rounds = np.bincount(came % count, minlength=count)
-    seen = np.isin(values, called // size % count)
-    return ~seen & (rounds[values] > 1)
+@lru_cache(maxsize=4096)
+def _times_of_day(minute: str, hour: str) -> Minutes:
+    """List the minutes of a day. cronsim parses the fields; NumPy multiplies days and minutes, which is faster."""
+    midnight = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+    minutes = []
+    for time in CronSim(f"{minute} {hour} * * *", midnight - dt.timedelta(minutes=1)):
+        if time >= midnight + dt.timedelta(days=1):
+            break
+        minutes.append(time.hour * 60 + time.minute)
+    return np.array(minutes, dtype="int64")
+
+
+@lru_cache(maxsize=4096)
+def _days(fields: str, start: int, end: int) -> Minutes:
+    """List the days since 1970 that the last three fields select."""
+    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    days = []
+    for time in CronSim(f"0 0 {fields}", epoch + dt.timedelta(days=start, minutes=-1)):
+        day = (time - epoch).days
+        if day >= end:
+            break
+        days.append(day)
+    return np.array(days, dtype="int64")
+
+
+def _never_called(due: Minutes, called: Minutes, size: int, count: int) -> NDArray[np.bool_]:
+    """Mark times whose minute of the hour, for example, never had a call, though it came round more than once."""
+    values = due // size % count
+    cycles = pd.unique(due // (size * count) * count + values)
+    rounds = np.bincount(cycles % count, minlength=count)
+    return ~np.isin(values, called // size % count) & (rounds[values] > 1)

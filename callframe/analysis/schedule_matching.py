@@ -1,4 +1,4 @@
-"""What can be said of each schedule: which of its slots no call filled, and whether one would be known of."""
+"""Match calls to the times at which schedules were due, and decide what a time without a call means."""
 
 from __future__ import annotations
 
@@ -11,37 +11,38 @@ import pandas as pd
 
 from callframe import frame
 from callframe.analysis.cron import CronError, cadence_times, cron_times
-from callframe.completeness import Coverage, FunctionCoverage
+from callframe.completeness import Coverage
 from callframe.errors import FrameError
 from callframe.limits import RETENTION_MS
 from callframe.timespan import MINUTE_MS, NO_TIME, TimeRange, iso, parse_duration, to_milliseconds
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from callframe.analysis.cron import Minutes
+    from callframe.completeness import FunctionCoverage
+    from callframe.timespan import DurationLike
 
 STATES = ("missed", "unconfirmed", "unknown")
-"""What a slot without a call can be."""
+"""What a scheduled time without a call can be."""
 
 VERDICTS = ("ran", "missed", "unknown", "nothing due", "unexplained", "unreadable", "no cadence")
-"""What can be said of a schedule."""
+"""What a schedule as a whole can be."""
 
 SCHEDULE_COLUMNS = ("schedule_id", "function_id", "function", "cron_expression", "created_time")
-"""What a frame of schedules must have."""
+"""The columns that a table of schedules must have."""
 
-OFF_SLOTS = 0.05
-"""Share of calls on no slot beyond which an expression does not explain a history."""
+MAX_OFF_SCHEDULE = 0.05
+"""Share of calls at no scheduled time beyond which an expression does not explain a history."""
 
 _CODE = 1 << 32  # more than the minutes since 1970
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """One schedule, listed or known from its calls alone."""
+    """One schedule, listed, or inferred from its calls alone; `until_ms` is when an archive last saw it listed."""
 
     schedule_id: int
     name: str | None
@@ -55,52 +56,55 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class _Grounds:
+class _Evidence:
     """
-    What a call frame can tell of slots.
+    What a call frame can prove about scheduled times.
 
-    From `start_ms` to `end_ms` it is looked at, and to `sure_ms` a call would be there; `early_ms` is how far clocks
-    are seen to run ahead. `doubt` keeps everything from being judged; `only` holds the schedules that were asked for,
-    if not all; `functions` are the rows of the coverage, `lacking` says by function id what the frame has less of,
-    `stray` how many calls cannot be told to a slot.
+    Times in `covered` are examined; up to `confirmed_ms` a call would be present. `early_ms` is how far clocks are seen
+    to run ahead. `restriction` keeps every schedule from being judged, `requested` are the schedules that were
+    requested (empty: all). By function id: `functions` the coverage, `missing` why calls are missing, `unmatched` how
+    many calls cannot be matched to a scheduled time.
     """
 
-    start_ms: int
-    end_ms: int
-    sure_ms: int
+    covered: TimeRange
+    confirmed_ms: int
     early_ms: int
-    doubt: str | None
-    only: frozenset[int]
+    restriction: str | None
+    requested: frozenset[int]
     functions: Mapping[int, FunctionCoverage]
-    lacking: Mapping[int, str]
-    stray: Mapping[int, int]
+    missing: Mapping[int, str]
+    unmatched: Mapping[int, int]
 
-    def ids(self, schedule: Schedule, seen: Iterable[int]) -> list[int]:
-        """Find the functions a schedule may have started, of those that were read."""
-        own = {schedule.function_id, *seen}
+    def function_ids(self, schedule: Schedule, called: Iterable[int]) -> list[int]:
+        """Find the functions a schedule may have started, among those that were read."""
+        own = {schedule.function_id, *called}
         labels = {schedule.function} if schedule.by_external_id or schedule.function_id is None else set()
-        return [one for one, row in self.functions.items() if one in own or row.function in labels]
+        return [key for key, function in self.functions.items() if key in own or function.function in labels]
 
-    def since(self, ids: Sequence[int]) -> int:
-        """Tell from when the functions can have had calls: one that was deployed later has none from before."""
-        created = [self.functions[one].created_ms for one in ids]
-        known = [one for one in created if one is not None]
-        return min(known) if known and len(known) == len(created) else self.start_ms
+    def deployed_ms(self, function_ids: Sequence[int]) -> int:
+        """Find from when on the functions can have calls: none from before their first deploy."""
+        created = [self.functions[key].created_ms for key in function_ids]
+        known = [time_ms for time_ms in created if time_ms is not None]
+        return min(known) if known and len(known) == len(created) else self.covered.start_ms
 
-    def why_unknown(self, schedule: Schedule, ids: Sequence[int]) -> str | None:
-        """Say why nothing can be said of slots that have no call."""
-        if self.doubt:
-            return self.doubt
-        if self.only and schedule.schedule_id not in self.only:
-            return "only calls of other schedules were asked for"
-        if not ids:
-            return "the calls of its function were not asked for"
-        return next((self.lacking[one] for one in ids if one in self.lacking), None)
+    def why_unknown(self, schedule: Schedule, function_ids: Sequence[int]) -> str | None:
+        """Explain why nothing can be said of times without a call, None if something can."""
+        if self.restriction:
+            return self.restriction
+        if self.requested and schedule.schedule_id not in self.requested:
+            return "only calls of other schedules were requested"
+        if not function_ids:
+            return "the calls of its function were not requested"
+        return next((self.missing[key] for key in function_ids if key in self.missing), None)
+
+
+def _no_minutes() -> Minutes:
+    return np.empty(0, dtype="int64")
 
 
 @dataclass
 class ScheduleMatch:
-    """One schedule and what became of its slots; times are minutes since 1970."""
+    """One schedule, and which of its scheduled times have calls; times are minutes since 1970."""
 
     schedule: Schedule
     verdict: str = "nothing due"
@@ -112,91 +116,93 @@ class ScheduleMatch:
     calls: int = 0
     duplicates: int = 0
     off_schedule: int = 0
-    empty: Minutes = field(default_factory=lambda: np.empty(0, dtype="int64"))
+    without_call: Minutes = field(default_factory=_no_minutes)
     states: NDArray[np.int8] = field(default_factory=lambda: np.empty(0, dtype="int8"))
 
     def count(self, state: str) -> int:
-        """Count the slots without a call that are of a state."""
+        """Count the scheduled times without a call that are in a state."""
         return int(np.count_nonzero(self.states == STATES.index(state)))
 
 
 def match_schedules(
-    calls: pd.DataFrame, schedules: pd.DataFrame, grace: str | dt.timedelta | np.timedelta64
+    calls: pd.DataFrame, schedules: pd.DataFrame, grace: DurationLike
 ) -> tuple[list[ScheduleMatch], dict[Hashable | None, Any]]:
-    """Judge every schedule; gives also the `attrs` of the answer."""
+    """Match every schedule; also returns the `attrs` of the result."""
     frame.check(calls)
-    known = check_schedules(schedules)
+    listed = parse_schedules(schedules)
     grace_ms = parse_duration(grace, name="grace")
     calls = frame.deduplicate(calls)
-    grounds = _grounds(calls, grace_ms)
+    evidence = _evidence(calls, grace_ms)
     runs = _Runs(calls)
-    vanished = [runs.schedule(one) for one in runs.ids if one not in {each.schedule_id for each in known}]
-    judged = [_judged(one, runs, grounds) for one in (*known, *vanished)]
-    told = {
+    listed_ids = {schedule.schedule_id for schedule in listed}
+    unlisted = [runs.infer_schedule(key) for key in runs.ids if key not in listed_ids]
+    matches = [_match(schedule, runs, evidence) for schedule in (*listed, *unlisted)]
+    covered = evidence.covered
+    details = {
         "grace": str(pd.Timedelta(grace_ms, "ms")),
-        "start": iso(grounds.start_ms) if grounds.end_ms > grounds.start_ms else None,
-        "end": iso(grounds.end_ms) if grounds.end_ms > grounds.start_ms else None,
-        "problems": {str(one.schedule.schedule_id): one.problem for one in judged if one.problem},
+        "start": iso(covered.start_ms) if covered.length_ms > 0 else None,
+        "end": iso(covered.end_ms) if covered.length_ms > 0 else None,
+        "problems": {str(match.schedule.schedule_id): match.problem for match in matches if match.problem},
     }
-    return judged, {**calls.attrs, "missed_runs": told}
+    return matches, {**calls.attrs, "missed_runs": details}
 
 
-def _judged(schedule: Schedule, runs: _Runs, grounds: _Grounds) -> ScheduleMatch:
-    """Judge one schedule."""
+def _match(schedule: Schedule, runs: _Runs, evidence: _Evidence) -> ScheduleMatch:
     called, counts = runs.of(schedule.schedule_id)
-    ids = grounds.ids(schedule, runs.functions(schedule.schedule_id))
-    one = ScheduleMatch(schedule, calls=int(counts.sum()), duplicates=int(np.count_nonzero(counts > 1)))
-    one.start, one.end = _stretch(schedule, called, grounds, grounds.since(ids))
-    inside = (called >= one.start) & (called < one.end)
+    function_ids = evidence.function_ids(schedule, runs.functions(schedule.schedule_id))
+    match = ScheduleMatch(schedule, calls=int(counts.sum()), duplicates=int(np.count_nonzero(counts > 1)))
+    match.start, match.end = _examined(schedule, called, evidence.covered, evidence.deployed_ms(function_ids))
+    inside = (called >= match.start) & (called < match.end)
     try:
-        slots, one.cadence = _slots(schedule, called, one.start, one.end)
+        due, match.cadence = _due_times(schedule, called, match.start, match.end)
     except CronError as error:
-        one.verdict, one.problem = "no cadence" if schedule.inferred else "unreadable", str(error)
-        return one
-    on_slot = np.isin(called, slots, assume_unique=True)
-    one.off_schedule = int(counts[inside & ~on_slot].sum())
-    if one.off_schedule > OFF_SLOTS * int(counts[inside].sum()):
-        one.verdict = "no cadence" if schedule.inferred else "unexplained"
-        rule = "cadence inferred" if schedule.inferred else "expression"
-        one.problem = (
-            f"{one.off_schedule:,} of {int(counts[inside].sum()):,} calls fall on no slot: the {rule} does not explain"
-            " this history"
+        match.verdict, match.problem = "no cadence" if schedule.inferred else "unreadable", str(error)
+        return match
+    on_schedule = np.isin(called, due, assume_unique=True)
+    match.off_schedule = int(counts[inside & ~on_schedule].sum())
+    total = int(counts[inside].sum())
+    if match.off_schedule > MAX_OFF_SCHEDULE * total:
+        match.verdict = "no cadence" if schedule.inferred else "unexplained"
+        rule = "inferred cadence" if schedule.inferred else "expression"
+        match.problem = (
+            f"{match.off_schedule:,} of {total:,} calls are at no scheduled time: the {rule} does not explain this"
+            " history"
         )
-        return one
-    one.expected, one.empty = len(slots), slots[~np.isin(slots, called, assume_unique=True)]
-    _set_states(one, grounds, ids)
-    return one
+        return match
+    match.expected, match.without_call = len(due), due[~np.isin(due, called, assume_unique=True)]
+    _set_states(match, evidence, function_ids)
+    return match
 
 
-def _set_states(one: ScheduleMatch, grounds: _Grounds, ids: Sequence[int]) -> None:
-    """Say what the slots without a call are, and what that makes of the schedule."""
+def _set_states(match: ScheduleMatch, evidence: _Evidence, function_ids: Sequence[int]) -> None:
+    """Classify the scheduled times without a call, and the schedule."""
     missed, unconfirmed, unknown = range(len(STATES))
-    at_ms = one.empty * MINUTE_MS
-    one.states = np.where(at_ms > grounds.sure_ms, unconfirmed, missed).astype("int8")
-    one.states[at_ms < grounds.start_ms + grounds.early_ms] = unknown
-    why = grounds.why_unknown(one.schedule, ids)
-    stray = sum(grounds.stray.get(function_id, 0) for function_id in ids)
+    time_ms = match.without_call * MINUTE_MS
+    match.states = np.where(time_ms > evidence.confirmed_ms, unconfirmed, missed).astype("int8")
+    match.states[time_ms < evidence.covered.start_ms + evidence.early_ms] = unknown
+    why = evidence.why_unknown(match.schedule, function_ids)
+    unmatched = sum(evidence.unmatched.get(key, 0) for key in function_ids)
     if why:
-        one.states[:] = unknown
-        one.problem = why if len(one.empty) or one.expected == 0 else None
-    elif 0 < one.count("missed") <= stray:
-        one.problem = f"{stray:,} calls of its function cannot be told to a slot: broken records, or no scheduled time"
-        one.states[one.states == missed] = unknown
-    if one.count("missed"):
-        one.verdict = "missed"
-    elif one.count("unknown") or (why and one.expected == 0):
-        one.verdict = "unknown"
-    elif one.expected:
-        one.verdict = "ran"
+        match.states[:] = unknown
+        match.problem = why if len(match.without_call) or match.expected == 0 else None
+    elif 0 < match.count("missed") <= unmatched:
+        match.problem = (
+            f"{unmatched:,} calls of its function cannot be matched to a scheduled time: invalid records, or no"
+            " scheduled time"
+        )
+        match.states[match.states == missed] = unknown
+    if match.count("missed"):
+        match.verdict = "missed"
+    elif match.count("unknown") or (why and match.expected == 0):
+        match.verdict = "unknown"
+    elif match.expected:
+        match.verdict = "ran"
 
 
-def _stretch(schedule: Schedule, called: Minutes, grounds: _Grounds, since_ms: int) -> tuple[int, int]:
-    """Find the stretch of minutes to look at; a schedule of unknown age is as old as its first call."""
-    start_ms = max(grounds.start_ms, since_ms)
-    end = -(-grounds.end_ms // MINUTE_MS)
-    if schedule.created_ms is not None:
-        start_ms = max(start_ms, schedule.created_ms)
-    start = -(-start_ms // MINUTE_MS)
+def _examined(schedule: Schedule, called: Minutes, covered: TimeRange, deployed_ms: int) -> tuple[int, int]:
+    """Find the minutes to examine; a schedule without a creation time is examined from its first call on."""
+    start = -(-max(covered.start_ms, deployed_ms, schedule.created_ms or 0) // MINUTE_MS)
+    end = -(-covered.end_ms // MINUTE_MS)
     if schedule.created_ms is None:
         start = max(start, int(called[0])) if len(called) else end
     if schedule.until_ms is not None:
@@ -206,33 +212,32 @@ def _stretch(schedule: Schedule, called: Minutes, grounds: _Grounds, since_ms: i
     return min(start, end), end
 
 
-def _slots(schedule: Schedule, called: Minutes, start: int, end: int) -> tuple[Minutes, int | None]:
-    """List the slots of a stretch, and the cadence where it had to be inferred."""
-    if schedule.inferred:
-        slots, gap = cadence_times(called)
-        return slots[(slots >= start) & (slots < end)], gap
-    slots = cron_times(schedule.cron_expression, start, end)
-    return slots, None
+def _due_times(schedule: Schedule, called: Minutes, start: int, end: int) -> tuple[Minutes, int | None]:
+    """List when a schedule was due, and the cadence if it had to be inferred."""
+    if not schedule.inferred:
+        return cron_times(schedule.cron_expression, start, end), None
+    due, gap = cadence_times(called)
+    return due[(due >= start) & (due < end)], gap
 
 
 class _Runs:
-    """The slots that have calls, by schedule: sorted once for all of them."""
+    """The scheduled times that have calls, by schedule: sorted once for all of them."""
 
     def __init__(self, calls: pd.DataFrame) -> None:
-        placed = (calls["schedule_id"].notna() & calls["scheduled_time"].notna()).to_numpy()
-        at_ms = to_milliseconds(calls["scheduled_time"])[placed]
-        schedule_ids = calls["schedule_id"].to_numpy(dtype="int64", na_value=0)[placed]
+        has_time = (calls["schedule_id"].notna() & calls["scheduled_time"].notna()).to_numpy()
+        time_ms = to_milliseconds(calls["scheduled_time"])[has_time]
+        schedule_ids = calls["schedule_id"].to_numpy(dtype="int64", na_value=0)[has_time]
         codes, ids = pd.factorize(schedule_ids, sort=True)
         self.ids: list[int] = ids.tolist()
-        self._place = {one: code for code, one in enumerate(self.ids)}
-        keys, self._counts = np.unique(codes * _CODE + (at_ms + MINUTE_MS // 2) // MINUTE_MS, return_counts=True)
+        self._codes = {schedule_id: code for code, schedule_id in enumerate(self.ids)}
+        keys, self._counts = np.unique(codes * _CODE + to_minutes(time_ms), return_counts=True)
         self._minutes = keys % _CODE
         self._edges = np.searchsorted(keys, np.arange(len(self.ids) + 1) * _CODE)
         pairs = pd.DataFrame(
             {
                 "schedule_id": schedule_ids,
-                "function_id": calls["function_id"].to_numpy()[placed],
-                "function": calls["function"].array[placed],
+                "function_id": calls["function_id"].to_numpy()[has_time],
+                "function": calls["function"].array[has_time],
             }
         ).drop_duplicates(["schedule_id", "function_id"])
         self._functions: dict[int, dict[int, str]] = {}
@@ -240,69 +245,74 @@ class _Runs:
             self._functions.setdefault(schedule_id, {})[function_id] = label
 
     def of(self, schedule_id: int) -> tuple[Minutes, Minutes]:
-        """List the slots of a schedule that have calls, ascending, and how many each has."""
-        if schedule_id not in self._place:
-            return np.empty(0, dtype="int64"), np.empty(0, dtype="int64")
-        code = self._place[schedule_id]
-        inside = slice(self._edges[code], self._edges[code + 1])
-        return self._minutes[inside], self._counts[inside]
+        """List the scheduled times of a schedule that have calls, ascending, and how many each has."""
+        if schedule_id not in self._codes:
+            return _no_minutes(), _no_minutes()
+        code = self._codes[schedule_id]
+        rows = slice(self._edges[code], self._edges[code + 1])
+        return self._minutes[rows], self._counts[rows]
 
     def functions(self, schedule_id: int) -> list[int]:
         """List the functions that a schedule started."""
         return list(self._functions.get(schedule_id, {}))
 
-    def schedule(self, schedule_id: int) -> Schedule:
-        """Describe a schedule by its calls alone."""
+    def infer_schedule(self, schedule_id: int) -> Schedule:
+        """Describe a schedule that is not listed by its calls."""
         function_id, label = list(self._functions[schedule_id].items())[-1]
         return Schedule(schedule_id, None, label, function_id, None, None, inferred=True)
 
 
-def check_schedules(schedules: pd.DataFrame) -> list[Schedule]:
-    """Read the frame of schedules, each schedule once."""
+def to_minutes(time_ms: NDArray[np.int64]) -> Minutes:
+    """Round epoch milliseconds to minutes."""
+    minutes: Minutes = (time_ms + MINUTE_MS // 2) // MINUTE_MS
+    return minutes
+
+
+def parse_schedules(schedules: pd.DataFrame) -> list[Schedule]:
+    """Read a table of schedules, each schedule once."""
     if not isinstance(schedules, pd.DataFrame):
         raise FrameError(
-            f"Expected a frame of schedules, found {type(schedules).__name__}; project.schedules() gives it."
+            f"Expected a table of schedules, found {type(schedules).__name__}; project.schedules() returns one."
         )
     missing = [name for name in SCHEDULE_COLUMNS if name not in schedules.columns]
     if missing:
         raise FrameError(
-            f"This is no frame of schedules: it lacks {', '.join(missing)}. Expected the columns"
-            f" {', '.join(SCHEDULE_COLUMNS)}, as project.schedules() gives them."
+            f"Not a table of schedules: missing the columns {', '.join(missing)}. Expected"
+            f" {', '.join(SCHEDULE_COLUMNS)}, as project.schedules() returns them."
         )
     schedules = schedules[schedules["schedule_id"].notna()].drop_duplicates("schedule_id")
     try:
         created = to_milliseconds(pd.to_datetime(schedules["created_time"], utc=True))
-        until = _until(schedules)
+        until = _last_listed(schedules)
         ids = schedules["schedule_id"].astype("Int64").to_list()
         function_ids = schedules["function_id"].astype("Int64").to_list()
     except (ValueError, TypeError) as error:
-        raise FrameError(f"This is no frame of schedules: {error}.") from None
+        raise FrameError(f"Not a table of schedules: {error}.") from None
     texts = {name: _texts(schedules, name) for name in ("name", "function", "cron_expression", "function_external_id")}
     return [
         Schedule(
-            int(ids[k]),
-            texts["name"][k],
-            texts["function"][k],
-            None if pd.isna(function_ids[k]) else int(function_ids[k]),
-            texts["cron_expression"][k],
-            None if created[k] == NO_TIME else int(created[k]),
-            by_external_id=texts["function_external_id"][k] is not None,
-            until_ms=until[k],
+            int(ids[row]),
+            texts["name"][row],
+            texts["function"][row],
+            None if pd.isna(function_ids[row]) else int(function_ids[row]),
+            texts["cron_expression"][row],
+            None if created[row] == NO_TIME else int(created[row]),
+            by_external_id=texts["function_external_id"][row] is not None,
+            until_ms=until[row],
         )
-        for k in range(len(ids))
+        for row in range(len(ids))
     ]
 
 
-def _until(schedules: pd.DataFrame) -> list[int | None]:
-    """Tell when each schedule was last listed, of those that an archive knows to be gone."""
+def _last_listed(schedules: pd.DataFrame) -> list[int | None]:
+    """Find when each schedule was last listed, of those that an archive knows to be gone."""
     if not {"gone_time", "last_seen_time"} <= set(schedules.columns):
         return [None] * len(schedules)
-    seen = pd.to_datetime(schedules["last_seen_time"], utc=True).where(schedules["gone_time"].notna())
-    return [None if one == NO_TIME else int(one) for one in to_milliseconds(seen)]
+    times = pd.to_datetime(schedules["last_seen_time"], utc=True).where(schedules["gone_time"].notna())
+    return [None if time_ms == NO_TIME else int(time_ms) for time_ms in to_milliseconds(times)]
 
 
-def _grounds(calls: pd.DataFrame, grace_ms: int) -> _Grounds:
-    """Read from the coverage what the frame can tell."""
+def _evidence(calls: pd.DataFrame, grace_ms: int) -> _Evidence:
     known = Coverage.of(calls)
     covered = None if known is None else known.covered
     if covered is None and len(calls):
@@ -310,35 +320,33 @@ def _grounds(calls: pd.DataFrame, grace_ms: int) -> _Grounds:
         end_ms = int(start.max()) + 1
         covered = TimeRange(max(int(start.min()), end_ms - RETENTION_MS), end_ms)
     covered = covered or TimeRange(0, 0)
-    return _Grounds(
-        covered.start_ms,
-        covered.end_ms,
+    return _Evidence(
+        covered,
         covered.end_ms - grace_ms,
         min(grace_ms, _early_ms(calls)),
         "the frame carries no coverage" if known is None else known.restriction,
         frozenset() if known is None else frozenset(known.schedule_ids),
         {} if known is None else known.by_id,
         {} if known is None else known.missing_calls(calls),
-        _stray(calls, known),
+        _unmatched(calls, known),
     )
 
 
 def _early_ms(calls: pd.DataFrame) -> int:
-    """Tell how far clocks are seen to run ahead, in milliseconds."""
+    """Measure how far clocks are seen to run ahead."""
     delay = calls["schedule_delay"].min()
     return 0 if pd.isna(delay) else max(0, -int(delay / pd.Timedelta(1, "ms")))
 
 
-def _stray(calls: pd.DataFrame, known: Coverage | None) -> dict[int, int]:
-    """Count by function the calls that may have filled a slot, and nobody can say which."""
-    unplaced = calls["function_id"][calls["schedule_id"].notna() ^ calls["scheduled_time"].notna()]
-    stray = Counter(unplaced.to_list())
+def _unmatched(calls: pd.DataFrame, known: Coverage | None) -> dict[int, int]:
+    """Count by function the calls that cannot be matched to a scheduled time, and the records that were set aside."""
+    counts = Counter(calls["function_id"][calls["schedule_id"].notna() ^ calls["scheduled_time"].notna()].to_list())
     for function in () if known is None else known.functions:
-        stray[function.function_id] += sum(function.set_aside.values())
-    return stray
+        counts[function.function_id] += sum(function.set_aside.values())
+    return counts
 
 
 def _texts(schedules: pd.DataFrame, name: str) -> list[str | None]:
     if name not in schedules.columns:
         return [None] * len(schedules)
-    return [None if pd.isna(one) else str(one) for one in schedules[name].to_list()]
+    return [None if pd.isna(value) else str(value) for value in schedules[name].to_list()]

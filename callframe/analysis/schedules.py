@@ -1,4 +1,4 @@
-"""Which slots of a schedule no call filled, which were filled twice, and of which nothing can be said."""
+"""Which scheduled runs were missed, which ran twice, and how each schedule fared."""
 
 from __future__ import annotations
 
@@ -9,70 +9,66 @@ import pandas as pd
 
 from callframe import frame
 from callframe.analysis.schedule_matching import STATES, VERDICTS, match_schedules
-from callframe.timespan import MINUTE_MS, NO_TIME, from_epoch_ms
+from callframe.limits import DEFAULT_GRACE
+from callframe.timespan import MINUTE_MS, NO_TIME, from_epoch_ms, to_timedelta
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-from callframe.analysis.schedule_matching import ScheduleMatch
+    from callframe.analysis.schedule_matching import ScheduleMatch
+    from callframe.timespan import DurationLike
 
-__all__ = ["VERDICTS", "duplicate_runs", "missed_runs", "schedule_report"]
 
-
-def missed_runs(
-    calls: pd.DataFrame, schedules: pd.DataFrame, *, grace: str | dt.timedelta | np.timedelta64 = "10min"
-) -> pd.DataFrame:
+def missed_runs(calls: pd.DataFrame, schedules: pd.DataFrame, *, grace: DurationLike = DEFAULT_GRACE) -> pd.DataFrame:
     """
-    Find the slots of schedules that no call filled.
+    Find the scheduled times that have no call.
 
-    The slots of a cron expression, in UTC, are compared with the `scheduled_time` of calls, to the minute; when a call
-    started does not matter. Looked at is the time from the latest of the schedule's and the function's creation, the
-    start of the fetched window and the 90 days that the service keeps, to the end of the window or the time of the
-    fetch. A slot without a call is
+    The times of a cron expression, in UTC, are compared with the `scheduled_time` of calls, to the minute; when a call
+    started does not matter. The examined time begins with the latest of the schedule's creation, the function's
+    creation, the start of the fetched window and the service's retention of 90 days, and ends with the window or the
+    fetch. A scheduled time without a call is
 
-    - `missed` where all calls were read and it is older than the grace;
-    - `unconfirmed` where it is newer: its call may still come, or have started after the window;
-    - `unknown` where the frame cannot tell. This is so for every slot of a function that was not read, or not
-      completely; of a frame that was fetched by status or by ids, of one that was filtered afterwards (it holds fewer
-      calls of the function than were read), and of one that carries no coverage, read from a CSV say, of which the time
-      between its first and last start is looked at, 90 days at most. In a frame fetched by schedule, only those
-      schedules can be told of. The same goes for no more slots than records of the function were set aside or carry a
-      scheduled time or a schedule alone, and for slots at the very start of the window while clocks are seen to run
-      ahead.
+    - `missed` if all calls were read and it is older than the grace;
+    - `unconfirmed` if it is more recent: its call may still come, or have started after the window;
+    - `unknown` if the frame cannot tell. This holds for every time of a function that was not read, or not completely;
+      of a frame that was fetched by status or by ids; of one that was filtered afterwards (it has fewer calls of the
+      function than were read); and of one without coverage, such as from a CSV file, of which the time between its
+      first and last start is examined, at most 90 days. In a frame fetched by schedule, only those schedules are
+      judged. It also holds for as many times as records of the function were set aside, or carry only a scheduled time
+      or only a schedule, and for times at the very start of the window if clocks are seen to run ahead.
 
-    A schedule whose expression is unreadable or does not explain the history (over 5 % of its calls fall on no slot)
-    has no rows. A schedule that is listed no more is taken to run at the most frequent gap between its calls, from
-    the first to the last of them, apart from the minutes, hours and weekdays that it always left out; these rows are
-    `inferred`. `schedule_report` accounts for every schedule.
+    A schedule whose expression cannot be parsed or does not explain the history (over 5 % of its calls are at no
+    scheduled time) has no rows. A schedule that is no longer listed is assumed to run at the most frequent gap between
+    its calls, from the first to the last of them, except for the minutes, hours and weekdays that it always left out;
+    these rows are `inferred`. `schedule_report` accounts for every schedule.
 
     Parameters
     ----------
     calls
-        Call frame. A call that is in it twice counts once.
+        Call frame. A repeated call counts once.
     schedules
-        What `Project.schedules` or `Archive.schedules` gave; of its columns `schedule_id`, `function_id`, `function`,
-        `cron_expression`, `created_time` are needed. A schedule without a creation time is followed from its first
-        call, one that an archive knows to be gone as long as it was listed.
+        Table that `Project.schedules` or `Archive.schedules` returned; the columns `schedule_id`, `function_id`,
+        `function`, `cron_expression`, `created_time` are required. A schedule without a creation time is followed from
+        its first call, one that an archive knows to be gone for as long as it was listed.
     grace
-        How late a call may start before its slot counts as missed.
+        How long after its scheduled time a call may still appear before the run counts as missed.
 
     Returns
     -------
     missed
-        One row a slot that has no call, by time and schedule: `schedule_id` Int64, `name` str, `function` category,
-        `scheduled_time` datetime64[ms, UTC], `state` category, `cron_expression` str (missing where inferred),
-        `inferred` bool. Its `attrs` hold those of `calls`, and under `"missed_runs"` the grace, the stretch looked at
+        One row per scheduled time without a call, by time and schedule: `schedule_id` Int64, `name` str, `function`
+        category, `scheduled_time` datetime64[ms, UTC], `state` category, `cron_expression` str (missing if inferred),
+        `inferred` bool. Its `attrs` are those of `calls`, and under `"missed_runs"` the grace, the examined time range
         and `problems`: what kept a schedule from being judged, by schedule id as text.
 
     Raises
     ------
     FrameError
-        `calls` is no call frame, or `schedules` lacks a column.
+        `calls` is not a call frame, or `schedules` misses a column.
     ArgumentError
-        The grace is no span of time, or negative.
+        `grace` is not a duration.
 
     Examples
     --------
@@ -82,17 +78,16 @@ def missed_runs(
     >>> sorted(missed["state"].cat.categories)
     ['missed', 'unconfirmed', 'unknown']
     """
-    judged, attrs = match_schedules(calls, schedules, grace)
-    sizes = [len(one.empty) for one in judged]
-    rows = np.repeat(np.arange(len(judged)), sizes)
-    minutes = _joined([one.empty for one in judged])
-    states = _joined([one.states for one in judged])
-    ids = np.array([one.schedule.schedule_id for one in judged], dtype="int64")
+    matches, attrs = match_schedules(calls, schedules, grace)
+    rows = np.repeat(np.arange(len(matches)), [len(match.without_call) for match in matches])
+    minutes = _concatenate([match.without_call for match in matches])
+    states = _concatenate([match.states for match in matches])
+    ids = np.array([match.schedule.schedule_id for match in matches], dtype="int64")
     order = np.lexsort((ids[rows], minutes))
     rows = rows[order]
     missed = pd.DataFrame(
         {
-            **{name: column.take(rows) for name, column in _described(judged).items()},
+            **{name: column.take(rows) for name, column in _schedule_columns(matches).items()},
             "scheduled_time": from_epoch_ms(minutes[order] * MINUTE_MS),
             "state": pd.Categorical.from_codes(states[order], categories=_categories(STATES)),
         },
@@ -104,10 +99,10 @@ def missed_runs(
 
 
 def schedule_report(
-    calls: pd.DataFrame, schedules: pd.DataFrame, *, grace: str | dt.timedelta | np.timedelta64 = "10min"
+    calls: pd.DataFrame, schedules: pd.DataFrame, *, grace: DurationLike = DEFAULT_GRACE
 ) -> pd.DataFrame:
     """
-    Account for every schedule: how many of its slots had a call, and what kept it from being judged.
+    Account for every schedule: how many of its scheduled times had a call, and what kept it from being judged.
 
     The rules are those of `missed_runs`, whose rows this counts.
 
@@ -116,29 +111,30 @@ def schedule_report(
     calls
         Call frame.
     schedules
-        What `Project.schedules` gave.
+        As for `missed_runs`.
     grace
-        How late a call may start before its slot counts as missed.
+        As for `missed_runs`.
 
     Returns
     -------
     report
-        One row a schedule that is listed or has calls, the most missed first: `schedule_id` Int64, `name` str,
-        `function` category, `cron_expression` str, `inferred` bool, `cadence` timedelta64[ms] (the gap an inferred
-        schedule is taken to have), `start` and `end` datetime64[ms, UTC] (the stretch looked at, end excluded);
-        `expected` slots, which `run`, `missed`, `unconfirmed` and `unknown` add up to; `calls` of the schedule in the
-        frame, `duplicates` (slots with more than one of them), `off_schedule` (calls within the stretch on no slot),
-        all int64; `verdict` category; `problem` str, missing where there is none. The verdicts: `ran` (no slot is known
-        to be missed, none is unknown), `missed`, `unknown`, `nothing due` (no slot in the stretch); nothing is counted
-        for `unexplained` (over 5 % of the calls fall on no slot), `unreadable` (the expression) and `no cadence`
-        (listed no more, and its calls are too few or too irregular). `attrs` as in `missed_runs`.
+        One row per schedule that is listed or has calls, the most missed first: `schedule_id` Int64, `name` str,
+        `function` category, `cron_expression` str, `inferred` bool, `cadence` timedelta64[ms] (the gap assumed for an
+        inferred schedule), `start` and `end` datetime64[ms, UTC] (the examined time, end excluded); the `expected`
+        scheduled times, which are the sum of `run`, `missed`, `unconfirmed` and `unknown`; `calls` of the schedule in
+        the frame, `duplicates` (scheduled times with more than one), `off_schedule` (examined calls at no scheduled
+        time), all int64; `verdict` category; `problem` str, missing if there is none. The verdicts: `ran` (nothing is
+        known to be missed or unknown), `missed`, `unknown`, `nothing due` (no scheduled time in the examined range);
+        nothing is counted for `unexplained` (over 5 % of the calls are at no scheduled time), `unreadable` (the
+        expression) and `no cadence` (no longer listed, and its calls are too few or too irregular). `attrs` as in
+        `missed_runs`.
 
     Raises
     ------
     FrameError
-        `calls` is no call frame, or `schedules` lacks a column.
+        `calls` is not a call frame, or `schedules` misses a column.
     ArgumentError
-        The grace is no span of time, or negative.
+        `grace` is not a duration.
 
     Examples
     --------
@@ -148,23 +144,23 @@ def schedule_report(
     >>> bool((report["run"] <= report["expected"]).all())
     True
     """
-    judged, attrs = match_schedules(calls, schedules, grace)
-    counts = {name: [one.count(name) for one in judged] for name in STATES}
-    verdicts = [VERDICTS.index(one.verdict) for one in judged]
+    matches, attrs = match_schedules(calls, schedules, grace)
+    verdicts = [VERDICTS.index(match.verdict) for match in matches]
+    cadences = [NO_TIME if match.cadence is None else match.cadence * MINUTE_MS for match in matches]
     report = pd.DataFrame(
         {
-            **_described(judged),
-            "cadence": _spans([one.cadence for one in judged]),
-            "start": frame.time_column([one.start * MINUTE_MS for one in judged]),
-            "end": frame.time_column([one.end * MINUTE_MS for one in judged]),
-            "expected": _integers(one.expected for one in judged),
-            "run": _integers(one.expected - len(one.empty) for one in judged),
-            **{name: _integers(values) for name, values in counts.items()},
-            "calls": _integers(one.calls for one in judged),
-            "duplicates": _integers(one.duplicates for one in judged),
-            "off_schedule": _integers(one.off_schedule for one in judged),
+            **_schedule_columns(matches),
+            "cadence": to_timedelta(np.array(cadences, dtype="int64")),
+            "start": frame.time_column([match.start * MINUTE_MS for match in matches]),
+            "end": frame.time_column([match.end * MINUTE_MS for match in matches]),
+            "expected": _integers(match.expected for match in matches),
+            "run": _integers(match.expected - len(match.without_call) for match in matches),
+            **{state: _integers(match.count(state) for match in matches) for state in STATES},
+            "calls": _integers(match.calls for match in matches),
+            "duplicates": _integers(match.duplicates for match in matches),
+            "off_schedule": _integers(match.off_schedule for match in matches),
             "verdict": pd.Categorical.from_codes(verdicts, categories=_categories(VERDICTS)),
-            "problem": frame.text_column([one.problem for one in judged]),
+            "problem": frame.text_column([match.problem for match in matches]),
         }
     ).sort_values(["missed", "unknown", "schedule_id"], ascending=[False, False, True], kind="stable")
     report = report.reset_index(drop=True)
@@ -174,23 +170,23 @@ def schedule_report(
 
 def duplicate_runs(calls: pd.DataFrame) -> pd.DataFrame:
     """
-    Find the slots that more than one call filled.
+    Find the scheduled times that have more than one call.
 
     Parameters
     ----------
     calls
-        Call frame. A call that is in it twice counts once.
+        Call frame. A repeated call counts once.
 
     Returns
     -------
     duplicates
-        One row a slot, by time and schedule: `schedule_id` Int64, `function` category, `scheduled_time`
+        One row per scheduled time, by time and schedule: `schedule_id` Int64, `function` category, `scheduled_time`
         datetime64[ms, UTC] rounded to the minute, `calls` int64, `first_call_id` and `last_call_id` int64 by start.
 
     Raises
     ------
     FrameError
-        It is no call frame.
+        `calls` is not a call frame.
 
     Examples
     --------
@@ -204,7 +200,7 @@ def duplicate_runs(calls: pd.DataFrame) -> pd.DataFrame:
     calls = frame.deduplicate(calls)
     scheduled = calls[calls["schedule_id"].notna() & calls["scheduled_time"].notna()]
     scheduled = scheduled.assign(scheduled_time=scheduled["scheduled_time"].dt.round("min"))
-    found = (
+    duplicates = (
         scheduled[scheduled.duplicated(["schedule_id", "scheduled_time"], keep=False)]
         .sort_values(["start_time", "call_id"])
         .groupby(["scheduled_time", "schedule_id"], as_index=False, sort=True)
@@ -215,21 +211,21 @@ def duplicate_runs(calls: pd.DataFrame) -> pd.DataFrame:
             last_call_id=("call_id", "last"),
         )
     )
-    counts = dict.fromkeys(["calls", "first_call_id", "last_call_id"], "int64")
-    found = found.astype({**counts, "function": calls["function"].dtype})
-    return found[["schedule_id", "function", "scheduled_time", "calls", "first_call_id", "last_call_id"]]
+    integers = dict.fromkeys(["calls", "first_call_id", "last_call_id"], "int64")
+    duplicates = duplicates.astype({**integers, "function": calls["function"].dtype})
+    return duplicates[["schedule_id", "function", "scheduled_time", "calls", "first_call_id", "last_call_id"]]
 
 
-def _described(judged: Sequence[ScheduleMatch]) -> dict[str, pd.Series]:
-    """Make the columns that say which schedule it is."""
-    schedules = [one.schedule for one in judged]
-    labels = pd.Categorical(frame.text_column([one.function for one in schedules]))
+def _schedule_columns(matches: Sequence[ScheduleMatch]) -> dict[str, pd.Series]:
+    """Build the columns that identify schedules."""
+    schedules = [match.schedule for match in matches]
+    labels = pd.Categorical(frame.text_column([schedule.function for schedule in schedules]))
     return {
-        "schedule_id": pd.Series([one.schedule_id for one in schedules], dtype="Int64"),
-        "name": frame.text_column([one.name for one in schedules]),
+        "schedule_id": pd.Series([schedule.schedule_id for schedule in schedules], dtype="Int64"),
+        "name": frame.text_column([schedule.name for schedule in schedules]),
         "function": pd.Series(labels),
-        "cron_expression": frame.text_column([one.cron_expression for one in schedules]),
-        "inferred": pd.Series([one.inferred for one in schedules], dtype="bool"),
+        "cron_expression": frame.text_column([schedule.cron_expression for schedule in schedules]),
+        "inferred": pd.Series([schedule.inferred for schedule in schedules], dtype="bool"),
     }
 
 
@@ -241,10 +237,5 @@ def _integers(values: Iterable[int]) -> pd.Series:
     return pd.Series(list(values), dtype="int64")
 
 
-def _spans(minutes: Sequence[int | None]) -> pd.Series:
-    stamps = [NO_TIME if one is None else one * MINUTE_MS for one in minutes]
-    return pd.Series(np.array(stamps, dtype="int64").view("timedelta64[ms]"))
-
-
-def _joined(arrays: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
+def _concatenate(arrays: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
     return np.concatenate([np.empty(0, dtype="int64"), *arrays])

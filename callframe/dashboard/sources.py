@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from callframe import frame
-from callframe.analysis.schedule_matching import check_schedules
+from callframe.analysis.schedule_matching import parse_schedules
 from callframe.archive import Archive
 from callframe.completeness import Coverage, observed_until_ms
 from callframe.dashboard.call_analysis import CallAnalysis
@@ -226,7 +226,7 @@ def source_of(given: Any, *, schedules: pd.DataFrame | None, start: TimeLike | N
     if not isinstance(given, Project | Archive | str | os.PathLike):
         frame.check(given)
     if schedules is not None:
-        check_schedules(schedules)
+        parse_schedules(schedules)
     if isinstance(given, Project):
         if schedules is not None:
             raise ArgumentError("A project knows its schedules; leave out schedules=.")
