@@ -332,20 +332,20 @@ def test_kept_days_are_not_counted_again(archive: cf.Archive, monkeypatch: pytes
     assert len(archive.rollup()) > 0
 
 
-# Other tools, by the very lines of the README
+# Other tools, by the code in the documentation
 
 
 def lines_for(tool: str) -> str:
-    text = (TOP / "README.md").read_text(encoding="utf-8")
+    text = (TOP / "docs" / "guide" / "archive.md").read_text(encoding="utf-8")
     [block] = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if f"import {tool}" in block]
     return str(block)
 
 
 @pytest.mark.parametrize("tool", ["duckdb", "polars"])
-def test_lines_of_the_readme_read_the_archive_with(
+def test_code_in_the_documentation_reads_the_archive_with(
     tool: str, archive: cf.Archive, calls: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(Path(archive.path).parent)
     scope: dict[str, Any] = {}
-    exec(compile(lines_for(tool), "README.md", "exec"), scope)
+    exec(compile(lines_for(tool), "archive.md", "exec"), scope)
     assert scope["count"] == (calls["status"] == "Failed").sum()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import json
 import re
 import shutil
@@ -379,7 +380,9 @@ def environment() -> list[Any]:
 CONDA_NAMES = {"matplotlib": "matplotlib-base"}  # where conda-forge has another name, or a smaller package
 
 
-@pytest.mark.parametrize("requirement", [*requirements(), *PYPROJECT["dependency-groups"]["dev"]])
+@pytest.mark.parametrize(
+    "requirement", sorted({*requirements(), *itertools.chain(*PYPROJECT["dependency-groups"].values())})
+)
 def test_every_dependency_has_its_reason_beside_it(requirement: str) -> None:
     text = (TOP / "pyproject.toml").read_text(encoding="utf-8")
     itself = requirement.startswith("callframe[")

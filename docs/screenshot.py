@@ -1,0 +1,43 @@
+"""Take the screenshot of the dashboard that README.md and the pages show: uv run python docs/screenshot.py."""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+TOP = Path(__file__).parents[1]
+sys.path.insert(0, str(TOP / "tests"))
+
+from chromium import PATIENCE_MS, browser  # noqa: E402 - found through the line above
+from notebook_servers import show, voila  # noqa: E402
+
+CELLS = (
+    "import callframe as cf\nproject = cf.demo()",
+    "cf.explore(project, start='14d', selection={'tab': 'Failures'})",
+)
+WIDTH = 1280
+COLORS = 128  # a palette makes the file a third as large, and the page has few colors
+
+
+def main() -> None:
+    """Run a notebook in Voila, and save what Chromium shows down to the end of the plot."""
+    with tempfile.TemporaryDirectory() as folder, voila(Path(folder)) as server, browser() as chromium:
+        page = chromium.new_page(viewport={"width": WIDTH, "height": 1400})
+        show(page, server, server.add("dashboard.ipynb", *CELLS))
+        plot = page.locator(".callframe-picture img:visible").first
+        plot.wait_for(timeout=PATIENCE_MS)
+        page.wait_for_timeout(2_000)  # icons and tables come after the plot
+        box = plot.bounding_box()
+        assert box is not None  # noqa: S101 - it was waited for
+        clip = {"x": 0, "y": 0, "width": WIDTH, "height": box["y"] + box["height"] + 8}
+        png = page.screenshot(clip=clip, animations="disabled", caret="hide")  # type: ignore[arg-type] # a plain dict
+    image = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLORS)
+    image.save(TOP / "docs" / "dashboard.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
