@@ -29,8 +29,8 @@ _FILTERS = [
     click.option("--end", help="End of the start times, excluded. Default: now."),
     click.option("--status", multiple=True, help="Only calls of this status; repeatable."),
     click.option("--schedule", multiple=True, help="Only calls of this schedule, by id or name; repeatable."),
+    click.option("--strict", is_flag=True, help="Fail if something could not be read."),
 ]
-_STRICT = click.option("--strict", is_flag=True, help="Fail if something could not be read.")
 
 
 class _Group(click.Group):
@@ -85,7 +85,6 @@ def _filter_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--traces", is_flag=True, help="Include error traces in CSV.")
 @click.option("--ids", type=click.Choice(["number", "text"]), default="number", help="text: for spreadsheets.")
 @click.option("--no-escape-formulas", is_flag=True, help="Do not escape text that spreadsheets run as a formula.")
-@_STRICT
 def calls(
     functions: tuple[str, ...], out: str | None, *, traces: bool, ids: Any, no_escape_formulas: bool, **filters: Any
 ) -> None:
@@ -96,7 +95,7 @@ def calls(
     if out:
         _check_folder(out)
     with cf.connect() as project:
-        fetched = _fetch(project, functions, filters)
+        fetched = project.calls(*functions, **_given(filters))
     if suffix == ".parquet":
         cf.write_parquet(fetched, str(out))
     else:
@@ -148,13 +147,12 @@ def logs(function: str, call_id: int) -> None:
 @click.argument("source", nargs=-1)
 @_filter_options
 @click.option("--by", type=click.Choice(["function", "schedule", "status"]), default="function", help="Grouping.")
-@_STRICT
 def summary(source: tuple[str, ...], by: str, **filters: Any) -> None:
     """Summarize the calls of functions (ids, external ids or names; default: all), or of one .csv or .parquet file."""
     calls = _read_file(source, filters, "summarized")
     if calls is None:
         with cf.connect() as project:
-            calls = _fetch(project, source, filters)
+            calls = project.calls(*source, **_given(filters))
     click.echo(format_summary(cf.summarize(calls, by=by), width=_terminal_width()))
     _exit_if_incomplete(calls)
 
@@ -166,7 +164,6 @@ def summary(source: tuple[str, ...], by: str, **filters: Any) -> None:
 @click.option("--title", help="Heading of the page.")
 @click.option("--tz", default="UTC", show_default=True, help="Time zone of the times, such as Europe/Oslo.")
 @click.option("--no-traces", is_flag=True, help="Leave out error messages and traces.")
-@_STRICT
 def report(source: tuple[str, ...], out: str, *, title: str | None, tz: str, no_traces: bool, **filters: Any) -> None:
     """
     Write a report as an HTML page: on functions (ids, external ids or names; default: all), a file or an archive.
@@ -181,7 +178,7 @@ def report(source: tuple[str, ...], out: str, *, title: str | None, tz: str, no_
     calls, schedules, has_schedules = _read_file(source, filters, "reported"), None, True
     if calls is None:
         with cf.connect() as project:
-            calls = _fetch(project, source, filters)
+            calls = project.calls(*source, **_given(filters))
             schedules = _fetch_schedules(project, calls)
         has_schedules = schedules is not None
     cf.report(calls, out, schedules=schedules, title=title, tz=tz, traces=not no_traces)
@@ -343,10 +340,6 @@ def _fetch_schedules(project: cf.Project, calls: pd.DataFrame) -> pd.DataFrame |
         click.echo(f"callframe: The report has no missed runs. {printable(str(error))}", err=True)
         return None
     return schedules[schedules["function"].isin(cf.coverage(calls)["function"])]
-
-
-def _fetch(project: cf.Project, functions: Sequence[str], filters: dict[str, Any]) -> pd.DataFrame:
-    return project.calls(*functions, **_given(filters))
 
 
 def _given(filters: dict[str, Any]) -> dict[str, Any]:

@@ -9,11 +9,9 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable  # noqa: TC003 - used in the annotation of a table below
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -25,6 +23,8 @@ from callframe.errors import ArgumentError, FileError, FileFormatError, warn
 from callframe.frame import MAX_ID
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
@@ -47,7 +47,6 @@ _TIME = (
     "a time such as 2026-10-29T12:19:06.000Z",
 )
 _SECONDS = (r"-?\d{1,12}(?:\.\d+)?(?:e\+\d\d)?", "seconds, such as 12.345")  # Arrow writes centuries as 1e+10
-_CATEGORIES: dict[str, Callable[[list[str]], list[str]]] = {"function": sorted, "status": frame.status_categories}
 
 _BATCH_ROWS = 65_536
 _MIN_BLOCK_BYTES, _MAX_BLOCK_BYTES = 2**20, 2**31 - 1
@@ -338,9 +337,7 @@ def _to_column(cells: pa.Table, field: pa.Field, path: PathLike, *, unescape_for
         return _parse_column(column, field.name, path, _SECONDS, _to_durations)
     if unescape_formulas:
         column = pc.replace_substring_regex(column, _ESCAPED_FORMULA, r"\1")
-    if field.name in _CATEGORIES:
-        return _to_dictionary(column, _CATEGORIES[field.name])
-    return column
+    return _to_dictionary(column) if pa.types.is_dictionary(field.type) else column
 
 
 def _parse_column(
@@ -378,14 +375,9 @@ def _to_durations(cells: pa.Array) -> pa.Array:
     return milliseconds.cast(pa.int64()).cast(pa.duration("ms"))
 
 
-def _to_dictionary(cells: pa.Array, order: Callable[[list[str]], list[str]]) -> pa.DictionaryArray:
-    encoded = cells.dictionary_encode()
-    values = encoded.dictionary.to_pylist()
-    categories = order(values)
-    codes = np.array([categories.index(value) for value in values], dtype="int32")
-    return pa.DictionaryArray.from_arrays(
-        pa.array(codes[encoded.indices.to_numpy()]), pa.array(categories, pa.string())
-    )
+def _to_dictionary(cells: pa.Array) -> pa.DictionaryArray:
+    categories = pc.unique(cells).sort()
+    return pa.DictionaryArray.from_arrays(pc.index_in(cells, value_set=categories), categories.cast(pa.string()))
 
 
 def _invalid_cell(path: PathLike, name: str, cells: pa.Array, row: int, expected: str) -> FileFormatError:

@@ -477,12 +477,8 @@ def _first_found(request: Callable[[int, int], T], function_ids: Sequence[int], 
 
 
 def _statuses_to_query(statuses: Sequence[str]) -> Sequence[str]:
-    """
-    Choose the statuses to query one by one; none means all in one query.
-
-    Otherwise a call that ends during the fetch could be missed: completed when the running calls are listed, and still
-    running when the completed calls were listed.
-    """
+    """Choose the statuses to query one by one; none means all in one query."""
+    # In separate queries, a call that ends in between could be missed: no longer running, and not yet completed.
     return [] if "Running" in statuses and len(statuses) > 1 else statuses
 
 
@@ -491,8 +487,5 @@ def _parse_call_ids(call_ids: Iterable[int] | None, **other_arguments: object) -
     if call_ids is None:
         return None
     if given := [name for name, value in other_arguments.items() if value is not None]:
-        raise ArgumentError(
-            f"call_ids cannot be combined with {', '.join(given)}; leave {'it' if len(given) == 1 else 'them'} out, or"
-            " filter the frame."
-        )
+        raise ArgumentError(f"call_ids cannot be combined with {', '.join(given)}; filter the frame instead.")
     return list(dict.fromkeys(check_id(call_id, "call id") for call_id in as_list(call_ids)))

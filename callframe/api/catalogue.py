@@ -29,11 +29,6 @@ class Catalogue:
 
     A function is labelled by its external id, else by its name. Deployments with the same external id are the same
     function and share the label; functions that only share a name do not, and their labels contain the id.
-
-    Parameters
-    ----------
-    functions
-        Functions as listed by the service.
     """
 
     def __init__(self, functions: Sequence[Function]) -> None:
@@ -94,9 +89,8 @@ def function_frame(catalogue: Catalogue) -> pd.DataFrame:
     functions = sorted(
         catalogue.functions, key=lambda function: (catalogue.label(function.id), function.created_time or 0)
     )
-    labels = [catalogue.label(function.id) for function in functions]
-    errors = [function.error for function in functions]
-    messages = [error.message if isinstance(error, CallError) else error for error in errors]
+    errors = (function.error for function in functions)
+    error_messages = [error.message if isinstance(error, CallError) else error for error in errors]
     metadata = [
         None if function.metadata is None else json.dumps(function.metadata, ensure_ascii=False, sort_keys=True)
         for function in functions
@@ -104,11 +98,11 @@ def function_frame(catalogue: Catalogue) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "function_id": pd.Series([function.id for function in functions], dtype="int64"),
-            "function": frame.text_column(labels),
+            "function": frame.text_column([catalogue.label(function.id) for function in functions]),
             **_columns(functions, name="text", external_id="text", owner="text", description="text", status="text"),
             **_columns(functions, created_time="time", last_called="time", file_id="Int64"),
             **_columns(functions, runtime="text", runtime_version="text", cpu="float64", memory="float64"),
-            "error_message": frame.text_column(messages),
+            "error_message": frame.text_column(error_messages),
             "metadata": frame.text_column(metadata),
         }
     )
@@ -155,14 +149,8 @@ def find_function_ids(value: str | int, names: Sequence[Mapping[Any, str | None]
     """
     Find functions by id or name.
 
-    Parameters
-    ----------
-    value
-        Id or name; an id need not be in `names`.
-    names
-        Names by function id. The first mapping with the name is used; a name of digits takes precedence over an id.
-    hint
-        End of the error message.
+    `names` maps function ids to names; the first mapping that contains the name is used. A name of digits takes
+    precedence over an id, and an id need not be in `names`. `hint` ends the error message.
     """
     if not isinstance(value, str):
         if not _is_integer(value):

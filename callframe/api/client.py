@@ -68,22 +68,7 @@ class StoppedError(Exception):
 
 
 class Client:
-    """
-    Client of the Functions API of one project.
-
-    Parameters
-    ----------
-    target
-        Cluster and project.
-    credentials
-        Source of tokens.
-    workers
-        Maximum number of concurrent requests, 1 to 10.
-    retry
-        Retry policy.
-    transport
-        HTTP transport; by default one for the target.
-    """
+    """Client of the Functions API of one project."""
 
     def __init__(
         self,
@@ -236,15 +221,13 @@ class Client:
     ) -> T | _Failure:
         """Send a request once; a rejected token is renewed, once for all threads."""
         auth = BearerAuth(self._credentials, self.target.base_url)
-        method, headers, content = "GET", self._headers, None
+        url, method, headers, content = self.target.api_url + path, "GET", self._headers, None
         if body is not None:
             method, headers = "POST", self._headers | {"Content-Type": "application/json"}
             content = msgspec.json.encode(body)
         with self.throttle.acquire() as generation:
             try:
-                response = self._transport.send(
-                    method, self.target.api_url + path, auth=auth, headers=headers, body=content
-                )
+                response = self._transport.send(method, url, auth=auth, headers=headers, body=content)
             except TransportError as error:
                 return _Failure("connect", error)
         if response.status_code == HTTPStatus.OK:

@@ -41,30 +41,7 @@ _MAX_EXAMPLES = 5
 
 @dataclass
 class Query:
-    """
-    A selection of calls of one function, and how far it has been read.
-
-    Parameters
-    ----------
-    function_id
-        Function whose calls to read.
-    window
-        Start times to read; None for calls by ids.
-    status, schedule_id
-        Further filters.
-    call_ids
-        Ids of the calls to read.
-    cursor, cursors
-        Cursor of the next page, None for the first, and all cursors so far.
-    page_count, record_count
-        Pages and records read so far.
-    tables, set_aside
-        The records read so far, as columns, and invalid ones.
-    restarts
-        How often it was restarted because its cursor expired.
-    earliest_ms, latest_ms
-        First and last start time read so far.
-    """
+    """Calls of one function to read, in a window of start times or by ids, and how far they have been read."""
 
     function_id: int
     window: TimeRange | None = None
@@ -119,28 +96,13 @@ class Query:
 
 @dataclass
 class FunctionResult:
-    """
-    What was read of one function.
-
-    Parameters
-    ----------
-    unread
-        Size of the queries that are not finished, in milliseconds or ids.
-    tables
-        Calls as columns, one table per page.
-    set_aside
-        Invalid records.
-    problems
-        What could not be read, in sentences.
-    superseded
-        Tables of queries that were split or restarted, used if something could not be read in the second attempt.
-    """
+    """What was read of one function; `unread` is the size of its unfinished queries, `problems` are sentences."""
 
     unread: int
     tables: list[pa.Table] = field(default_factory=list)
     set_aside: list[InvalidRecord] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    superseded: list[pa.Table] = field(default_factory=list)
+    superseded: list[pa.Table] = field(default_factory=list)  # of queries that were split or restarted
 
     def coverage(self, function_id: int, function: str, created_ms: int | None, calls: int) -> FunctionCoverage:
         """Return the coverage of the function; an invalid record that was read twice counts once."""
@@ -210,25 +172,10 @@ def run_queries(
     stop: threading.Event | None = None,
 ) -> dict[int, FunctionResult]:
     """
-    Run queries in parallel; what cannot be read is listed in the problems of its function.
+    Run queries in parallel, and return the results by function id.
 
-    Ctrl-C, or the stop button of a notebook, ends the fetch and keeps what was read.
-
-    Parameters
-    ----------
-    client
-        Client of the API.
-    queries
-        What to read.
-    report
-        Called in this thread after each page.
-    stop
-        Ends the fetch like Ctrl-C when another thread sets it; it is always set in the end.
-
-    Returns
-    -------
-    results
-        By function id.
+    What cannot be read is listed in the problems of its function. Ctrl-C, or another thread that sets `stop`, ends the
+    fetch and keeps what was read; `stop` is always set in the end. `report` is called in this thread after each page.
     """
     return _Fetch(client, queries, report, stop or threading.Event()).run()
 
@@ -243,11 +190,7 @@ class _Fetch:
     """
 
     def __init__(
-        self,
-        client: Client,
-        queries: Sequence[Query],
-        report: Callable[[FetchProgress], None],
-        stop: threading.Event,
+        self, client: Client, queries: Sequence[Query], report: Callable[[FetchProgress], None], stop: threading.Event
     ) -> None:
         self._client = client
         self._queries = queries
@@ -324,7 +267,10 @@ class _Fetch:
         if page.next_cursor is None:
             return _PageResult(query, page)
         if page.next_cursor in query.cursors:
-            return _PageResult(query, page, error=_repeated_cursor_error())
+            message = (
+                "The service returned the same cursor twice, so the listing would never end; later calls are missing."
+            )
+            return _PageResult(query, page, error=InvalidResponseError(f"{message} Try again.", status=200))
         if parts := _parts_to_split_into(query, idle=self._client.workers - len(self._unfinished) + 1):
             return _PageResult(query, page, parts=parts)
         query.cursor = page.next_cursor
@@ -431,14 +377,6 @@ def _parts_to_split_into(query: Query, *, idle: int) -> int:
     pages = min(pages, _MAX_PARTS)
     parts = min(math.ceil(1.25 * pages), _MAX_PARTS, query.window.length_ms)
     return parts if parts > 1 and pages - query.page_count > 1 + parts / idle else 0
-
-
-def _repeated_cursor_error() -> InvalidResponseError:
-    return InvalidResponseError(
-        "The service returned the same cursor twice, so the listing would never end; later calls are missing. Try"
-        " again, or a shorter time range.",
-        status=200,
-    )
 
 
 def count_reasons(set_aside: Sequence[InvalidRecord]) -> dict[str, int]:

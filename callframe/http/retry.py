@@ -107,10 +107,8 @@ def parse_retry_after(value: str | None) -> float | None:
     """Parse `Retry-After`: seconds, fractions allowed, or a date (RFC 9110, section 10.2.3)."""
     if value is None:
         return None
-    try:
+    with contextlib.suppress(ValueError):
         return max(0.0, float(value))
-    except ValueError:
-        pass
     try:
         retry_time = email.utils.parsedate_to_datetime(value)
     except ValueError:

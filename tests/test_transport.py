@@ -1,0 +1,241 @@
+"""Connections: redirects, cookies, proxies, certificates, and errors without a response."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import os
+import socket
+import ssl
+import sys
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from urllib3.connection import HTTPConnection
+from wire import TOKEN, FakeServer, Reply, call_record, client_of, json_reply, running
+
+from callframe.api.client import Client
+from callframe.auth.credentials import StaticToken
+from callframe.auth.settings import Target
+from callframe.errors import InvalidResponseError, TransportError
+from callframe.http.retry import Retry
+from callframe.http.transport import Transport
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CALL = json_reply(call_record())
+NO_RETRY = Retry(status=0, connect=0)
+
+
+def test_redirect_is_not_followed() -> None:
+    elsewhere = FakeServer(CALL)
+    with running(elsewhere):
+        server = FakeServer(Reply(307, b"", {"Location": f"{elsewhere.url}/api/v1/projects/demo/functions/7/calls/1"}))
+        with client_of(server) as client, pytest.raises(InvalidResponseError, match=r"redirected to 127\.0\.0\.1"):
+            client.retrieve_call(7, 1)
+    assert elsewhere.requests == []
+    assert len(server.requests) == 1
+
+
+def test_cookies_are_not_stored() -> None:
+    server = FakeServer(json_reply(call_record(), Set_Cookie="session=1; Path=/"))
+    with client_of(server) as client:
+        client.retrieve_call(7, 1)
+        client.retrieve_call(7, 1)
+    assert ["cookie" in request.headers for request in server.requests] == [False, False]
+
+
+def test_netrc_does_not_replace_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password else\n", encoding="utf-8")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    server = FakeServer(CALL)
+    with client_of(server) as client:
+        client.retrieve_call(7, 1)
+    assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_proxy_of_the_environment_is_not_used_for_loopback(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = FakeServer(json_reply({}))
+    with running(proxy), client_of(FakeServer(CALL)) as client:
+        monkeypatch.setenv(variable, proxy.url)
+        assert client.retrieve_call(7, 1).id == 1
+    assert proxy.requests == []
+
+
+def client_with_proxies(**arguments: Any) -> Client:
+    target = Target("https://westeurope-1.cognitedata.com", "demo")
+    transport = Transport(target.base_url, **arguments)
+    return Client(target, StaticToken(TOKEN), retry=NO_RETRY, transport=transport)
+
+
+def test_error_names_a_proxy_that_rejects_the_connection() -> None:
+    proxy = FakeServer(Reply(407, b""))
+    with running(proxy):
+        client = client_with_proxies(proxies={"https": proxy.url})
+        with pytest.raises(TransportError, match=r"proxy on the way to westeurope-1\.cognitedata\.com.*407"):
+            client.retrieve_call(7, 1)
+        client.close()
+
+
+@pytest.mark.parametrize("is_argument", [True, False])
+def test_proxy_receives_the_host_and_no_token(is_argument: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = FakeServer(Reply(403, b""))
+    with running(proxy):
+        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9" if is_argument else proxy.url)
+        client = client_with_proxies(proxies={"https": proxy.url} if is_argument else None)
+        with pytest.raises(TransportError):
+            client.retrieve_call(7, 1)
+        client.close()
+    (request,) = proxy.requests
+    assert (request.method, request.path) == ("CONNECT", "westeurope-1.cognitedata.com:443")
+    assert "authorization" not in request.headers
+
+
+def test_error_says_that_a_host_name_was_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    target = Target("https://westeurop-1.cognitedata.com", "demo")
+    client = Client(target, StaticToken(TOKEN), retry=NO_RETRY)
+    with pytest.raises(TransportError, match=r"westeurop-1\.cognitedata\.com was not found \(DNS\)"):
+        client.retrieve_call(7, 1)
+
+
+def test_error_says_that_a_port_is_closed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    client = Client(Target(f"http://127.0.0.1:{port}", "demo"), StaticToken(TOKEN), retry=NO_RETRY)
+    with pytest.raises(TransportError, match=r"No connection to 127\.0\.0\.1: .*refused"):
+        client.retrieve_call(7, 1)
+
+
+def test_missing_response_is_an_error() -> None:
+    done = threading.Event()
+    with client_of(FakeServer(Reply(wait_for=done)), retry=NO_RETRY, timeout_s=(1.0, 0.05)) as client:
+        with pytest.raises(TransportError, match="sent no answer in time"):
+            client.retrieve_call(7, 1)
+        done.set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse the connection instead of waiting")
+def test_connection_that_is_not_accepted_is_an_error() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        backlog = [socket.socket() for _ in range(4)]
+        for connection in backlog:
+            connection.settimeout(0)
+            connection.connect_ex(full.getsockname())
+        target = Target(f"http://127.0.0.1:{full.getsockname()[1]}", "demo")
+        transport = Transport(target.base_url, timeout_s=(0.1, 0.1))
+        client = Client(target, StaticToken(TOKEN), retry=NO_RETRY, transport=transport)
+        with pytest.raises(TransportError, match="did not accept a connection in time"):
+            client.retrieve_call(7, 1)
+        for connection in backlog:
+            connection.close()
+
+
+def test_forked_process_opens_its_own_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    connections: list[HTTPConnection] = []
+    connect = HTTPConnection.connect
+
+    def counting_connect(self: HTTPConnection) -> None:
+        connections.append(self)
+        connect(self)
+
+    monkeypatch.setattr(HTTPConnection, "connect", counting_connect)
+    with client_of(FakeServer(CALL)) as client:
+        client.retrieve_call(7, 1)
+        client.retrieve_call(7, 1)
+        assert len(connections) == 1
+        monkeypatch.setattr(os, "getpid", lambda: -1)  # as after a fork
+        client.retrieve_call(7, 1)
+        assert len(connections) == 2
+
+
+# Certificates
+
+
+@dataclass(frozen=True)
+class SelfSigned:
+    """TLS context of a server with a self-signed certificate, which `bundle` contains."""
+
+    context: ssl.SSLContext
+    bundle: str
+
+
+@pytest.fixture(scope="module")
+def self_signed(tmp_path_factory: pytest.TempPathFactory) -> SelfSigned:
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "callframe")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(certificate.public_bytes(pem) + secret)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return SelfSigned(context, str(path))
+
+
+@pytest.fixture
+def no_bundle_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.mark.usefixtures("no_bundle_variables")
+def test_untrusted_certificate_is_rejected(self_signed: SelfSigned) -> None:
+    server = FakeServer(CALL)
+    with (
+        client_of(server, tls=self_signed.context, retry=NO_RETRY) as client,
+        pytest.raises(TransportError, match=r"No trusted TLS connection to 127\.0\.0\.1: .*self-signed.*verify="),
+    ):
+        client.retrieve_call(7, 1)
+    assert server.requests == []
+
+
+@pytest.mark.usefixtures("no_bundle_variables")
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+@pytest.mark.parametrize("verify", [True, False])
+def test_certificate_is_verified_with_a_given_bundle_or_not_at_all(self_signed: SelfSigned, verify: bool) -> None:
+    with client_of(FakeServer(CALL), tls=self_signed.context, verify=self_signed.bundle if verify else False) as client:
+        assert client.retrieve_call(7, 1).id == 1
+
+
+@pytest.mark.usefixtures("no_bundle_variables")
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_bundle_of_the_environment_is_used(
+    self_signed: SelfSigned, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, self_signed.bundle)
+    with client_of(FakeServer(CALL), tls=self_signed.context) as client:
+        assert client.retrieve_call(7, 1).id == 1
+
+
+def test_given_bundle_takes_precedence_over_the_environment(
+    self_signed: SelfSigned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.setenv(variable, str(tmp_path / "no-such-file.pem"))
+    with client_of(FakeServer(CALL), tls=self_signed.context, verify=self_signed.bundle) as client:
+        assert client.retrieve_call(7, 1).id == 1
