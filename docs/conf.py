@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 HERE = Path(__file__).parent
+_CODE = re.compile(r"(?<!`)`((?:[^`\n]|\n(?!\s*\n))+)`(?!`)")
 
 project = "callframe"
 author = "The callframe developers"
@@ -62,10 +63,11 @@ def copy_notebooks() -> None:
 def quote_code(*event: Any) -> None:
     """Write what single backticks enclose as code unless it is a name: the default role would shorten `..._above`."""
     lines: list[str] = event[-1]
-    lines[:] = [re.sub(r"(?<!`)`([^`]+)`(?!`)", lambda match: _name_or_code(match[1]), line) for line in lines]
+    lines[:] = _CODE.sub(_name_or_code, "\n".join(lines)).split("\n")
 
 
-def _name_or_code(text: str) -> str:
+def _name_or_code(match: re.Match[str]) -> str:
+    text = " ".join(match[1].split())
     return f"`{text}`" if re.fullmatch(r"[A-Za-z_][\w.]*\w", text) else f"``{text}``"
 
 
