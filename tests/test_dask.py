@@ -22,7 +22,7 @@ from pandas.testing import assert_frame_equal, assert_series_equal
 import callframe as cf
 from callframe import frame
 from callframe.analysis import histogram
-from callframe.analysis.grouping import group
+from callframe.analysis.grouping import group, parse_by
 from callframe.analysis.kaplan_meier import curves
 from callframe.analysis.summary import QUANTILES as QUANTILES_OF
 from callframe.analysis.survival import awaited, work
@@ -114,9 +114,9 @@ def test_durations_of_odd_calls_are_those_of_a_curve_of_buckets(
 ) -> None:
     calls = call_frame(rows).sort_values(["start_time", "call_id"], ignore_index=True)
     found = cf.summarize(divided(calls, cuts_of(calls, cuts)), by)
-    groups, worked = group(calls, by), work(calls)
+    groups, worked = group(calls, parse_by(by, durations=True, several=True)), work(calls)
     times, ended = histogram.replace(worked.times), awaited(worked.kinds, groups)
-    exact = curves(times, ended, groups, None, groups.largest(worked.times))
+    exact = curves(times, ended, groups, None, groups.max(worked.times))
     for name, share in QUANTILES_OF.items():
         expected = pd.Series(exact.quantile(share), index=groups.index)
         assert milliseconds(found[f"duration_{name}"]).tolist() == expected.reindex(found.index).tolist()

@@ -285,5 +285,5 @@ def test_frame_that_is_no_rollup_is_refused_with_what_it_lacks() -> None:
 
 
 def test_frame_that_holds_no_calls_is_refused() -> None:
-    with pytest.raises(cf.errors.FrameError, match="lacks"):
+    with pytest.raises(cf.errors.FrameError, match="missing"):
         cf.rollup(pd.DataFrame({"a": [1]}))

@@ -491,7 +491,9 @@ def test_no_calls_are_no_groups(by: list[str]) -> None:
     "by", ["colour", "", "Function", "0h", "1M", "-1h", [], ["function", "colour"], ["1h", "1d"], ["status"] * 2]
 )
 def test_unknown_grouping_is_refused(by: Any) -> None:
-    with pytest.raises(ArgumentError, match="expected 'function', 'schedule', 'status', a frequency such as '1h'"):
+    with pytest.raises(
+        ArgumentError, match="expected 'function', 'schedule', 'status', a duration such as '1h' or a list"
+    ):
         summarize(lasting(1), by)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from callframe.analysis import histogram, streaks
-from callframe.analysis.grouping import COLUMNS, TIME, Groups, group, names_of, stack
+from callframe.analysis.grouping import COLUMNS, TIME, Groups, concat, group
 from callframe.analysis.kaplan_meier import Curves, curves
 from callframe.analysis.survival import COMPLETED, awaited, work
 from callframe.timespan import NO_TIME, to_milliseconds
@@ -54,7 +54,7 @@ class Asked:
         When the calls were fetched; None where they say so.
     """
 
-    by: str | Sequence[str]
+    by: Mapping[str, int]
     run_limit: DurationLike | None
     late_after_ms: int
     fetched_ms: int | None = None
@@ -114,7 +114,7 @@ def of_calls(calls: pd.DataFrame, asked: Asked) -> Tally:
     return Tally(groups.index, numbers, durations, curves(to_milliseconds(calls["schedule_delay"]), None, groups))
 
 
-def of_parts(part: Part, by: str | Sequence[str]) -> Tally:
+def of_parts(part: Part, by: Mapping[str, int]) -> Tally:
     """Take a tally of what has been added up."""
     groups = group(part.groups, by)
     order = np.argsort(groups.codes)
@@ -131,7 +131,7 @@ def measure(calls: pd.DataFrame, asked: Asked) -> Part:
     delays = to_milliseconds(calls["schedule_delay"])
     order = streaks.in_order(calls, groups, worked.kinds)
     numbers = _numbers(calls, groups, worked, asked.late_after_ms)
-    numbers |= {"known": groups.largest(worked.times), "delayed": groups.largest(delays)}
+    numbers |= {"known": groups.max(worked.times), "delayed": groups.max(delays)}
     numbers |= {"streak": streaks.longest(groups, worked.kinds, order), "ordered": np.ones(len(groups), dtype=bool)}
     numbers |= streaks.ends(calls, groups, worked.kinds, order)
     censored = (~awaited(worked.kinds, groups)).astype("int64")
@@ -140,14 +140,14 @@ def measure(calls: pd.DataFrame, asked: Asked) -> Part:
     return Part(_table(groups, asked.by, numbers), _count(np.tile(groups.codes, 2), kinds, times))
 
 
-def add(parts: Sequence[Part], by: str | Sequence[str]) -> Part:
+def add(parts: Sequence[Part], by: Mapping[str, int]) -> Part:
     """Add parts up, which follow each other in time."""
-    together = stack([part.groups for part in parts])
+    together = concat([part.groups for part in parts])
     groups = group(together, by)
     ends = np.cumsum([len(part.groups) for part in parts])
     codes = np.split(groups.codes, ends[:-1])
-    numbers = {name: _sum(groups, together[name].to_numpy()) for name in _COUNTS}
-    numbers |= {name: groups.largest(together[name].to_numpy()) for name in _LARGEST}
+    numbers = {name: groups.sum(together[name].to_numpy()) for name in _COUNTS}
+    numbers |= {name: groups.max(together[name].to_numpy()) for name in _LARGEST}
     numbers |= streaks.follow([part.groups for part in parts], codes, len(groups))
     spans = pd.concat(
         [
@@ -167,19 +167,15 @@ def _numbers(calls: pd.DataFrame, groups: Groups, worked: Work, late_after_ms: i
         **dict(zip(KINDS, table.T.copy(), strict=True)),
         "stuck": groups.count(worked.stuck),
         "late": groups.count(to_milliseconds(calls["schedule_delay"]) > late_after_ms),
-        "longest": groups.largest(to_milliseconds(calls["duration"])),
-        "last_success": groups.largest(np.where(worked.kinds == COMPLETED, start, NO_TIME)),
+        "longest": groups.max(to_milliseconds(calls["duration"])),
+        "last_success": groups.max(np.where(worked.kinds == COMPLETED, start, NO_TIME)),
     }
 
 
-def _table(groups: Groups, by: str | Sequence[str], numbers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+def _table(groups: Groups, by: Mapping[str, int], numbers: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Put the columns that groups are made by beside what is told of them."""
-    keys = {COLUMNS.get(name, TIME): groups.index.get_level_values(name).array for name in names_of(by)}
+    keys = {COLUMNS.get(name, TIME): groups.index.get_level_values(name).array for name in by}
     return pd.DataFrame({**keys, **numbers})
-
-
-def _sum(groups: Groups, values: np.ndarray) -> np.ndarray:
-    return np.bincount(groups.codes, values, minlength=len(groups)).astype("int64")
 
 
 def _count(codes: np.ndarray, kinds: np.ndarray, times: np.ndarray) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Calls in partitions, as Dask has them: each is measured where it is, and the answers are added up in a tree."""
+"""Dask DataFrames of calls: each partition is measured where it is, and the results are merged in a tree."""
 
 from __future__ import annotations
 
@@ -8,197 +8,120 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import numpy as np
 import pandas as pd
 
 from callframe import frame
 from callframe.completeness import Coverage
 from callframe.errors import ArgumentError, FrameError
-from callframe.timespan import NO_TIME, to_milliseconds
+from callframe.timespan import MAX_TIME_MS, to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 DaskFrame: TypeAlias = Any
-"""A `dask.dataframe.DataFrame`: Dask is an extra, and is never imported before somebody has."""
+"""A `dask.dataframe.DataFrame`; Dask is an extra, which only its users import."""
 
 CallFrame: TypeAlias = "pd.DataFrame | DaskFrame"
 """Calls in memory, or a Dask DataFrame of them."""
 
-Part = TypeVar("Part")
+Result = TypeVar("Result")
 
-_TIMES = ("scheduled_time", "start_time", "end_time")
-_TEXTS = ("error_message", "error_trace")
-_TOGETHER = 8  # answers that are added up at once
-_LARGEST = int(np.iinfo("int64").max)
+_BATCH = 8
+"""How many results are merged at once: those of all partitions could be more than the memory of a worker holds."""
 
 
 @dataclass(frozen=True)
 class Partitions:
-    """
-    A Dask DataFrame of calls.
-
-    Parameters
-    ----------
-    calls
-        The frame.
-    client
-        The `distributed.Client` to compute on; None for the one that is current, or else threads of this process.
-    coverage
-        What the calls rest on.
-    """
+    """A Dask DataFrame of calls with its coverage, and the client to compute on; None: the current one, or threads."""
 
     calls: DaskFrame
     client: Any
     coverage: Coverage | None
 
     def reduce(
-        self, columns: Sequence[str], measure: Callable[[pd.DataFrame], Part], add: Callable[[list[Part]], Part]
-    ) -> Part:
-        """
-        Measure each partition, and add the answers up.
-
-        Parameters
-        ----------
-        columns
-            What is needed of the calls.
-        measure
-            Makes an answer, small and picklable, of a call frame of these columns.
-        add
-            Makes one of several, in the order of the partitions.
-
-        Returns
-        -------
-        answer
-            Of all calls; there is at least one partition.
-        """
+        self, columns: Sequence[str], measure: Callable[[pd.DataFrame], Result], merge: Callable[[list[Result]], Result]
+    ) -> Result:
+        """Measure each partition, and merge the results, which must be small and picklable, in their order."""
         from dask.delayed import delayed  # noqa: PLC0415 - an extra, and slow to import
 
-        later_add = delayed(add, pure=False)
-        with self._current():
-            answers = self._answers(columns, measure)
-            while len(answers) > 1:
-                answers = [later_add(answers[at : at + _TOGETHER]) for at in range(0, len(answers), _TOGETHER)]
-            answer: Part = answers[0].compute()
-        return answer
+        merge_later = delayed(merge, pure=False)
+        with self._current_client():
+            results = self._measure(columns, measure)
+            while len(results) > 1:
+                results = [merge_later(results[at : at + _BATCH]) for at in range(0, len(results), _BATCH)]
+            result: Result = results[0].compute()
+        return result
 
-    def each(self, columns: Sequence[str], measure: Callable[[pd.DataFrame], Part]) -> Iterator[Part]:
-        """
-        Measure each partition, where the answers are too large to be added up on workers.
-
-        Parameters
-        ----------
-        columns, measure
-            As for `reduce`.
-
-        Yields
-        ------
-        answer
-            Of a partition, in their order.
-        """
+    def map(self, columns: Sequence[str], measure: Callable[[pd.DataFrame], Result]) -> Iterator[Result]:
+        """Measure each partition, and yield results that are together too large for the memory of a worker."""
         from dask.base import compute  # noqa: PLC0415 - an extra, and slow to import
 
-        with self._current():
-            answers = self._answers(columns, measure)
-            for at in range(0, len(answers), _TOGETHER):
-                yield from compute(*answers[at : at + _TOGETHER])
+        with self._current_client():
+            results = self._measure(columns, measure)
+            for at in range(0, len(results), _BATCH):
+                yield from compute(*results[at : at + _BATCH])
 
-    def _answers(self, columns: Sequence[str], measure: Callable[[pd.DataFrame], object]) -> list[Any]:
+    def _measure(self, columns: Sequence[str], measure: Callable[[pd.DataFrame], object]) -> list[Any]:
         from dask.delayed import delayed  # noqa: PLC0415 - an extra, and slow to import
 
-        later = delayed(_measured, pure=False)
-        return [later(measure, part) for part in self.calls[list(columns)].to_delayed()]
+        measure_later = delayed(_measure, pure=False)
+        return [measure_later(measure, partition) for partition in self.calls[list(columns)].to_delayed()]
 
-    def sorted(self) -> Partitions:
-        """Put the calls in order of start, over all partitions."""
-        numbered = self.calls.assign(start_ms=self.calls["start_time"].astype("int64"))  # Dask sorts numbers best
-        with self._current():
+    def sort(self) -> Partitions:
+        """Sort the calls by start, over all partitions."""
+        numbered = self.calls.assign(start_ms=self.calls["start_time"].astype("int64"))  # Dask sorts integers best
+        with self._current_client():
             return Partitions(numbered.sort_values(["start_ms", "call_id"]), self.client, self.coverage)
 
-    def together(self, calls: DaskFrame, on: Sequence[str]) -> Partitions:
-        """
-        Bring rows into one partition that have something in common.
-
-        Parameters
-        ----------
-        calls
-            What is made of the calls.
-        on
-            The columns that they have in common.
-
-        Returns
-        -------
-        partitions
-            Of the same rows.
-        """
-        with self._current():
+    def shuffle(self, calls: DaskFrame, on: Sequence[str]) -> Partitions:
+        """Bring rows derived from the calls that are equal in some columns into one partition."""
+        with self._current_client():
             return Partitions(calls.shuffle(on=list(on)), self.client, self.coverage)
 
-    def _current(self) -> Any:
-        """Make the client current for a while: Dask chooses by it how to move rows."""
+    def _current_client(self) -> Any:
+        """Make the client the current one for a while: Dask chooses by it how to move rows."""
         return contextlib.nullcontext() if self.client is None else self.client.as_current()
 
     @functools.cached_property
-    def bounds(self) -> pd.DataFrame:
-        """The `low` and `high` of each column of times, in milliseconds; without times the low is above the high."""
-        return self.reduce(_TIMES, _bounds, _outer)
+    def time_bounds(self) -> tuple[int | None, int]:
+        """The first start and the latest start or end, in epoch milliseconds; None and 0 without calls."""
+        first_ms, latest_ms = self.reduce(("start_time", "end_time"), _time_bounds, _merge_time_bounds)
+        return None if first_ms > MAX_TIME_MS else first_ms, latest_ms
 
 
-def of(calls: CallFrame, client: Any = None) -> Partitions | None:
-    """
-    Take calls for what Dask has, if that is what they are.
-
-    Parameters
-    ----------
-    calls
-        Anything.
-    client
-        A `distributed.Client`, or None.
-
-    Returns
-    -------
-    partitions
-        None where `calls` is no Dask DataFrame.
-
-    Raises
-    ------
-    FrameError
-        It is one, and no call frame.
-    ArgumentError
-        `client` is no client.
-    """
+def as_partitions(calls: CallFrame, client: Any = None) -> Partitions | None:
+    """Check a Dask DataFrame of calls and its client; None for anything else than a Dask DataFrame."""
     if client is not None and not callable(getattr(client, "as_current", None)):
         raise ArgumentError(f"client={client!r}; expected a distributed.Client, or None.")
     dask = sys.modules.get("dask.dataframe")
     if dask is None or not isinstance(calls, dask.DataFrame):
         return None
-    meta: pd.DataFrame = calls._meta  # noqa: SLF001 - its only way to tell columns and dtypes
+    meta: pd.DataFrame = calls._meta  # noqa: SLF001 - the only way to its columns and dtypes
     try:
         frame.check(_with_own_text(meta))
     except FrameError as error:
-        raise FrameError(f"{error} Found in a Dask DataFrame; archive.dask() gives one that is right.") from None
+        raise FrameError(f"{error} Found in a Dask DataFrame; archive.dask() gives a valid one.") from None
     coverage = Coverage.of(meta) or (Coverage.of(calls) if hasattr(calls, "attrs") else None)
     return Partitions(calls, client, coverage)
 
 
-def _measured(measure: Callable[[pd.DataFrame], Part], calls: pd.DataFrame) -> Part:
-    bare = _with_own_text(calls).copy(deep=False)
-    bare.attrs = {}  # what calls rest on is told once, and pandas copies it with each column
-    return measure(bare)
+def _measure(measure: Callable[[pd.DataFrame], Result], calls: pd.DataFrame) -> Result:
+    calls = _with_own_text(calls).copy(deep=False)
+    calls.attrs = {}  # pandas would copy the coverage with each column
+    return measure(calls)
 
 
 def _with_own_text(calls: pd.DataFrame) -> pd.DataFrame:
-    """Turn text, which Dask likes to make of a dtype of its own, into that of a call frame."""
-    found = {name: calls.dtypes[name] for name in _TEXTS if name in calls.columns}
-    other = [name for name, kind in found.items() if isinstance(kind, pd.StringDtype) and kind != frame.TEXT]
+    """Convert text columns, to which Dask gives a dtype of its own, to the dtype of a call frame."""
+    dtypes = {name: calls.dtypes[name] for name in ("error_message", "error_trace") if name in calls.columns}
+    other = [name for name, dtype in dtypes.items() if isinstance(dtype, pd.StringDtype) and dtype != frame.TEXT]
     return calls.astype(dict.fromkeys(other, frame.TEXT)) if other else calls
 
 
-def _bounds(calls: pd.DataFrame) -> pd.DataFrame:
-    times = [to_milliseconds(calls[name]) for name in _TIMES]
-    lows = [int(one[one != NO_TIME].min(initial=_LARGEST)) for one in times]
-    return pd.DataFrame({"low": lows, "high": [int(one.max(initial=NO_TIME)) for one in times]}, index=list(_TIMES))
+def _time_bounds(calls: pd.DataFrame) -> tuple[int, int]:
+    start_ms, end_ms = to_milliseconds(calls["start_time"]), to_milliseconds(calls["end_time"])
+    return int(start_ms.min(initial=MAX_TIME_MS + 1)), int(max(start_ms.max(initial=0), end_ms.max(initial=0)))
 
 
-def _outer(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    return pd.DataFrame(pd.concat(parts).groupby(level=0).agg({"low": "min", "high": "max"}))
+def _merge_time_bounds(bounds: list[tuple[int, int]]) -> tuple[int, int]:
+    return min(first_ms for first_ms, _ in bounds), max(latest_ms for _, latest_ms in bounds)

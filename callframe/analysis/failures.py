@@ -14,7 +14,7 @@ import pandas as pd
 
 from callframe import frame
 from callframe.analysis import dask, message_templates, tracebacks
-from callframe.analysis.grouping import stack
+from callframe.analysis.grouping import concat
 from callframe.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def failures(calls: CallFrame, by: str | Sequence[str] | None = None, *, client:
     True
     """
     names = _names(by)
-    divided = dask.of(calls, client)
+    divided = dask.as_partitions(calls, client)
     if divided is not None:
         return _table(divided.reduce(_READ, functools.partial(_measure, names=names), _add), names)
     frame.check(calls)
@@ -256,7 +256,7 @@ def _add(parts: Sequence[_Part]) -> _Part:
         for number, counts in zip(numbers.tolist(), part.texts, strict=True):
             texts[number] = dict(Counter(texts[number]) + Counter(counts))
         tables.append(part.counted.assign(_kind=numbers[part.counted["_kind"].to_numpy()]))
-    together = stack(tables)
+    together = concat(tables)
     keys = [name for name in together.columns if name not in _COUNTED]
     return _Part(_count(together, keys), list(known), texts)
 

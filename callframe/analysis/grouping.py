@@ -1,7 +1,14 @@
-"""Which group each call is in."""
+"""
+Groups of calls: what `by` may be, and the group of each call.
+
+In results, a table with one row per group has the groups in its index; a table with several rows per group has them as
+its first columns.
+"""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,30 +17,21 @@ import pandas as pd
 
 from callframe import frame
 from callframe.errors import ArgumentError
-from callframe.timespan import floor_ms, from_epoch_ms, parse_duration, to_milliseconds
+from callframe.timespan import NO_TIME, floor_ms, from_epoch_ms, parse_duration, to_milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 COLUMNS = {"function": "function", "schedule": "schedule_id", "status": "status"}
-"""What calls can be grouped by, and the column that holds it."""
+"""The values of `by` that stand for a column of a call frame."""
 
 TIME = "start_time"
-"""The name of groups made by a frequency."""
+"""The name of the groups that a duration makes: bins of start times."""
 
 
 @dataclass(frozen=True)
 class Groups:
-    """
-    The groups that have calls, and the one each call is in.
-
-    Parameters
-    ----------
-    codes
-        The place of each call's group in `index`, int64.
-    index
-        The groups in order: labels and statuses in that of their categories, times and schedules rising, none last.
-    """
+    """The groups that have calls: `index` holds their labels in order, `codes` the position in it for each call."""
 
     codes: np.ndarray
     index: pd.Index
@@ -42,141 +40,85 @@ class Groups:
         return len(self.index)
 
     def count(self, rows: np.ndarray) -> np.ndarray:
-        """Count some of the calls by group, given as a mask or as places."""
+        """Count the calls per group that a mask, or an array of positions, selects."""
         return np.bincount(self.codes[rows], minlength=len(self))
 
-    def largest(self, values: np.ndarray) -> np.ndarray:
-        """Find the largest value by group; the smallest integer stands for none."""
-        largest = np.full(len(self), np.iinfo("int64").min)
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """Add up integers per group."""
+        return np.bincount(self.codes, values, minlength=len(self)).astype("int64")
+
+    def max(self, values: np.ndarray) -> np.ndarray:
+        """Find the largest integer per group, `NO_TIME` for a group without any."""
+        largest = np.full(len(self), NO_TIME)
         np.maximum.at(largest, self.codes, values)
         return largest
 
 
-def group(calls: pd.DataFrame, by: str | Sequence[str]) -> Groups:
+def parse_by(
+    by: Any,
+    allowed: Sequence[str] = tuple(COLUMNS),
+    *,
+    durations: bool = False,
+    several: bool = False,
+    optional: bool = False,
+) -> dict[str, int]:
     """
-    Group calls.
+    Parse the argument `by` of a user: the names of the groups, each with the width of its bins in ms, 0 for a column.
 
-    Parameters
-    ----------
-    calls
-        Call frame.
-    by
-        `"function"`, `"schedule"`, `"status"`, a frequency such as `"1h"`, or several of them.
-
-    Returns
-    -------
-    groups
-        Only those that have calls. Named as in `by`, those of a frequency `start_time`.
-
-    Raises
-    ------
-    ArgumentError
-        `by` is unknown.
+    `allowed` are the accepted keys of `COLUMNS`. The flags accept durations such as "1h", a list of several, and None.
     """
-    names = names_of(by)
-    keys = [_time(calls, name) if level == TIME else _column(calls, COLUMNS[level]) for level, name in names.items()]
-    codes, count = _close_up(*keys[0][0])
-    for (places, size), _ in keys[1:]:
-        codes, count = _close_up(codes * size + places, count * size)
-    first = np.empty(count if len(calls) else 0, dtype="int64")
-    first[codes[::-1]] = np.arange(len(calls) - 1, -1, -1)  # of equal codes the last one written stays
-    levels = [values.iloc[first] for _, values in keys]
-    if len(levels) == 1:
-        return Groups(codes, pd.Index(levels[0], name=next(iter(names))))
-    return Groups(codes, pd.MultiIndex.from_arrays(levels, names=list(names)))
+    values = [] if by is None and optional else [by]
+    if several and isinstance(by, Iterable) and not isinstance(by, str):
+        values = list(by)
+    levels = [_parse_level(value, allowed, durations=durations) for value in values]
+    parsed = dict(level for level in levels if level)
+    if len(parsed) < len(values) or not (parsed or optional):
+        options = ["None"] * optional + [repr(name) for name in allowed]
+        options += ["a duration such as '1h'"] * durations + ["a list of them"] * several
+        raise ArgumentError(f"by={by!r}; expected {', '.join(options[:-1])} or {options[-1]}.")
+    return parsed
 
 
-def stack(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """
-    Put tables under each other whose words are of different categories.
-
-    Parameters
-    ----------
-    tables
-        Of the same columns, one at least.
-
-    Returns
-    -------
-    table
-        Categories that are the same in all tables stay as they are; else statuses are in their order, other words in
-        that of the alphabet.
-    """
-    words = [name for name in tables[0].columns if isinstance(tables[0].dtypes[name], pd.CategoricalDtype)]
-    kinds = {name: _kind_of_all([one[name].cat.categories for one in tables], name) for name in words}
-    return pd.concat([one.astype(kinds) for one in tables], ignore_index=True)
+def _parse_level(value: Any, allowed: Sequence[str], *, durations: bool) -> tuple[str, int] | None:
+    if value in tuple(allowed):
+        return value, 0
+    if durations:
+        with contextlib.suppress(ArgumentError):
+            return TIME, parse_duration(value, name="by", at_least_ms=1)
+    return None
 
 
-def _kind_of_all(found: Sequence[pd.Index], name: str) -> pd.CategoricalDtype[Any]:
-    known = {str(word) for categories in found for word in categories}
-    if all(one.equals(found[0]) for one in found):
-        return pd.CategoricalDtype(found[0])
-    words = frame.status_categories(list(known)) if name == "status" else sorted(known)
-    return pd.CategoricalDtype(pd.Series(words, dtype=frame.TEXT))
+def group(table: pd.DataFrame, levels: Mapping[str, int]) -> Groups:
+    """Group the rows of a call frame, or of a table with the same columns, by what `parse_by` returned."""
+    codes, keys = np.zeros(len(table), dtype="int64"), []
+    for name, width_ms in levels.items():
+        keys.append(_bins(table, width_ms) if width_ms else table[COLUMNS[name]])
+        own, values = pd.factorize(keys[-1], sort=True)
+        own[own < 0] = len(values)  # missing: the last group
+        codes, _ = pd.factorize(codes * (len(values) + 1) + own, sort=True)
+    first = np.empty(int(codes.max(initial=-1)) + 1, dtype="int64")
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # of equal codes the last one assigned stays
+    labels = [key.iloc[first] for key in keys]
+    if len(labels) == 1:
+        return Groups(codes, pd.Index(labels[0], name=next(iter(levels))))
+    return Groups(codes, pd.MultiIndex.from_arrays(labels, names=list(levels)))
 
 
-def names_of(by: str | Sequence[str]) -> dict[str, str]:
-    """
-    Name the levels that calls are grouped by.
-
-    Parameters
-    ----------
-    by
-        As for `group`.
-
-    Returns
-    -------
-    names
-        What was asked for, by the name of its level.
-
-    Raises
-    ------
-    ArgumentError
-        `by` is unknown, or names a level twice.
-    """
-    asked = [by] if isinstance(by, str) else list(by)
-    names = {name if name in COLUMNS else TIME: name for name in asked}
-    if not asked or len(names) < len(asked) or not (TIME not in names or _width_ms(names[TIME])):
-        known = ", ".join(map(repr, COLUMNS))
-        raise ArgumentError(f"by={by!r}; expected {known}, a frequency such as '1h', or several of them, each once.")
-    return names
+def _bins(table: pd.DataFrame, width_ms: int) -> pd.Series:
+    """Find the start of the bin of each start time; whole weeks start on Mondays."""
+    return pd.Series(from_epoch_ms(floor_ms(to_milliseconds(table["start_time"]), width_ms)), index=table.index)
 
 
-def _width_ms(frequency: str) -> int:
-    """Read a frequency; 0 where it is none."""
-    try:
-        return parse_duration(frequency, name="by")
-    except ArgumentError:
-        return 0
+def concat(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Concatenate tables of the same columns; categories that differ are merged, statuses in their usual order."""
+    names = [name for name, dtype in tables[0].dtypes.items() if isinstance(dtype, pd.CategoricalDtype)]
+    merged = {name: _merge_categories([table[name].cat.categories for table in tables], name) for name in names}
+    return pd.concat([table.astype(merged) for table in tables], ignore_index=True)
 
 
-def _column(calls: pd.DataFrame, name: str) -> tuple[tuple[np.ndarray, int], pd.Series]:
-    values = calls[name]
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        codes, size = values.cat.codes.to_numpy(), len(values.cat.categories)
-    else:
-        codes, found = pd.factorize(values, sort=True)
-        size = len(found)
-    codes = codes.astype("int64")
-    if codes.min(initial=0) < 0:
-        codes[codes < 0] = size
-    return (codes, size + 1), values
-
-
-def _time(calls: pd.DataFrame, frequency: str) -> tuple[tuple[np.ndarray, int], pd.Series]:
-    """Tell the stretch of time that each call started in; whole weeks begin on Mondays."""
-    width = _width_ms(frequency)
-    stamps = floor_ms(to_milliseconds(calls["start_time"]), width)
-    values = pd.Series(from_epoch_ms(stamps), index=calls.index)
-    numbers = stamps // width
-    lowest = numbers.min(initial=np.iinfo("int64").max)
-    return (numbers - lowest, int(numbers.max(initial=lowest) - lowest) + 1), values
-
-
-def _close_up(codes: np.ndarray, size: int) -> tuple[np.ndarray, int]:
-    """Renumber codes so that each one occurs."""
-    if size > 4 * len(codes) + 1_000:  # counting would be mostly of nothing
-        found, places = np.unique(codes, return_inverse=True)
-        return places, len(found)
-    occurs = np.bincount(codes, minlength=size) > 0
-    count = int(occurs.sum())
-    return codes if occurs[:count].all() else (np.cumsum(occurs) - 1)[codes], count
+def _merge_categories(categories: Sequence[pd.Index], name: Any) -> pd.CategoricalDtype[Any]:
+    if all(index.equals(categories[0]) for index in categories):
+        return pd.CategoricalDtype(categories[0])
+    labels = sorted({str(label) for index in categories for label in index})
+    labels = frame.status_categories(labels) if name == "status" else labels
+    return pd.CategoricalDtype(pd.Series(labels, dtype=frame.TEXT))

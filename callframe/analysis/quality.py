@@ -92,10 +92,10 @@ def quality(calls: CallFrame, *, run_limit: DurationLike | None = None, client: 
     0
     """
     limit_ms = RunLimit.parse(run_limit).longest_ms
-    partitions = dask.of(calls, client)
+    partitions = dask.as_partitions(calls, client)
     if partitions is not None:
         known = partitions.coverage
-        fetched_ms, first_ms = (known.fetched_ms, None) if known else _observed(partitions.bounds)
+        first_ms, fetched_ms = (None, known.fetched_ms) if known else partitions.time_bounds
         limits = Limits(limit_ms, fetched_ms, _left_edge(known, first_ms))
         return _table(_check_partitions(partitions, limits), known)
     frame.check(calls)
@@ -112,19 +112,12 @@ def _left_edge(known: Coverage | None, first_ms: int | None) -> int | None:
     return None if known.window is None else known.window.start_ms
 
 
-def _observed(bounds: pd.DataFrame) -> tuple[int, int | None]:
-    """Find the last and the first time of partitions."""
-    low, high = bounds["low"].to_dict(), bounds["high"].to_dict()
-    has_calls = low["start_time"] <= high["start_time"]
-    return (max(high["start_time"], high["end_time"]), low["start_time"]) if has_calls else (0, None)
-
-
 def _check_partitions(partitions: Partitions, limits: Limits) -> _Counts:
     counts = partitions.reduce(frame.COLUMNS, partial(_count, limits=limits, across=False), _merge)
     for name, (keys, needed) in _ACROSS_PARTITIONS.items():
         calls = partitions.calls[needed]
         calls = calls.map_partitions(_with_minutes, meta=_with_minutes(calls._meta))  # noqa: SLF001 - Dask asks for it
-        together = partitions.together(calls, keys)
+        together = partitions.shuffle(calls, keys)
         result = together.reduce(needed, partial(_count_one, name=name, limits=limits), _merge_examples)
         counts.counts[name], counts.examples[name] = result
     return counts

@@ -86,10 +86,10 @@ def rollup(
     True
     """
     width_ms = parse_duration(freq, name="freq", at_least_ms=1)
-    divided = dask.of(calls, client)
+    divided = dask.as_partitions(calls, client)
     if divided is not None:
         measure = functools.partial(_roll, width_ms=width_ms, fetched_ms=_fetched_ms(divided.coverage, fetched_at))
-        return _with_coverage(_add_up(list(divided.each(_NEEDED, measure))), [divided.coverage])
+        return _with_coverage(_add_up(list(divided.map(_NEEDED, measure))), [divided.coverage])
     frame.check(calls)
     return _with_coverage(_roll(calls, width_ms, _fetched_ms(Coverage.of(calls), fetched_at)), [Coverage.of(calls)])
 

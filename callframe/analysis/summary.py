@@ -12,7 +12,7 @@ import pandas as pd
 from callframe import formatting, frame
 from callframe.analysis import aggregates, dask
 from callframe.analysis.aggregates import Asked
-from callframe.analysis.grouping import TIME, Groups, group, names_of
+from callframe.analysis.grouping import TIME, Groups, group, parse_by
 from callframe.analysis.kaplan_meier import Curves, curves
 from callframe.analysis.statistics import wilson
 from callframe.analysis.survival import TIMEOUT, awaited, work
@@ -125,8 +125,10 @@ def summarize(
     >>> int(summary["calls"].sum()) > 900
     True
     """
-    asked = Asked(by, run_limit, parse_duration(late_after, name="late_after"))
-    divided = dask.of(calls, client)
+    levels = parse_by(by, durations=True, several=True)
+    RunLimit.parse(run_limit)  # an invalid value is reported before any partition is read
+    asked = Asked(levels, run_limit, parse_duration(late_after, name="late_after"))
+    divided = dask.as_partitions(calls, client)
     if divided is not None:
         return _table(_of_partitions(divided, asked), asked, divided.coverage)
     frame.check(calls)
@@ -163,7 +165,7 @@ def spread(calls: pd.DataFrame, of: str = "duration", shares: Sequence[float] = 
     frame.check(calls)
     if of not in {"duration", "schedule_delay"}:
         raise ArgumentError(f"of={of!r}; expected 'duration' or 'schedule_delay'.")
-    groups = group(calls, "function")
+    groups = group(calls, parse_by("function"))
     if of == "duration":
         worked = work(calls)
         found = curves(worked.times, awaited(worked.kinds, groups), groups)
@@ -220,24 +222,21 @@ def round_width(width: pd.Timedelta) -> pd.Timedelta:
 
 def _of_partitions(calls: Partitions, asked: Asked) -> Tally:
     """Measure partitions where they are; only what adds up travels."""
-    names = names_of(asked.by)  # a mistake is told at once, not by a worker
-    RunLimit.parse(asked.run_limit)
     if calls.coverage:
         fetched_ms = calls.coverage.fetched_ms
     else:
-        latest = calls.bounds["high"]
-        fetched_ms = max(0, int(latest["start_time"]), int(latest["end_time"]))
+        _, fetched_ms = calls.time_bounds
     measure = partial(aggregates.measure, asked=replace(asked, fetched_ms=fetched_ms))
     add = partial(aggregates.add, by=asked.by)
 
     def total(calls: Partitions) -> Part:
-        if TIME in names:  # groups are many, and each is in few partitions: no worker could hold them all
-            return add(list(calls.each(aggregates.NEEDED, measure)))
+        if TIME in asked.by:  # groups are many, and each is in few partitions: no worker could hold them all
+            return add(list(calls.map(aggregates.NEEDED, measure)))
         together: Part = calls.reduce(aggregates.NEEDED, measure, add)
         return together
 
     found = total(calls)
-    return aggregates.of_parts(found if found.ordered else total(calls.sorted()), asked.by)
+    return aggregates.of_parts(found if found.ordered else total(calls.sort()), asked.by)
 
 
 def _table(found: Tally, asked: Asked, known: Coverage | None) -> pd.DataFrame:

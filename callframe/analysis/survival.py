@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from callframe import frame
-from callframe.analysis.grouping import Groups, group
+from callframe.analysis.grouping import Groups, group, parse_by
 from callframe.analysis.kaplan_meier import Curves, curves
 from callframe.completeness import observed_until_ms
 from callframe.errors import ArgumentError
@@ -134,7 +134,7 @@ def survival(
     frame.check(calls)
     if points is not None and points < 1:
         raise ArgumentError(f"points={points!r}; expected a whole number from 1, or None.")
-    groups = group(calls, by)
+    groups = group(calls, parse_by(by, durations=True, several=True))
     worked = work(calls, run_limit)
     found = curves(worked.times, awaited(worked.kinds, groups), groups)
     steps = _steps(found)
