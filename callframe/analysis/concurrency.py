@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from callframe import frame
+from callframe.analysis.grouping import COLUMNS, parse_by
 from callframe.completeness import Coverage, observed_until_ms
 from callframe.errors import ArgumentError
 from callframe.limits import FUNCTION_QUOTA, PROJECT_QUOTA, RunLimit
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 ALL_FUNCTIONS = "all functions"
 """The index of the single row of `concurrency_peaks` without groups."""
-
-_OVERLAPS_BY = {"schedule": "schedule_id", "function": "function"}
 
 
 def concurrency(calls: pd.DataFrame, by: str | None = None, *, run_limit: DurationLike | None = None) -> pd.DataFrame:
@@ -79,7 +78,7 @@ def concurrency(calls: pd.DataFrame, by: str | None = None, *, run_limit: Durati
     0
     """
     frame.check(calls)
-    _check_by(by)
+    parse_by(by, ("function",), optional=True)
     limit_ms = RunLimit.parse(run_limit).longest_ms
     calls = frame.deduplicate(calls)
     intervals = _intervals(calls, limit_ms)
@@ -154,7 +153,7 @@ def concurrency_peaks(
     1.0
     """
     frame.check(calls)
-    _check_by(by)
+    parse_by(by, ("function",), optional=True)
     if quota is not None and not quota > 0:
         raise ArgumentError(f"quota={quota!r}; expected a number above 0.")
     if not 0 <= above <= 1:
@@ -227,12 +226,11 @@ def overlapping_runs(
     True
     """
     frame.check(calls)
-    if by not in tuple(_OVERLAPS_BY):  # a tuple accepts unhashable values too
-        raise ArgumentError(f"by={by!r}; expected {' or '.join(map(repr, _OVERLAPS_BY))}.")
+    parse_by(by, ("schedule", "function"))
     limit_ms = RunLimit.parse(run_limit).longest_ms
     calls = frame.deduplicate(calls)
-    calls = calls[calls[_OVERLAPS_BY[by]].notna()]
-    owner, start = pd.factorize(calls[_OVERLAPS_BY[by]])[0], to_milliseconds(calls["start_time"])
+    calls = calls[calls[COLUMNS[by]].notna()]
+    owner, start = pd.factorize(calls[COLUMNS[by]])[0], to_milliseconds(calls["start_time"])
     end = _last_known_end(calls, start, limit_ms)
     order = np.lexsort((calls["call_id"].to_numpy(), start, owner))
     owner, start, end = owner[order], start[order], end[order]
@@ -383,11 +381,6 @@ def _longest_before(owner: NDArray[Any], end: Integers) -> Integers:
     row_of_rank[ranks] = np.arange(len(end))
     before = row_of_rank[np.maximum.accumulate(ranks)[:-1]]
     return np.where(is_first, -1, np.append(-1, before))
-
-
-def _check_by(by: str | None) -> None:
-    if by not in (None, "function"):
-        raise ArgumentError(f"by={by!r}; expected None or 'function'.")
 
 
 def _concatenate(arrays: list[Integers]) -> Integers:
