@@ -1,4 +1,4 @@
-"""Keep every test on this machine, and away from what its user has set up."""
+"""Isolate the tests from the network and from the settings of their user, and provide a browser."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import notebook_servers
 import pytest
-from chromium import browser
+from chromium import launch
 from hypothesis import settings
 
 from callframe.http.transport import is_loopback
@@ -19,79 +19,90 @@ if TYPE_CHECKING:
     from notebook_servers import Server
     from playwright.sync_api import Browser
 
-OF_THE_USER = ("CDF_", "IDP_", "COGNITE_", "LOGIN_FLOW", "PROVIDER")
+USER_SETTINGS = ("CDF_", "IDP_", "COGNITE_", "LOGIN_FLOW", "PROVIDER")
 
 os.environ["MPLBACKEND"] = "Agg"
 
-# The same examples each time: what fails for one fails for all. `--hypothesis-profile=explore` looks further.
-settings.register_profile("steady", derandomize=True)
+# The same examples on every run, so that failures can be reproduced. `--hypothesis-profile=explore` tries other ones.
+settings.register_profile("fixed", derandomize=True)
 settings.register_profile("explore", max_examples=1000)
-settings.load_profile("steady")
+settings.load_profile("fixed")
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Accept the options of pytest-xdist that pyproject.toml sets when it is disabled with `-p no:xdist`."""
+    if not pluginmanager.hasplugin("xdist"):
+        parser.addoption("--numprocesses")
+        parser.addoption("--dist")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Mark the tests that use a browser."""
+    for item in items:
+        if "chromium" in item.fixturenames:
+            item.add_marker("browser")
 
 
 class NetworkBlockedError(RuntimeError):
-    """A test went for the network."""
+    """A test tried to reach another machine."""
 
 
 @pytest.fixture(autouse=True, scope="session")
 def blocked() -> Iterator[list[str]]:
-    """Refuse, for the whole session and so for stray threads too, what leaves this machine; list what was refused."""
-    refused: list[str] = []
+    """Block connections to other machines, in every thread, and list their hosts."""
+    hosts: list[str] = []
 
-    def refuse(host: object) -> None:
-        refused.append(str(host))
-        raise NetworkBlockedError(f"Tests stay on this machine; this one went for {host}.")
+    def block(host: object) -> None:
+        hosts.append(str(host))
+        raise NetworkBlockedError(f"Tests must stay on this machine; this one tried to reach {host}.")
 
-    def connecting(original: Callable[..., Any]) -> Callable[..., Any]:
+    def checked_connect(original: Callable[..., Any]) -> Callable[..., Any]:
         def connect(self: socket.socket, address: Any) -> Any:
             if self.family in (socket.AF_INET, socket.AF_INET6) and not is_loopback(address[0]):
-                refuse(address[0])
+                block(address[0])
             return original(self, address)
 
         return connect
 
-    def resolving(original: Callable[..., Any]) -> Callable[..., Any]:
-        def resolve(host: str | bytes | None, *args: Any, **kwargs: Any) -> Any:
+    def checked_lookup(original: Callable[..., Any]) -> Callable[..., Any]:
+        def look_up(host: str | bytes | None, *args: Any, **kwargs: Any) -> Any:
             name = host.decode() if isinstance(host, bytes) else host
             if name and not is_loopback(name):
-                refuse(name)
+                block(name)
             return original(host, *args, **kwargs)
 
-        return resolve
+        return look_up
 
     with pytest.MonkeyPatch.context() as patch:
         for method in ("connect", "connect_ex"):
-            patch.setattr(socket.socket, method, connecting(getattr(socket.socket, method)))
+            patch.setattr(socket.socket, method, checked_connect(getattr(socket.socket, method)))
         for function in ("getaddrinfo", "gethostbyname", "gethostbyname_ex"):
-            patch.setattr(socket, function, resolving(getattr(socket, function)))
-        yield refused
+            patch.setattr(socket, function, checked_lookup(getattr(socket, function)))
+        yield hosts
 
 
 @pytest.fixture(autouse=True)
-def stays_on_this_machine(blocked: list[str]) -> Iterator[None]:
-    """Fail a test that went for the network, also where a thread or an `except` swallowed the error."""
+def fail_if_blocked(blocked: list[str]) -> Iterator[None]:
+    """Fail a test that tried to reach another machine, even if a thread or an `except` swallowed the error."""
     yield
     hosts, blocked[:] = list(blocked), []
     if hosts:
-        pytest.fail(f"The test went for the network: {', '.join(hosts)}.")
+        pytest.fail(f"The test tried to reach another machine: {', '.join(hosts)}.")
 
 
 @pytest.fixture(autouse=True)
-def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clear the variables that name a project or a way to sign in."""
+def clear_user_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clear the environment variables that name a project or credentials."""
     for name in list(os.environ):
-        if name.startswith(OF_THE_USER):
+        if name.startswith(USER_SETTINGS):
             monkeypatch.delenv(name)
 
 
-# A real browser. Playwright keeps an event loop running while it is open, so it is closed at the end of a module: other
-# tests run loops of their own.
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module")  # Playwright keeps an event loop running, and other modules run their own
 def chromium() -> Iterator[Browser]:
-    with browser() as opened:
-        yield opened
+    with launch() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

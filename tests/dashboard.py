@@ -6,14 +6,14 @@ import contextlib
 import re
 from typing import TYPE_CHECKING
 
-from chromium import PATIENCE_MS
+from chromium import TIMEOUT_MS
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
-    from chromium import Seen
+    from chromium import PageLog
     from playwright.sync_api import Locator, Page
 
 ROOT = ".callframe-explore"
@@ -34,14 +34,14 @@ class Dashboard:
     ----------
     page
         The page that shows it.
-    seen
-        What goes on behind the page.
+    log
+        The problems of the page.
     calls
         What it shows when nothing is chosen.
     """
 
-    def __init__(self, page: Page, seen: Seen, calls: pd.DataFrame) -> None:
-        self.page, self.seen, self.calls = page, seen, calls
+    def __init__(self, page: Page, log: PageLog, calls: pd.DataFrame) -> None:
+        self.page, self.log, self.calls = page, log, calls
         self.root = page.locator(ROOT)
 
     def field(self, label: str) -> Locator:
@@ -81,9 +81,9 @@ class Dashboard:
     @contextlib.contextmanager
     def new_picture(self) -> Iterator[None]:
         """Wait, after what is done within, until another picture than before is there and decoded."""
-        before = self.picture.get_attribute("src", timeout=PATIENCE_MS)
+        before = self.picture.get_attribute("src", timeout=TIMEOUT_MS)
         yield
-        self.page.wait_for_function(_DECODED, arg=before, timeout=PATIENCE_MS)
+        self.page.wait_for_function(_DECODED, arg=before, timeout=TIMEOUT_MS)
 
     def fits(self) -> bool:
         """Tell whether nothing of it reaches beyond its place in the page."""
@@ -92,7 +92,7 @@ class Dashboard:
 
     def shows(self, count: int) -> None:
         """Wait until so many calls are shown to be selected."""
-        expect(self.figure("Calls")).to_have_text(f"{count:,}", timeout=PATIENCE_MS)
+        expect(self.figure("Calls")).to_have_text(f"{count:,}", timeout=TIMEOUT_MS)
 
     def reset(self) -> None:
         """Select everything again, and go to the first tab."""
@@ -101,6 +101,6 @@ class Dashboard:
         chosen = self.root.locator(
             ".callframe-controls .mod-active, .callframe-controls select[multiple] option:checked"
         )
-        expect(chosen).to_have_text(["All"], timeout=PATIENCE_MS)  # of the range
+        expect(chosen).to_have_text(["All"], timeout=TIMEOUT_MS)  # of the range
         self.shows(len(self.calls))
-        self.picture.wait_for(timeout=PATIENCE_MS)
+        self.picture.wait_for(timeout=TIMEOUT_MS)

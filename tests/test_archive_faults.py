@@ -35,7 +35,7 @@ import callframe as cf
 from callframe.archive import sync
 from callframe.archive.transactions import Tables
 
-sync.ROWS_A_STEP, sync._LONGEST_MS = 60, 5 * 86_400_000
+sync.ROWS_A_STEP = 100
 url, token, now_ms = sys.argv[1:4]
 project = cf.connect(base_url=url, project="demo", token=token)
 project._clock = lambda: int(now_ms) / 1000
@@ -70,8 +70,8 @@ def tell(process: subprocess.Popen[str], archive: cf.Archive) -> None:
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    calls = [*call_records(600, step_ms=DAY_MS // 20), call_record(id=1, status="Running")]
-    with Service(story(*calls, functions=[function_record(createdTime=0)])) as one:
+    calls = [*call_records(200, step_ms=DAY_MS // 20), call_record(id=1, status="Running")]
+    with Service(story(*calls, functions=[function_record(createdTime=NOW_MS - 11 * DAY_MS)])) as one:
         yield one
 
 
@@ -316,8 +316,8 @@ def nobody() -> Iterator[None]:
 
 
 def opened(path: Path) -> None:
-    """Let anybody come this far."""
-    for folder in (path, *path.parents[:3]):
+    """Let every user read a folder of `tmp_path`, whether or not a worker of pytest-xdist made it."""
+    for folder in (path, *path.parents[:4]):
         folder.chmod(folder.stat().st_mode | 0o055)
 
 

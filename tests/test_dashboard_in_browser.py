@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 from builders import wire
-from chromium import PATIENCE_MS, faint, photograph, watch
+from chromium import TIMEOUT_MS, low_contrast, record, screenshot
 from dashboard import TABS, Dashboard
-from notebook_servers import Server, Subshells, Theme, show, use_theme
+from notebook_servers import Server, Subshells, Theme, run_notebook, set_theme
 from playwright.sync_api import expect
 
 import callframe as cf
@@ -63,10 +63,10 @@ def opened(server: Server, service: Service, chromium: Browser) -> Iterator[Dash
     """Open a notebook that explores a project; what it fetched is kept, for the test to look into."""
     name = server.add("explore.ipynb", *cells_of(service))
     with chromium.new_page(viewport={"width": 1200, "height": 1400}) as page:
-        seen = watch(page)
-        show(page, server, name)
-        page.locator(".callframe-picture img").first.wait_for(timeout=PATIENCE_MS)
-        yield Dashboard(page, seen, cf.read_parquet(server.notebooks / KEPT))
+        log = record(page)
+        run_notebook(page, server, name)
+        page.locator(".callframe-picture img").first.wait_for(timeout=TIMEOUT_MS)
+        yield Dashboard(page, log, cf.read_parquet(server.notebooks / KEPT))
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def board(opened: Dashboard) -> Iterator[Dashboard]:
     """Give the dashboard with everything selected; behind the page nothing may go wrong meanwhile."""
     opened.reset()
     yield opened
-    opened.seen.check()
+    opened.log.check()
 
 
 # What is seen is what pandas says
@@ -85,17 +85,17 @@ def test_quickstart_runs_and_ends_in_a_dashboard(server: Server, chromium: Brows
     kept = f"cf.write_parquet(calls, {KEPT!r})"
     name = server.copy(QUICKSTART, *([kept] if ends else [kept, "cf.explore(calls)"]))
     with chromium.new_page(viewport={"width": 1200, "height": 1400}) as page:
-        seen = watch(page)
-        show(page, server, name)
+        log = record(page)
+        run_notebook(page, server, name)
         picture = page.locator(".callframe-picture img").first
-        picture.wait_for(state="attached", timeout=PATIENCE_MS)
+        picture.wait_for(state="attached", timeout=TIMEOUT_MS)
         page.evaluate("document.querySelector('.jp-WindowedPanel-outer')?.scrollTo(0, 1e6)")  # older Labs hide the rest
-        picture.wait_for(timeout=PATIENCE_MS)
-        board = Dashboard(page, seen, cf.read_parquet(server.notebooks / KEPT))
+        picture.wait_for(timeout=TIMEOUT_MS)
+        board = Dashboard(page, log, cf.read_parquet(server.notebooks / KEPT))
         board.shows(len(board.calls))
         board.root.scroll_into_view_if_needed()
-        photograph(page, f"quickstart-{server.kind}")
-        seen.check()
+        screenshot(page, f"quickstart-{server.kind}")
+        log.check()
 
 
 def test_figures_are_those_of_pandas(board: Dashboard) -> None:
@@ -148,14 +148,14 @@ def test_choosing_a_schedule_changes_picture_and_figures(board: Dashboard) -> No
 @pytest.mark.parametrize("tab", TABS)
 def test_every_tab_shows_what_it_is_of(board: Dashboard, tab: str) -> None:
     board.open(tab)
-    expect(board.panel.locator("img, table, iframe").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(board.panel.locator("img, table, iframe").first).to_be_visible(timeout=TIMEOUT_MS)
     expect(board.root.get_by_role("alert")).to_have_count(0)
 
 
 def test_table_of_functions_counts_as_pandas_does(board: Dashboard) -> None:
     counts = board.calls["function"].value_counts()
     rows = board.panel.locator("tbody tr")
-    expect(rows).to_have_count(int((counts > 0).sum()), timeout=PATIENCE_MS)
+    expect(rows).to_have_count(int((counts > 0).sum()), timeout=TIMEOUT_MS)
     shown = {row.locator("th").inner_text(): row.locator("td").first.inner_text() for row in rows.all()}
     assert shown == {name: f"{count:,}" for name, count in counts.items() if count}
 
@@ -163,7 +163,7 @@ def test_table_of_functions_counts_as_pandas_does(board: Dashboard) -> None:
 def test_longest_calls_are_those_of_pandas(board: Dashboard) -> None:
     board.open("Durations")
     ids = board.panel.locator("tbody td.ids")
-    expect(ids).to_have_count(12, timeout=PATIENCE_MS)
+    expect(ids).to_have_count(12, timeout=TIMEOUT_MS)
     durations = board.calls.set_index("call_id")["duration"]
     shown = durations.loc[[int(one) for one in ids.all_inner_texts()]]
     assert shown.to_list() == durations.nlargest(12).to_list()
@@ -189,7 +189,7 @@ def test_kind_of_failure_is_counted_as_by_the_measure(board: Dashboard) -> None:
     board.open("Failures")
     options = board.field("Kinds of failures, the most frequent first").locator("option")
     found = cf.failures(board.calls)
-    expect(options).to_have_count(len(found), timeout=PATIENCE_MS)
+    expect(options).to_have_count(len(found), timeout=TIMEOUT_MS)
     assert [int(one.split()[0]) for one in options.all_inner_texts()] == found["count"].to_list()
 
 
@@ -197,11 +197,11 @@ def example(board: Dashboard) -> pd.Series:
     """Choose the second kind of failure, and give the call that is shown as its example."""
     board.open("Failures")
     kinds = board.field("Kinds of failures, the most frequent first")
-    kinds.locator("option").nth(1).wait_for(state="attached", timeout=PATIENCE_MS)
+    kinds.locator("option").nth(1).wait_for(state="attached", timeout=TIMEOUT_MS)
     kinds.select_option(index=1)
     kind = cf.failures(board.calls).iloc[1]
     head = board.panel.locator(".callframe-head")
-    expect(head).to_contain_text(f"Call {kind['call_id']} of {kind['function']}", timeout=PATIENCE_MS)
+    expect(head).to_contain_text(f"Call {kind['call_id']} of {kind['function']}", timeout=TIMEOUT_MS)
     call: pd.Series = board.calls[board.calls["call_id"] == kind["call_id"]].iloc[0]
     return call
 
@@ -215,7 +215,7 @@ def test_log_of_a_failure_can_be_read(board: Dashboard, project: Project) -> Non
     call = example(board)
     board.button("Read its log").click()
     log = board.panel.locator(".callframe-said").last.locator("pre")
-    log.wait_for(timeout=PATIENCE_MS)
+    log.wait_for(timeout=TIMEOUT_MS)
     lines = project.logs(call["function_id"], call["call_id"])["message"]
     assert [line for line in lines if line.strip() not in log.inner_text()] == []
 
@@ -226,10 +226,10 @@ def test_log_of_a_failure_can_be_read(board: Dashboard, project: Project) -> Non
 def test_table_of_calls_can_be_sorted_and_searched(board: Dashboard) -> None:
     board.open("Calls")
     table = board.panel.frame_locator("iframe")
-    expect(table.get_by_text("Showing 1 to 15 of 1,000 entries")).to_be_visible(timeout=PATIENCE_MS)
+    expect(table.get_by_text("Showing 1 to 15 of 1,000 entries")).to_be_visible(timeout=TIMEOUT_MS)
     table.get_by_label("Search:").fill("Failed")
-    expect(table.get_by_text(re.compile("filtered from 1,000 total entries"))).to_be_visible(timeout=PATIENCE_MS)
-    expect(table.locator("tbody:visible tr").filter(has_not_text="Failed")).to_have_count(0, timeout=PATIENCE_MS)
+    expect(table.get_by_text(re.compile("filtered from 1,000 total entries"))).to_be_visible(timeout=TIMEOUT_MS)
+    expect(table.locator("tbody:visible tr").filter(has_not_text="Failed")).to_have_count(0, timeout=TIMEOUT_MS)
     expect(table.locator("tbody:visible tr").first).to_contain_text("Failed")
 
 
@@ -238,9 +238,9 @@ def test_search_goes_through_all_calls(board: Dashboard) -> None:
     number = board.calls["call_id"].iloc[0]
     board.field("Search all").fill(str(number))
     board.page.keyboard.press("Enter")
-    expect(board.panel.get_by_text("1 call.", exact=True)).to_be_visible(timeout=PATIENCE_MS)
+    expect(board.panel.get_by_text("1 call.", exact=True)).to_be_visible(timeout=TIMEOUT_MS)
     expect(board.panel.frame_locator("iframe").get_by_text(str(number), exact=True).first).to_be_visible(
-        timeout=PATIENCE_MS
+        timeout=TIMEOUT_MS
     )
 
 
@@ -255,8 +255,8 @@ def test_export_and_its_link_hold_what_is_selected(
     selected = board.calls[board.calls["status"] == "Failed"].reset_index(drop=True)
     board.shows(len(selected))
     board.button(button).click()
-    with board.page.expect_download(timeout=PATIENCE_MS) as download:
-        board.root.locator(".callframe-message a[download]").click(timeout=PATIENCE_MS)
+    with board.page.expect_download(timeout=TIMEOUT_MS) as download:
+        board.root.locator(".callframe-message a[download]").click(timeout=TIMEOUT_MS)
     file = tmp_path / download.value.suggested_filename
     download.value.save_as(file)
     assert file.read_bytes() == (server.notebooks / file.name).read_bytes()
@@ -269,7 +269,7 @@ def test_code_can_be_copied(board: Dashboard) -> None:
     board.shows((board.calls["status"] == "Failed").sum())
     board.button("Copy code").click()
     expect(board.root.locator(".callframe-code textarea")).to_have_value(
-        re.compile(r"calls\[\"status\"\]\.isin\(\['Failed'\]\)"), timeout=PATIENCE_MS
+        re.compile(r"calls\[\"status\"\]\.isin\(\['Failed'\]\)"), timeout=TIMEOUT_MS
     )
 
 
@@ -316,7 +316,7 @@ def test_keys_in_a_list_are_no_commands_of_the_notebook(board: Dashboard) -> Non
     functions.focus()
     for key in ("m", "x", "Home", "ArrowDown"):
         board.page.keyboard.press(key)
-    expect(board.figure("Calls")).not_to_have_text(f"{len(board.calls):,}", timeout=PATIENCE_MS)
+    expect(board.figure("Calls")).not_to_have_text(f"{len(board.calls):,}", timeout=TIMEOUT_MS)
     expect(functions).to_be_focused()
 
 
@@ -327,7 +327,7 @@ def test_status_and_grouping_are_chosen_by_keyboard(board: Dashboard) -> None:
     board.shows((board.calls["status"] == "Failed").sum())
     tab_until(board, "Group by")
     board.page.keyboard.press("End")  # JupyterLab keeps the arrows for itself
-    expect(board.panel.locator("thead th").first).to_have_text("start time", timeout=PATIENCE_MS)
+    expect(board.panel.locator("thead th").first).to_have_text("start time", timeout=TIMEOUT_MS)
 
 
 def test_list_is_gone_through_by_keyboard(board: Dashboard) -> None:
@@ -342,7 +342,7 @@ def test_tab_is_opened_by_keyboard(board: Dashboard) -> None:
     tab_until(board, "Overview")
     board.page.keyboard.press("ArrowRight")
     board.page.keyboard.press("Enter")
-    expect(board.panel.get_by_text("The longest calls")).to_be_visible(timeout=PATIENCE_MS)
+    expect(board.panel.get_by_text("The longest calls")).to_be_visible(timeout=TIMEOUT_MS)
 
 
 # Threads
@@ -354,16 +354,16 @@ def test_threads_of_callbacks_make_no_difference(
 ) -> None:
     lab.add("threads.ipynb", *cells_of(service))
     with chromium.new_page(viewport={"width": 1200, "height": 1400}) as page:
-        seen = watch(page)
-        show(page, lab, "threads.ipynb", subshells=mode)
-        page.locator(".callframe-picture img").first.wait_for(timeout=PATIENCE_MS)
-        board = Dashboard(page, seen, cf.read_parquet(lab.notebooks / KEPT))
+        log = record(page)
+        run_notebook(page, lab, "threads.ipynb", subshells=mode)
+        page.locator(".callframe-picture img").first.wait_for(timeout=TIMEOUT_MS)
+        board = Dashboard(page, log, cf.read_parquet(lab.notebooks / KEPT))
         for name in ["Completed", "Failed", "Timeout", "Completed"]:
             board.button(name).click()
         board.shows(board.calls["status"].isin(["Failed", "Timeout"]).sum())
         board.open("Concurrency")
-        board.picture.wait_for(timeout=PATIENCE_MS)
-        seen.check()
+        board.picture.wait_for(timeout=TIMEOUT_MS)
+        log.check()
 
 
 # Hostile text
@@ -394,35 +394,35 @@ def hostile() -> Iterator[Service]:
 def test_hostile_text_stays_text(server: Server, hostile: Service, chromium: Browser) -> None:
     server.add("hostile.ipynb", *cells_of(hostile))
     with chromium.new_page(viewport={"width": 1000, "height": 1400}) as page:
-        seen = watch(page)
-        show(page, server, "hostile.ipynb")
-        page.locator(".callframe-picture img").first.wait_for(timeout=PATIENCE_MS)
-        board = Dashboard(page, seen, cf.read_parquet(server.notebooks / KEPT))
+        log = record(page)
+        run_notebook(page, server, "hostile.ipynb")
+        page.locator(".callframe-picture img").first.wait_for(timeout=TIMEOUT_MS)
+        board = Dashboard(page, log, cf.read_parquet(server.notebooks / KEPT))
         for tab in TABS:
             board.open(tab)
-            expect(board.panel.locator("img, table, iframe").first).to_be_visible(timeout=PATIENCE_MS)
+            expect(board.panel.locator("img, table, iframe").first).to_be_visible(timeout=TIMEOUT_MS)
             if tab == "Failures":
                 read_everything(board)
             assert board.fits(), tab
-            photograph(page, f"hostile-{server.kind}-{tab}")
+            screenshot(page, f"hostile-{server.kind}-{tab}")
         expect(board.panel.page.locator("iframe")).to_have_count(1)
         table = page.frame_locator("iframe")
         for place in (board.root, table.locator("body")):
             assert place.locator("img[src='x'], mjx-container, [onerror]").count() == 0
         assert board.root.locator("script").count() == 0
-        seen.check()
+        log.check()
 
 
 def read_everything(board: Dashboard) -> None:
     """Look at every kind of failure, and read a log."""
     kinds = board.field("Kinds of failures, the most frequent first")
-    kinds.locator("option").nth(1).wait_for(state="attached", timeout=PATIENCE_MS)
+    kinds.locator("option").nth(1).wait_for(state="attached", timeout=TIMEOUT_MS)
     for place in range(kinds.locator("option").count()):
         kinds.select_option(index=place)
-        board.panel.locator(".callframe-said pre").first.wait_for(timeout=PATIENCE_MS)
+        board.panel.locator(".callframe-said pre").first.wait_for(timeout=TIMEOUT_MS)
         if "Call 11 " in board.panel.locator(".callframe-head").inner_text():
             board.button("Read its log").click()
-            expect(board.panel.locator(".callframe-said").last).to_contain_text("no end", timeout=PATIENCE_MS)
+            expect(board.panel.locator(".callframe-said").last).to_contain_text("no end", timeout=TIMEOUT_MS)
 
 
 # Looks
@@ -437,23 +437,23 @@ def test_every_tab_fits_and_can_be_read(functions: int, lab: Server, chromium: B
         "cf.style(cf.summarize(project.calls(start='14d', progress=False)))",
     )
     with chromium.new_page(viewport={"width": 1000, "height": 1800}) as page:
-        seen = watch(page)
-        show(page, lab, f"looks-{functions}.ipynb")
-        page.locator(".callframe-picture img").first.wait_for(timeout=PATIENCE_MS)
-        board = Dashboard(page, seen, pd.DataFrame())
+        log = record(page)
+        run_notebook(page, lab, f"looks-{functions}.ipynb")
+        page.locator(".callframe-picture img").first.wait_for(timeout=TIMEOUT_MS)
+        board = Dashboard(page, log, pd.DataFrame())
         assert [flaw for theme in THEMES for flaw in looked_at(board, theme, f"explore-{functions}")] == []
-        seen.check()
+        log.check()
 
 
 def looked_at(board: Dashboard, theme: Theme, name: str) -> Iterator[str]:
     """Photograph every tab, narrow and wide, and tell what is wrong with it."""
-    use_theme(board.page, theme)
+    set_theme(board.page, theme)
     for tab in TABS:
         board.open(tab)
-        expect(board.panel.locator("img, table, iframe").first).to_be_visible(timeout=PATIENCE_MS)
+        expect(board.panel.locator("img, table, iframe").first).to_be_visible(timeout=TIMEOUT_MS)
         for width in (1000, 1600):
             board.page.set_viewport_size({"width": width, "height": 1800})
-            photograph(board.page, f"{name}-{tab}-{width}-{theme}")
+            screenshot(board.page, f"{name}-{tab}-{width}-{theme}")
             if not board.fits():
                 yield f"{tab} at {width} pixels is wider than its place"
-        yield from (f"{tab}, {theme}: {text}" for text in faint(board.page, ".callframe-explore, .dataframe"))
+        yield from (f"{tab}, {theme}: {text}" for text in low_contrast(board.page, ".callframe-explore, .dataframe"))

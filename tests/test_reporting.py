@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from builders import NOON, SECOND, attach_coverage, frame_of, record
-from chromium import browser
+from chromium import launch
 from histories import NOW, call, history, runs, schedules
 
 import callframe as cf
@@ -412,7 +412,7 @@ def test_lone_surrogate_is_no_hindrance() -> None:
 def chromium(tmp_path_factory: pytest.TempPathFactory, attacked: str) -> Iterator[tuple[Page, list[str]]]:
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(attacked, encoding="utf-8")
-    with browser() as opened:
+    with launch() as opened:
         shown = opened.new_page(viewport={"width": 1000, "height": 800})
         happened: list[str] = []
         shown.on("console", lambda message: happened.append(f"console: {message.text}"))

@@ -41,17 +41,17 @@ selector => {
     const [one, other] = shades(element).map(brightness);
     return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
   };
-  const found = [];
+  const failing = [];
   for (const root of document.querySelectorAll(selector)) {
     const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
     while (texts.nextNode()) {
       const element = texts.currentNode.parentElement;
-      const words = texts.currentNode.data.trim();
-      if (words && element.checkVisibility({ visibilityProperty: true }) && !element.closest(':disabled, script, style, option')) {
+      const text = texts.currentNode.data.trim();
+      if (text && element.checkVisibility({ visibilityProperty: true }) && !element.closest(':disabled, script, style, option')) {
         const ratio = contrast(element);
-        if (ratio < 4.5) found.push(`${ratio.toFixed(1)} ${words.slice(0, 60)}`);
+        if (ratio < 4.5) failing.push(`${ratio.toFixed(1)} ${text.slice(0, 60)}`);
       }
     }
   }
-  return found;
+  return failing;
 }
