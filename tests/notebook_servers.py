@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
 import requests
@@ -62,7 +62,7 @@ class Server:
 
     def add(self, name: str, *cells: str) -> str:
         """Write a notebook with these code cells and return its name."""
-        code = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
+        code: dict[str, Any] = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         notebook = {
             "nbformat": 4,
@@ -76,8 +76,8 @@ class Server:
     def copy(self, notebook: Path, *cells: str) -> str:
         """Copy the code of a notebook, append cells and return its name."""
         originals = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        code = ["".join(cell["source"]) for cell in originals if cell["cell_type"] == "code"]
-        return self.add(notebook.name, *code, *cells)
+        sources = ["".join(cell["source"]) for cell in originals if cell["cell_type"] == "code"]
+        return self.add(notebook.name, *sources, *cells)
 
     def page_url(self, path: str, **query: str) -> str:
         """Return the URL of a page, token included."""

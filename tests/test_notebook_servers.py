@@ -57,7 +57,7 @@ def test_problems_behind_a_page_are_recorded(kind: str, request: pytest.FixtureR
             page.evaluate("console.error('out of order')")
         for host in ("example.invalid", "192.0.2.1", "localhost.example.invalid"):
             url = f"http://{host}/x.png"
-            with page.expect_event("requestfailed", lambda failed, url=url: failed.url == url):  # type: ignore[misc]
+            with page.expect_event("requestfailed", lambda failed, url=url: failed.url == url):
                 page.evaluate("url => fetch(url).catch(() => null)", url)
             assert log.external_requests[-1] == url
         assert log.dialogs == ["1"]
