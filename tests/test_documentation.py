@@ -102,3 +102,9 @@ def test_api_reference_lists_every_public_name() -> None:
     assert {*cf.__all__, *cf.plot.__all__} - errors - listed <= {"__version__", "plot"} | {
         name for name in cf.plot.__all__ if name.isupper()
     }
+
+
+def test_modules_named_in_contributing_exist() -> None:
+    text = (TOP / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:\w+/)?\w+\.py)`", text)
+    assert [name for name in named if not (TOP / "callframe" / name).exists() and not (TOP / name).exists()] == []
