@@ -12,8 +12,8 @@ from PIL import Image
 TOP = Path(__file__).parents[1]
 sys.path.insert(0, str(TOP / "tests"))
 
-from chromium import PATIENCE_MS, browser  # noqa: E402 - found through the line above
-from notebook_servers import show, voila  # noqa: E402
+from chromium import TIMEOUT_MS, launch  # noqa: E402 - found through the line above
+from notebook_servers import run_notebook, voila  # noqa: E402
 
 CELLS = (
     "import callframe as cf\nproject = cf.demo()",
@@ -25,11 +25,11 @@ COLORS = 128  # a palette makes the file a third as large, and the page has few 
 
 def main() -> None:
     """Run a notebook in Voila, and save what Chromium shows down to the end of the plot."""
-    with tempfile.TemporaryDirectory() as folder, voila(Path(folder)) as server, browser() as chromium:
+    with tempfile.TemporaryDirectory() as folder, voila(Path(folder)) as server, launch() as chromium:
         page = chromium.new_page(viewport={"width": WIDTH, "height": 1400})
-        show(page, server, server.add("dashboard.ipynb", *CELLS))
+        run_notebook(page, server, server.add("dashboard.ipynb", *CELLS))
         plot = page.locator(".callframe-picture img:visible").first
-        plot.wait_for(timeout=PATIENCE_MS)
+        plot.wait_for(timeout=TIMEOUT_MS)
         page.wait_for_timeout(2_000)  # icons and tables come after the plot
         box = plot.bounding_box()
         assert box is not None  # noqa: S101 - it was waited for
