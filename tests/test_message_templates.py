@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callframe.analysis.message_templates import LONGEST, holds_secret, settle, skeleton, template
+from callframe.analysis.message_templates import MAX_LENGTH, contains_secret, normalize, skeleton, template
 
 JWT = "eyJ" + "hbGciOiJIUzI1NiJ9" + ".eyJzdWIiOiIxIn0.c2ln"
 
@@ -112,7 +112,7 @@ def test_blank_message_has_an_empty_template(message: str) -> None:
 
 def test_long_message_is_cut() -> None:
     found = template("no owner " * 1000)
-    assert len(found) == LONGEST
+    assert len(found) == MAX_LENGTH
     assert found.endswith("…")
 
 
@@ -135,7 +135,7 @@ SECRETS = [
 
 @pytest.mark.parametrize("message", SECRETS)
 def test_what_looks_like_a_secret_is_seen(message: str) -> None:
-    assert holds_secret(message)
+    assert contains_secret(message)
 
 
 @pytest.mark.parametrize("message", SECRETS[:1] + SECRETS[4:5])
@@ -146,7 +146,7 @@ def test_secret_is_not_in_the_template(message: str) -> None:
 
 @pytest.mark.parametrize("message", SECRETS)
 def test_template_of_a_secret_holds_none(message: str) -> None:
-    assert not holds_secret(template(message))
+    assert not contains_secret(template(message))
 
 
 @pytest.mark.parametrize(
@@ -154,14 +154,14 @@ def test_template_of_a_secret_holds_none(message: str) -> None:
     ["Invalid client secret provided", "token expired", "KeyError: 'password'", "password=None", "token: <token>"],
 )
 def test_talk_of_secrets_is_none(message: str) -> None:
-    assert not holds_secret(message)
+    assert not contains_secret(message)
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.text())
 def test_any_text_has_a_template_of_one_printable_line(message: str) -> None:
     found = template(message)
-    assert len(found) <= LONGEST
+    assert len(found) <= MAX_LENGTH
     assert "\n" not in found
 
 
@@ -203,9 +203,9 @@ def test_hostile_message_is_read_quickly(piece: str) -> None:
         "2026-09-21T14:20:59Z",
     ],
 )
-def test_settled_message_has_the_template_it_had(start: str, word: str, end: str) -> None:
+def test_normalized_message_has_the_template_it_had(start: str, word: str, end: str) -> None:
     text = f"page {start}{word}{end} of 5678, 1234567"
-    assert template(settle([text])[0]) == template(text)
+    assert template(normalize([text])[0]) == template(text)
 
 
 @given(
@@ -216,11 +216,11 @@ def test_settled_message_has_the_template_it_had(start: str, word: str, end: str
         max_size=40,
     )
 )
-def test_settled_text_of_any_kind_has_the_template_it_had(parts: list[str]) -> None:
+def test_normalized_text_of_any_kind_has_the_template_it_had(parts: list[str]) -> None:
     text = "".join(parts)
-    assert template(settle([text])[0]) == template(text)
+    assert template(normalize([text])[0]) == template(text)
 
 
-def test_messages_that_differ_in_ids_alone_are_settled_alike() -> None:
+def test_messages_that_differ_in_ids_alone_are_normalized_alike() -> None:
     texts = [f"row {n} of 3f2504e0-4f89-11d3-9a0c-0305e82c{n % 10_000:04} is bad" for n in (12345, 98765432)]
-    assert len(set(settle(texts))) == 1
+    assert len(set(normalize(texts))) == 1

@@ -1,4 +1,4 @@
-"""Which failures are the same, and which came in a row."""
+"""Which failures are the same, and which are consecutive."""
 
 from __future__ import annotations
 
@@ -7,115 +7,111 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from callframe import frame
 from callframe.analysis import dask, message_templates, tracebacks
-from callframe.analysis.grouping import concat
-from callframe.errors import ArgumentError
+from callframe.analysis.grouping import COLUMNS, concat, parse_by
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from callframe.analysis.dask import CallFrame
+    from callframe.analysis.tracebacks import Raised
 
-RULE = 1
-"""Version of the rule that groups failures; a part of every group id."""
+RULE_VERSION = 1
+"""Version of the rule that groups failures; part of every group id."""
 
+TIMEOUT_TEMPLATE = "stopped at the run limit"
+"""The template of all calls that the service stopped."""
 
-TIMED_OUT = "stopped at the run limit"
-"""Stands as the template of calls that the service stopped, whatever it says of each."""
+NO_ERROR_TEMPLATE = "no error given"
+"""The template of calls that failed without an error."""
 
-NO_ERROR = "no error given"
-"""Stands as the template of calls that failed and do not say why."""
-
-_BY = {"function": "function", "schedule": "schedule_id", "status": "status"}
-_EPISODES_BY = {"function": "function", "schedule": "schedule_id"}
 _COLUMNS = (
     "group", "exception", "template", "frames", "cause", "count", "share", "functions", "first_seen", "last_seen",
     "call_id", "function",
 )  # fmt: skip
-_Chain: TypeAlias = "tuple[tuple[str | None, tuple[str, ...]], ...]"  # types, and the user's functions
-_READ = ["call_id", "function", "schedule_id", "status", "start_time", "error_message", "error_trace"]
-_COUNTED = ("count", "first_seen", "last_seen", "call_id")
-_ID_DIGITS = 12
+_NEEDED = ["call_id", "function", "schedule_id", "status", "start_time", "error_message", "error_trace"]
+_AGGREGATES = {"count": "sum", "first_seen": "min", "last_seen": "last", "call_id": "last"}
+_ID_LENGTH = 12
+
+_Path: TypeAlias = "tuple[tuple[str | None, tuple[str, ...]], ...]"  # exception types, and the user's functions
+_Hashable = TypeVar("_Hashable")
 
 
-class _Kind(NamedTuple):
-    """What the failures of a group have in common."""
+class _Group(NamedTuple):
+    """What the failures of a group have in common; `skeleton` is their message without the varying parts."""
 
     status: str
     exception: str | None
-    frames: tuple[str, ...]
-    causes: tuple[tuple[str | None, tuple[str, ...]], ...]
+    functions: tuple[str, ...]
+    causes: _Path
     skeleton: str
 
     @property
     def id(self) -> str:
-        """The same in every run, frame and version of pandas."""
-        key = [RULE, *self]
-        return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:_ID_DIGITS]
+        """An id that is the same in every run, frame and version of pandas."""
+        key = [RULE_VERSION, *self]
+        return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:_ID_LENGTH]
 
 
 @dataclass(frozen=True)
-class _Part:
+class _Counts:
     """
-    Failures counted, so that two such add up.
+    Counted failures, which can be merged.
 
-    One row of `counted` is what is grouped by, the number of the kind, and the function; with how many there are, the
-    start of the first and of the last, and the id of that. `kinds` are what the numbers stand for, `texts` how often
-    each of their templates occurs.
+    `table` has one row per code of a group, function and what is grouped by: how many, the start of the first and the
+    last, and the id of the last. `groups` are what the codes stand for, `templates` how often each template occurs.
     """
 
-    counted: pd.DataFrame
-    kinds: list[_Kind]
-    texts: list[dict[str, int]]
+    table: pd.DataFrame
+    groups: list[_Group]
+    templates: list[dict[str, int]]
 
 
 def failures(calls: CallFrame, by: str | Sequence[str] | None = None, *, client: Any = None) -> pd.DataFrame:
     """
     Group failed calls by what went wrong.
 
-    Two failures are of one group if they have the same type of exception, passed through the same functions of the
-    user's own code, and say the same but for numbers, ids, times, names and the like. Line numbers and frames of
-    libraries do not matter, nor does the function they are calls of. All Timeouts are one group, as are all calls that
-    failed without an error.
+    Two failures belong to one group if they have the same exception type, passed through the same functions of the
+    user's own code, and have the same message except for numbers, ids, times, names and the like. Line numbers and
+    library frames do not matter, nor does the function that was called. All Timeouts form one group, as do all calls
+    that failed without an error.
 
-    Of a chain of exceptions ("The above exception was the direct cause ...", "During handling of the above exception
-    ...") the last one names the group: it is what the call ended with. Earlier ones tell groups apart by their types
-    and functions if they passed through the user's code; what only libraries saw does not count.
+    In a chain of exceptions ("The above exception was the direct cause ...", "During handling of the above exception
+    ...") the last one names the group: it is the one the call ended with. Earlier ones distinguish groups by their
+    types and functions if they passed through the user's code; those raised within libraries do not.
 
     Parameters
     ----------
     calls
-        Call frame, or a Dask DataFrame of calls. Calls that have not failed are left out, also those that carry an
-        error.
+        Call frame, or a Dask DataFrame of calls. Calls that have not failed are left out, even if they carry an error.
     by
-        `None`, `"function"`, `"schedule"`, `"status"`, or several of them: groups within each. Calls without a schedule
-        are within a missing one.
+        `None`, `"function"`, `"schedule"`, `"status"`, or several of them, to find groups within each. Calls without a
+        schedule are within a missing one.
     client
-        For a Dask DataFrame: the `distributed.Client` to compute on. By default the one that is current, or else
-        threads of this process.
+        For a Dask DataFrame: the `distributed.Client` to compute on. By default the current one, or else threads of
+        this process.
 
     Returns
     -------
     failures
-        One row a group, the largest first, within each of `by`. First the columns of `by` (`function`, `schedule`,
+        One row per group, the largest first, within each of `by`. First the columns of `by` (`function`, `schedule`,
         `status`); then `group` str, an id that is the same in every frame; `exception` str, the type without its
-        module, `Timeout` for calls that the service stopped, missing where the error names none; `template` str, the
+        module, `Timeout` for calls that the service stopped, missing if the error names none; `template` str, the
         message with placeholders; `frames` str, the user's functions, outermost first; `cause` str, the type of the
-        first exception of the chain, missing where there is no other;
-        `count` int64; `share` float64, of the failures within `by`; `functions` str, their labels, the one with the
-        most failures first; `first_seen`, `last_seen` datetime64[ms, UTC], start times; `call_id` int64 and `function`
-        category, the latest call of the group.
+        first exception of the chain, missing if there is only one; `count` int64; `share` float64, of the failures
+        within `by`; `functions` str, their labels, the one with the most failures first; `first_seen`, `last_seen`
+        datetime64[ms, UTC], start times; `call_id` int64 and `function` category, the latest call of the group.
 
     Raises
     ------
     FrameError
-        It is no call frame.
+        `calls` is not a call frame.
     ArgumentError
         `by` is unknown.
 
@@ -123,44 +119,44 @@ def failures(calls: CallFrame, by: str | Sequence[str] | None = None, *, client:
     --------
     >>> import callframe as cf
     >>> with cf.demo(calls=1_000) as project:
-    ...     found = cf.failures(project.calls(start="14d"))
-    >>> int(found["count"].sum()) > 0
+    ...     failures = cf.failures(project.calls(start="14d"))
+    >>> int(failures["count"].sum()) > 0
     True
     """
-    names = _names(by)
-    divided = dask.as_partitions(calls, client)
-    if divided is not None:
-        return _table(divided.reduce(_READ, functools.partial(_measure, names=names), _add), names)
+    names = list(parse_by(by, ("function", "schedule", "status"), several=True, optional=True))
+    partitions = dask.as_partitions(calls, client)
+    if partitions is not None:
+        return _table(partitions.reduce(_NEEDED, functools.partial(_count_groups, names=names), _merge), names)
     frame.check(calls)
-    return _table(_measure(calls, names), names)
+    return _table(_count_groups(calls, names), names)
 
 
 def failure_episodes(calls: pd.DataFrame, by: str = "function") -> pd.DataFrame:
     """
-    Find the runs of consecutive failures.
+    Find runs of consecutive failures.
 
-    Calls are taken in the order in which they started. Failed and Timeout count, Completed ends an episode; calls that
-    still run, or whose status is unknown, may turn out either way: they neither count nor end one.
+    Calls are ordered by start. Failed and Timeout count, Completed ends an episode; Running calls and those with an
+    undocumented status neither count nor end one.
 
     Parameters
     ----------
     calls
         Call frame.
     by
-        `"function"` or `"schedule"`: whose calls follow each other. Calls without a schedule are of none.
+        `"function"` or `"schedule"`: whose calls are consecutive. Calls without a schedule are left out by schedule.
 
     Returns
     -------
     episodes
-        One row an episode, in the order of `start_time`. With `by="schedule"` first `schedule` int64. `function`
-        category; `length` int64, the number of failures; `start_time`, `end_time` datetime64[ms, UTC], when its first
-        and its last failure started; `recovered` bool, whether a call completed after it; `recovered_time`
-        datetime64[ms, UTC], when that call started, missing where there is none; `first_call_id`, `last_call_id` int64.
+        One row per episode, by `start_time`. With `by="schedule"` first `schedule` int64. `function` category; `length`
+        int64, the number of failures; `start_time`, `end_time` datetime64[ms, UTC], when its first and its last failure
+        started; `recovered` bool, whether a call completed after it; `recovered_time` datetime64[ms, UTC], when that
+        call started, missing if there is none; `first_call_id`, `last_call_id` int64.
 
     Raises
     ------
     FrameError
-        It is no call frame.
+        `calls` is not a call frame.
     ArgumentError
         `by` is unknown.
 
@@ -173,12 +169,11 @@ def failure_episodes(calls: pd.DataFrame, by: str = "function") -> pd.DataFrame:
     True
     """
     frame.check(calls)
-    if by not in tuple(_EPISODES_BY):  # which takes what cannot be hashed
-        raise ArgumentError(f"by={by!r}; expected {' or '.join(map(repr, _EPISODES_BY))}.")
-    key = calls[_EPISODES_BY[by]]
-    settled = (_is_failure(calls) | (calls["status"] == "Completed")).to_numpy() & key.notna().to_numpy()
-    rows = calls.loc[settled, ["call_id", "function", "schedule_id", "status", "start_time"]]
-    owner = key[settled].cat.codes if by == "function" else key[settled]
+    parse_by(by, ("function", "schedule"))
+    key = calls[COLUMNS[by]]
+    finished = (_is_failure(calls) | (calls["status"] == "Completed")).to_numpy() & key.notna().to_numpy()
+    rows = calls.loc[finished, ["call_id", "function", "schedule_id", "status", "start_time"]]
+    owner = key[finished].cat.codes if by == "function" else key[finished]
     rows = (
         rows.assign(owner=owner.to_numpy(dtype="int64"), failed=_is_failure(rows).to_numpy())
         .sort_values(["owner", "start_time", "call_id"], kind="stable")
@@ -189,7 +184,7 @@ def failure_episodes(calls: pd.DataFrame, by: str = "function") -> pd.DataFrame:
 
 def failure_groups(calls: pd.DataFrame) -> pd.Series:
     """
-    Tell the group of each call that failed, as `failures` names it.
+    Find the failure group of each call, as `failures` names it.
 
     Parameters
     ----------
@@ -204,7 +199,7 @@ def failure_groups(calls: pd.DataFrame) -> pd.Series:
     Raises
     ------
     FrameError
-        It is no call frame.
+        `calls` is not a call frame.
 
     Examples
     --------
@@ -215,194 +210,194 @@ def failure_groups(calls: pd.DataFrame) -> pd.Series:
     >>> examples = calls[cf.failure_groups(calls) == largest]
     """
     frame.check(calls)
-    places = np.flatnonzero(_is_failure(calls))
-    groups, kinds, _ = _classify(calls[_READ].take(places).reset_index(drop=True))
-    found: list[str | None] = [None] * len(calls)
-    for place, group in zip(places.tolist(), groups.tolist(), strict=True):
-        found[place] = kinds[group].id
-    return frame.text_column(found).set_axis(calls.index).rename("group")
+    rows = np.flatnonzero(_is_failure(calls))
+    codes, groups, _ = _classify(calls[_NEEDED].take(rows).reset_index(drop=True))
+    ids: list[str | None] = [None] * len(calls)
+    for row, code in zip(rows.tolist(), codes.tolist(), strict=True):
+        ids[row] = groups[code].id
+    return frame.text_column(ids).set_axis(calls.index).rename("group")
 
 
 def _is_failure(calls: pd.DataFrame) -> pd.Series:
     return calls["status"].isin(frame.FAILURES)
 
 
-def _names(by: str | Sequence[str] | None) -> list[str]:
-    names = [] if by is None else [by] if isinstance(by, str) else list(by)
-    if any(name not in _BY for name in names) or len(set(names)) < len(names):
-        raise ArgumentError(f"by={by!r}; expected None, {', '.join(map(repr, _BY))}, or several of them.")
-    return names
-
-
-def _measure(calls: pd.DataFrame, names: Sequence[str]) -> _Part:
-    """Tell the kinds of the failures of a call frame, and count them."""
-    rows = calls[_READ].take(np.flatnonzero(_is_failure(calls))).reset_index(drop=True)
-    numbers, kinds, texts = _classify(rows)
-    within = {f"_{name}": rows[_BY[name]] for name in names}
+def _count_groups(calls: pd.DataFrame, names: Sequence[str]) -> _Counts:
+    """Classify the failures of a call frame, and count them by group, function and `names`."""
+    rows = calls[_NEEDED].take(np.flatnonzero(_is_failure(calls))).reset_index(drop=True)
+    codes, groups, templates = _classify(rows)
+    within = {f"_{name}": rows[COLUMNS[name]] for name in names}
     rows = rows[["function", "call_id"]].assign(
-        **within, _kind=numbers, count=1, first_seen=rows["start_time"], last_seen=rows["start_time"]
+        **within, _group=codes, count=1, first_seen=rows["start_time"], last_seen=rows["start_time"]
     )
-    return _Part(_count(rows, [*within, "_kind", "function"]), kinds, texts)
+    return _Counts(_sum(rows, [*within, "_group", "function"]), groups, templates)
 
 
-def _add(parts: Sequence[_Part]) -> _Part:
-    """Add parts up: kinds that are the same in several get one number."""
-    known: dict[_Kind, int] = {}
-    texts: list[dict[str, int]] = []
+def _merge(parts: Sequence[_Counts]) -> _Counts:
+    """Merge counts: a group that occurs in several parts gets one code."""
+    codes: dict[_Group, int] = {}
+    templates: list[dict[str, int]] = []
     tables = []
     for part in parts:
-        numbers = np.array([known.setdefault(kind, len(known)) for kind in part.kinds], dtype="int64")
-        texts += [{} for _ in range(len(known) - len(texts))]
-        for number, counts in zip(numbers.tolist(), part.texts, strict=True):
-            texts[number] = dict(Counter(texts[number]) + Counter(counts))
-        tables.append(part.counted.assign(_kind=numbers[part.counted["_kind"].to_numpy()]))
-    together = concat(tables)
-    keys = [name for name in together.columns if name not in _COUNTED]
-    return _Part(_count(together, keys), list(known), texts)
+        merged = np.array([codes.setdefault(group, len(codes)) for group in part.groups], dtype="int64")
+        templates += [{} for _ in range(len(codes) - len(templates))]
+        for code, counts in zip(merged.tolist(), part.templates, strict=True):
+            templates[code] = dict(Counter(templates[code]) + Counter(counts))
+        tables.append(part.table.assign(_group=merged[part.table["_group"].to_numpy()]))
+    table = concat(tables)
+    keys = [name for name in table.columns if name not in _AGGREGATES]
+    return _Counts(_sum(table, keys), list(codes), templates)
 
 
-def _count(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """Add rows up that have the same keys; of the latest call the id is kept."""
+def _sum(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Add up rows with the same keys; the id is that of the latest call."""
     rows = rows.sort_values(["last_seen", "call_id"], kind="stable")
     grouped = rows.groupby(list(keys), observed=True, dropna=False, sort=False)
-    aggregates = {"count": "sum", "first_seen": "min", "last_seen": "last", "call_id": "last"}
-    return pd.DataFrame(grouped.agg(aggregates)).reset_index()
+    return pd.DataFrame(grouped.agg(_AGGREGATES)).reset_index()
 
 
-def _table(part: _Part, names: Sequence[str]) -> pd.DataFrame:
-    """Make groups of what has been counted, and describe them."""
-    rows = part.counted.sort_values(["last_seen", "call_id"], kind="stable", ignore_index=True)
+def _table(counts: _Counts, names: Sequence[str]) -> pd.DataFrame:
+    """Build the table of groups."""
+    rows = counts.table.sort_values(["last_seen", "call_id"], kind="stable", ignore_index=True)
     within = rows[[f"_{name}" for name in names]].set_axis(list(names), axis=1)
-    rows = rows.assign(_within=_numbers(within), _row=np.arange(len(rows)))
-    found = _count(rows, ["_within", "_kind"]).merge(rows.groupby(["_within", "_kind"])["_row"].last().reset_index())
-    found = found.assign(
-        function=rows["function"].take(found["_row"].to_numpy()).array,
-        functions=_functions(rows).reindex(pd.MultiIndex.from_frame(found[["_within", "_kind"]])).to_numpy(),
-        share=found["count"] / found.groupby("_within")["count"].transform("sum"),
-        **{name: within[name].take(found["_row"].to_numpy()).array for name in names if name != "function"},
+    rows = rows.assign(_within=_combinations(within), _row=np.arange(len(rows)))
+    keys = ["_within", "_group"]
+    table = _sum(rows, keys).merge(rows.groupby(keys)["_row"].last().reset_index())
+    latest = table["_row"].to_numpy()
+    table = table.assign(
+        function=rows["function"].take(latest).array,
+        functions=_function_names(rows).reindex(pd.MultiIndex.from_frame(table[keys])).to_numpy(),
+        share=table["count"] / table.groupby("_within")["count"].transform("sum"),
+        **{name: within[name].take(latest).array for name in names if name != "function"},
     )
-    found = _describe(found, part)
+    table = _describe(table, counts)
     order = ["_within", "count", "last_seen", "group"]
-    found = found.sort_values(order, ascending=[True, False, False, True], kind="stable", ignore_index=True)
-    return found[[*names, *(column for column in _COLUMNS if column not in names)]]
+    table = table.sort_values(order, ascending=[True, False, False, True], kind="stable", ignore_index=True)
+    return table[[*names, *(column for column in _COLUMNS if column not in names)]]
 
 
-def _functions(rows: pd.DataFrame) -> pd.Series:
-    """Name the functions of each group, the one with the most failures first."""
-    sizes = rows.groupby(["_within", "_kind", "function"], observed=True)["count"].sum().reset_index()
+def _function_names(rows: pd.DataFrame) -> pd.Series:
+    """List the functions of each group, the one with the most failures first."""
+    sizes = rows.groupby(["_within", "_group", "function"], observed=True)["count"].sum().reset_index()
     sizes = sizes.assign(label=sizes["function"].astype("object"))
     sizes = sizes.sort_values(["count", "label"], ascending=[False, True], kind="stable")
-    return sizes.groupby(["_within", "_kind"])["label"].agg(", ".join)
+    return sizes.groupby(["_within", "_group"])["label"].agg(", ".join)
 
 
-def _classify(rows: pd.DataFrame) -> tuple[np.ndarray, list[_Kind], list[dict[str, int]]]:
-    """Give every call the number of its kind; each message with its trace is looked at once."""
+def _classify(rows: pd.DataFrame) -> tuple[np.ndarray, list[_Group], list[dict[str, int]]]:
+    """
+    Find the group of every failure.
+
+    Returns the code of each, the groups, and how often each template occurs in them. Each distinct pair of message and
+    trace is parsed once, and each normalized text is turned into a template once: that is what takes time.
+    """
     timed_out = (rows["status"] == "Timeout").to_numpy()
-    codes, values = [], []
-    for column in ("error_message", "error_trace"):
-        found, unique = pd.factorize(rows[column])
-        codes.append(np.where(timed_out, -1, found))
-        values.append([*unique.tolist(), None])  # the code -1 finds None
-    messages, texts = values
-    pairs = (codes[0] + 1) * (len(texts) + 1) + codes[1] + 1
-    numbers, unique_pairs = pd.factorize(np.where(timed_out, -1, pairs))
-    said, shapes_of, shapes = _read(unique_pairs.tolist(), messages, texts)
-    alike: dict[tuple[str, int], int] = {}
-    places = np.array([alike.setdefault(key, len(alike)) for key in zip(said, shapes_of, strict=True)], dtype="int64")
-    sizes = np.bincount(places[numbers], minlength=len(alike)).tolist()
-    known: dict[_Kind, int] = {}
-    shown: list[dict[str, int]] = []
-    kind_of = np.empty(len(alike), dtype="int64")
-    for at, (text, shape) in enumerate(alike):
-        kind, template = _kind(text, shapes[shape])
-        kind_of[at] = known.setdefault(kind, len(known))
-        if len(known) > len(shown):
-            shown.append({})
-        counts = shown[kind_of[at]]
-        counts[template] = counts.get(template, 0) + sizes[at]
-    return kind_of[places[numbers]], list(known), shown
+    columns = []
+    for name in ("error_message", "error_trace"):
+        codes, values = pd.factorize(rows[name])
+        columns.append((codes, [*values.tolist(), None]))  # the code -1 of a missing value finds None
+    (message_codes, messages), (trace_codes, traces) = columns
+    pair_keys = (message_codes + 1) * len(traces) + trace_codes + 1
+    pair_codes, pairs = pd.factorize(np.where(timed_out, -1, pair_keys), use_na_sentinel=False)
+    errors = [
+        None if pair < 0 else (messages[pair // len(traces) - 1], traces[pair % len(traces) - 1])
+        for pair in pairs.tolist()
+    ]
+    texts, path_codes, paths = _parse(errors)
+    text_codes, keys = _encode(zip(texts, path_codes, strict=True))
+    counts = np.bincount(text_codes[pair_codes], minlength=len(keys)).tolist()
+    identified = [_identify(text, paths[path]) for text, path in keys]
+    group_codes, groups = _encode(group for group, _ in identified)
+    templates: list[dict[str, int]] = [{} for _ in groups]
+    for code, (_, template), count in zip(group_codes.tolist(), identified, counts, strict=True):
+        templates[code][template] = templates[code].get(template, 0) + count
+    return group_codes[text_codes[pair_codes]], groups, templates
 
 
-def _read(
-    pairs: Sequence[int], messages: Sequence[str | None], texts: Sequence[str | None]
-) -> tuple[list[str], list[int], list[_Chain]]:
+def _encode(values: Iterable[_Hashable]) -> tuple[np.ndarray, list[_Hashable]]:
+    """Encode values by first occurrence, as `pandas.factorize` does, for any hashable type."""
+    codes: dict[_Hashable, int] = {}
+    return np.array([codes.setdefault(value, len(codes)) for value in values], dtype="int64"), list(codes)
+
+
+def _parse(errors: Sequence[tuple[str | None, str | None] | None]) -> tuple[list[str], np.ndarray, list[_Path]]:
     """
-    Tell what each pair of message and trace says in the end, and what it passed through: a place in the list of those.
+    Parse each message and trace to the final text and the path of the exceptions; None is a Timeout.
 
-    The exceptions themselves are not kept, for the garbage collector would look at each of them again and again.
+    Paths are numbered instead of kept for each error: the garbage collector would visit every one of them repeatedly.
     """
-    known: dict[_Chain, int] = {}
-    said, places = [], []
-    for pair in pairs:
-        chain = [] if pair < 0 else _chain(messages[pair // (len(texts) + 1) - 1], texts[pair % (len(texts) + 1) - 1])
-        said.append(chain[-1].text if chain else "")
-        places.append(known.setdefault(tuple((one.kind, one.functions) for one in chain), len(known)))
-    return message_templates.settle(said), places, list(known)
+    codes: dict[_Path, int] = {}
+    texts, path_codes = [], []
+    for error in errors:
+        chain = [] if error is None else _exceptions(*error)
+        texts.append(chain[-1].text if chain else "")
+        path = tuple((raised.exception, raised.functions) for raised in chain)
+        path_codes.append(codes.setdefault(path, len(codes)))
+    return message_templates.normalize(texts), np.array(path_codes, dtype="int64"), list(codes)
 
 
-def _kind(said: str, chain: _Chain) -> tuple[_Kind, str]:
-    """Tell what a failure has in common with others of its group, and how to show it; no chain is a Timeout."""
-    if not chain:
-        return _Kind("Timeout", "Timeout", (), (), ""), TIMED_OUT
-    *earlier, (exception, functions) = chain
-    text = message_templates.template(said, exception)
-    if exception is None and not text:
-        return _Kind("Failed", None, functions, (), ""), NO_ERROR
-    causes = dict.fromkeys(one for one in earlier if one[1])
+def _identify(text: str, path: _Path) -> tuple[_Group, str]:
+    """Identify the group of a failure, and the template to show; an empty path is a Timeout."""
+    if not path:
+        return _Group("Timeout", "Timeout", (), (), ""), TIMEOUT_TEMPLATE
+    *earlier, (exception, functions) = path
+    template = message_templates.template(text, exception)
+    if exception is None and not template:
+        return _Group("Failed", None, functions, (), ""), NO_ERROR_TEMPLATE
+    causes = dict.fromkeys(cause for cause in earlier if cause[1])
     causes.pop((exception, functions), None)
-    return _Kind("Failed", exception, functions, tuple(causes), message_templates.skeleton(text)), text
+    return _Group("Failed", exception, functions, tuple(causes), message_templates.skeleton(template)), template
 
 
-def _chain(message: str | None, trace: str | None) -> list[tracebacks.Raised]:
-    """Read the exceptions of a failure; what the trace does not say, the message has to."""
+def _exceptions(message: str | None, trace: str | None) -> list[Raised]:
+    """Parse the exceptions of a failure from its trace; what that does not name, the message must."""
     message, trace = (message or "").strip(), (trace or "").strip("\r\n")
-    chain = tracebacks.read(trace)
+    chain = tracebacks.parse(trace)
     if not chain:
-        chain = tracebacks.read(message)
-        alone = tracebacks.name(message or trace)
-        return chain if chain and chain[-1].kind else [alone]
+        chain = tracebacks.parse(message)
+        return chain if chain and chain[-1].exception else [tracebacks.parse_message(message or trace)]
     last = chain[-1]
-    if last.kind is None:
-        said = tracebacks.name(message or last.text)
-        chain[-1] = tracebacks.Raised(said.kind, said.text, last.functions)
+    if last.exception is None:
+        chain[-1] = tracebacks.parse_message(message or last.text)._replace(functions=last.functions)
     return chain
 
 
-def _numbers(within: pd.DataFrame) -> np.ndarray:
-    """Give every row the number of its combination of values; no columns are one combination."""
+def _combinations(within: pd.DataFrame) -> np.ndarray:
+    """Encode combinations of values; without columns there is one."""
     if within.empty or not len(within.columns):
         return np.zeros(len(within), dtype="int64")
     return within.groupby(list(within), observed=True, dropna=False, sort=True).ngroup().to_numpy(dtype="int64")
 
 
-def _describe(found: pd.DataFrame, part: _Part) -> pd.DataFrame:
-    """Add what the groups are, and give every column its dtype; of the templates of a group, the most frequent."""
-    of, kinds = found["_kind"].tolist(), part.kinds
-    texts = [min(counts, key=lambda one: (-counts[one], one)) for counts in part.texts]
+def _describe(table: pd.DataFrame, counts: _Counts) -> pd.DataFrame:
+    """Add the columns that describe the groups; the template is the most frequent one."""
+    groups = [counts.groups[code] for code in table["_group"].tolist()]
+    templates = [min(count, key=lambda text: (-count[text], text)) for count in counts.templates]
     columns = {
-        "group": [kinds[group].id for group in of],
-        "exception": [kinds[group].exception for group in of],
-        "template": [texts[group] for group in of],
-        "frames": [" > ".join(kinds[group].frames) or None for group in of],
-        "cause": [kinds[group].causes[0][0] if kinds[group].causes else None for group in of],
-        "functions": found["functions"].tolist(),
+        "group": [group.id for group in groups],
+        "exception": [group.exception for group in groups],
+        "template": [templates[code] for code in table["_group"].tolist()],
+        "frames": [" > ".join(group.functions) or None for group in groups],
+        "cause": [group.causes[0][0] if group.causes else None for group in groups],
+        "functions": table["functions"].tolist(),
     }
-    found = found.assign(**{name: frame.text_column(values).set_axis(found.index) for name, values in columns.items()})
-    return found.astype({"count": "int64", "share": "float64", "call_id": "int64"})
+    table = table.assign(**{name: frame.text_column(values).set_axis(table.index) for name, values in columns.items()})
+    return table.astype({"count": "int64", "share": "float64", "call_id": "int64"})
 
 
 def _episodes(rows: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Cut rows, in the order of owner and time, where an owner ends or a failure follows on none."""
+    """Cut rows, sorted by owner and time, into runs of failures."""
     owner, failed = rows["owner"].to_numpy(), rows["failed"].to_numpy()
-    new_owner = np.append(True, owner[1:] != owner[:-1])[: len(rows)]
-    before = np.append(False, failed[:-1])[: len(rows)]
-    after = np.append(failed[1:], False)[: len(rows)]
-    last_of_owner = np.append(new_owner[1:], True)[: len(rows)]
-    first = np.flatnonzero(failed & (new_owner | ~before))
-    last = np.flatnonzero(failed & (last_of_owner | ~after))
-    recovered = ~last_of_owner[last]
+    count = len(rows)
+    is_first_of_owner = np.append(True, owner[1:] != owner[:-1])[:count]
+    is_last_of_owner = np.append(is_first_of_owner[1:], True)[:count]
+    failed_before = np.append(False, failed[:-1])[:count]
+    fails_after = np.append(failed[1:], False)[:count]
+    first = np.flatnonzero(failed & (is_first_of_owner | ~failed_before))
+    last = np.flatnonzero(failed & (is_last_of_owner | ~fails_after))
+    recovered = ~is_last_of_owner[last]
     start = rows["start_time"]
-    found = pd.DataFrame(
+    episodes = pd.DataFrame(
         {
             "schedule": owner[first],
             "function": rows["function"].take(first).array,
@@ -410,10 +405,10 @@ def _episodes(rows: pd.DataFrame, by: str) -> pd.DataFrame:
             "start_time": start.take(first).array,
             "end_time": start.take(last).array,
             "recovered": recovered,
-            "recovered_time": start.take(np.minimum(last + 1, len(rows) - 1)).where(recovered).array,
+            "recovered_time": start.take(np.minimum(last + 1, count - 1)).where(recovered).array,
             "first_call_id": rows["call_id"].to_numpy()[first],
             "last_call_id": rows["call_id"].to_numpy()[last],
         }
     )
-    found = found.sort_values(["start_time", "first_call_id"], kind="stable", ignore_index=True)
-    return found if by == "schedule" else found.drop(columns="schedule")
+    episodes = episodes.sort_values(["start_time", "first_call_id"], kind="stable", ignore_index=True)
+    return episodes if by == "schedule" else episodes.drop(columns="schedule")

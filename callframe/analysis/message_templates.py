@@ -1,4 +1,4 @@
-"""What messages of one kind have in common: their text with whatever varies replaced by placeholders."""
+"""Message templates: the text of an error message with its varying parts replaced by placeholders."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LONGEST = 300
-"""No template is longer: what differs only beyond it counts as the same."""
+MAX_LENGTH = 300
+"""Templates are cut here: messages that differ only beyond it count as the same."""
 
-_VALUE_OF_ONE = r"[^\s'\"<>*,;&|(){}\[\]]"
-_NAME_OF_ONE = (
+_VALUE_CHARACTER = r"[^\s'\"<>*,;&|(){}\[\]]"
+_SENSITIVE_NAME = (
     r"\b\w*(?:password|passwd|pwd|secret|token|api[_-]?key|(?:access|account|private|shared)[_-]?key|\bsig)['\"]?"
 )
 _SECRET = re.compile(
-    rf"(?i:{_NAME_OF_ONE}(?:=|\s*[:=]\s*['\"]|\s*[:=]\s*(?={_VALUE_OF_ONE}*[0-9])){_VALUE_OF_ONE}{{6,}}"
+    rf"(?i:{_SENSITIVE_NAME}(?:=|\s*[:=]\s*['\"]|\s*[:=]\s*(?={_VALUE_CHARACTER}*[0-9])){_VALUE_CHARACTER}{{6,}}"
     r"|\b(?:bearer|basic)\s+[\w.~+/-]{16,}=*)"
     r"|\beyJ[\w-]{8,}(?:\.[\w-]*){1,2}"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_\w{20,}|\bxox[abp]-[\w-]{10,}"
@@ -28,9 +28,9 @@ _SECRET = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY"
 )
 
-_LONGEST_READ = 10_000
+_MAX_READ = 10_000
 
-# A hint that is looked for before a pattern is tried: most messages lack most of them, and `in` is ten times as fast.
+# Looked for before the pattern is tried: most messages contain none, and `in` is ten times as fast.
 _SECRET_HINTS = (
     "passw", "pwd", "secret", "token", "key", "sig=", "sig:", "bearer ", "basic ", "eyj", "akia", "asia", "ghp_",
     "gho_", "ghu_", "ghs_", "ghr_", "xox", "://"
@@ -48,11 +48,11 @@ _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,100}@[\w-]+(?:\.[\w-]+)+")
 _UUID = re.compile(r"[0-9a-fA-F](?<![0-9A-Za-z].)[0-9a-fA-F]{7}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?![0-9A-Za-z])")
 
 _MONTHS = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
-_CLOCK_REST = r"[0-9]?:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?(?: ?[AP]M\b)?(?: ?(?:Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2})\b)?"
-_CLOCK = f"[0-9]{_CLOCK_REST}"
+_CLOCK_TAIL = r"[0-9]?:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?(?: ?[AP]M\b)?(?: ?(?:Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2})\b)?"
+_CLOCK = f"[0-9]{_CLOCK_TAIL}"
 _TIME = re.compile(
     rf"[0-9](?<![\w.-].)(?:[0-9]{{3}}([-/])[0-9]{{2}}\1[0-9]{{2}}(?:[T ,]{{1,2}}{_CLOCK})?"
-    rf"|[0-9]?([./-])[0-9]{{1,2}}\2[0-9]{{4}}(?:[T ,]{{1,2}}{_CLOCK})?|{_CLOCK_REST})(?![\w-])"
+    rf"|[0-9]?([./-])[0-9]{{1,2}}\2[0-9]{{4}}(?:[T ,]{{1,2}}{_CLOCK})?|{_CLOCK_TAIL})(?![\w-])"
 )
 _DATE_WORDS = re.compile(
     rf"(?:\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? )?(?<!\w)(?:[0-9]{{1,2}} {_MONTHS}[a-z]*\.?"
@@ -61,7 +61,7 @@ _DATE_WORDS = re.compile(
 )
 _MONTH = re.compile(_MONTHS)
 
-_FILE_KINDS = (
+_FILE_TYPES = (
     "csv|tsv|xlsx?|xlsm|json|jsonl|ndjson|parquet|pdf|txt|log|zip|gz|tar|xml|ya?ml|toml|ini|png|jpe?g|tiff?|svg|dwg|dxf"
     "|pkl|pickle|joblib|h5|hdf5|nc|feather|avro|sqlite|db|py|ipynb|html?|las|sgy|segy"
 )
@@ -70,8 +70,8 @@ _PATH = re.compile(rf"/(?<![\w/<>.)\]]/)(?=[^\s/]){_IN_PATH}+")
 _PATH_OF_WINDOWS = re.compile(rf"\b[A-Za-z]:[\\/]{_IN_PATH}*|(?<!\\)\\\\{_IN_PATH}+")
 _PATH_FROM_HERE = re.compile(r"(?<![\w./\\-])\.{0,2}[\w.-]*(?:[/\\][\w.-]+){1,30}\.\w{1,8}\b")
 _SLASH_IN_WORD = re.compile(r"[/\\](?<=[\w.].)\w")
-_FILE = re.compile(rf"(?i)(?<![\w.-])[\w-]+(?:\.[\w-]+){{0,3}}\.(?:{_FILE_KINDS})\b")
-_FILE_ENDING = re.compile(rf"\.(?i:{_FILE_KINDS})\b")
+_FILE = re.compile(rf"(?i)(?<![\w.-])[\w-]+(?:\.[\w-]+){{0,3}}\.(?:{_FILE_TYPES})\b")
+_FILE_ENDING = re.compile(rf"\.(?i:{_FILE_TYPES})\b")
 
 # A word with a digit in it. The letters are those of alphabets whose words are set apart: in Chinese or Japanese text a
 # whole clause would pass for one word.
@@ -85,7 +85,7 @@ _NUMBER = re.compile(
     r"(?:[kKMGT]i?B|B|[kKMGT]|bytes|[mnu]?s|msec|secs?|min|mins|h|hours?|d|days?|x)?"
 )
 _HEX = re.compile(r"0[xX][0-9a-fA-F]+|[0-9a-f]{7,}|[0-9A-F]{7,}")
-_FIXED = re.compile(
+_NAMES_WITH_DIGITS = re.compile(
     r"(?:u?int|b?float|complex|datetime|timedelta|bool|str)[0-9]{1,3}(?:_t)?|utf[-_]?(?:8|16|32)(?:[-_][a-z]+)*"
     r"|latin[-_]?1|cp125[0-9]|iso-?8859-[0-9]+|iso-?8601|base64|sha[0-9]{1,3}|md5|rfc[0-9]+|ipv[46]|oauth[12]|http2"
     r"|tlsv[0-9.]+|sslv[0-9]|x\.?509|s3|k8s|psycopg2|boto3|urllib3|h5py|h11|py3[0-9]+|co2|h2s|s?m3"
@@ -95,25 +95,25 @@ _FIXED = re.compile(
 _BEFORE_CODE = ("code", "status", "status_code", "http", "https", "errno", "winerror", "signal", "sqlcode")
 _JOINTS_OF_CODE = " :=('\""
 _AFTER_CODE = (" Client Error", " Server Error")
-_SHORT = 3  # digits of a status code
+_CODE_DIGITS = 3  # digits of a status code
 
 _SIZE = re.compile(r"<n>\.? (?:[kKMGTP]i?B|bytes?)\b")
 
-_BEFORE_IT, _AFTER_IT = r"(^|[\s(\[])", r"($|[\s)\],;])"
-_SETTLED = (
+_BEFORE, _AFTER = r"(^|[\s(\[])", r"($|[\s)\],;])"
+_NORMALIZED = (
     (
-        rf"{_BEFORE_IT}[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}Z{_AFTER_IT}",
+        rf"{_BEFORE}[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}Z{_AFTER}",
         "\\1" + "0000-00-00T00:00:00Z" + "\\2",
     ),
     (r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b", "00000000-0000-0000-0000-000000000000"),
     (r"\b0x[0-9a-fA-F]+\b", "0x0"),
     (r"^((?:[^']*[\s(\[{=:,])?)'/[^'\"\\\s]{1,200}'((?:[\s)\]},;:][^']*)?)$", "\\1" + "'/0'" + "\\2"),
-    (rf"{_BEFORE_IT}[0-9]{{4}}{_AFTER_IT}", "\\1" + "0000" + "\\2"),
-    (rf"{_BEFORE_IT}[0-9]{{5,}}($|[\s)\],;:])", "\\1" + "00000" + "\\2"),
+    (rf"{_BEFORE}[0-9]{{4}}{_AFTER}", "\\1" + "0000" + "\\2"),
+    (rf"{_BEFORE}[0-9]{{5,}}($|[\s)\],;:])", "\\1" + "00000" + "\\2"),
 )
 """
-What may be written another way without another template, unless there is a secret; as RE2 has it, where no more than
-one digit names a group.
+Replacements that leave the template the same, unless there is a secret; in RE2's syntax, whose group references have
+one digit.
 """
 
 _PLACEHOLDER = r"<(?:n|id|hex|uuid|time|text|path|url|email)>"
@@ -127,9 +127,9 @@ _REPEATED = re.compile(
     rf"({_PLACEHOLDER}|{_SHORTENED})"
     rf"(?:(?:\s*[,;]\s*(?:and |or )?| and | or |\s*\|\s*)(?:{_PLACEHOLDER}|{_SHORTENED}))+"
 )
-_ANY = re.compile(_PLACEHOLDER)
-_IN_LISTS = re.compile(r"\.\.\.(?=[\])}])")
-_NESTED = 8
+_ANY_PLACEHOLDER = re.compile(_PLACEHOLDER)
+_LIST_ELLIPSIS = re.compile(r"\.\.\.(?=[\])}])")
+_MAX_NESTING = 8
 
 _CODE = re.compile(
     r"has no attribute|[Nn]o module named|cannot import name|is not defined|keyword argument|positional argument"
@@ -145,101 +145,66 @@ _IDENTIFIER = re.compile(r"[^\W\d][^\W\d]*(?:\.[^\W\d]+)*(?:\(\))?")
 
 def template(message: str, exception: str | None = None) -> str:
     """
-    Replace what varies in a message by placeholders.
+    Replace the varying parts of a message by placeholders; `exception` is its type without the module.
 
-    Numbers become `<n>`, words with digits in them `<id>`, hexadecimal ones `<hex>`; then there are `<uuid>`, `<time>`,
-    `<text>` (whatever is quoted), `<path>`, `<url>`, `<email>` and `<secret>` (what looks like a password or token). A
-    list of values is `[...]` however long it is. Codes that tell errors apart stay: those of HTTP, of the operating
-    system, of Entra ID and of Oracle. So do quoted names where they are names of the code, as in
-    `'NoneType' object has no attribute 'id'`: there another name is another error.
+    Numbers become `<n>`, words with digits `<id>`, hexadecimal ones `<hex>`; further placeholders are `<uuid>`,
+    `<time>`, `<text>` (anything quoted), `<path>`, `<url>`, `<email>` and `<secret>` (what looks like a password or
+    token). A list of values is `[...]`, however long it is. Codes that distinguish errors stay: those of HTTP, of the
+    operating system, of Entra ID and of Oracle. So do quoted names of code, as in `'NoneType' object has no attribute
+    'id'`: there another name is another error.
 
-    Only the first line counts, and the next where the first is a heading: further ones list what varies.
-
-    Parameters
-    ----------
-    message
-        What an exception says, without its type.
-    exception
-        Its type, without the module.
-
-    Returns
-    -------
-    template
-        One line of at most 300 characters, without control characters; empty for a blank message.
+    Only the first line counts, or the next one if the first is a heading: further lines list what varies. The result
+    is one line of at most 300 characters without control characters, empty for a blank message.
     """
     text, more = _headline(message)
     if _may_hold_secret(text):
-        text = _SECRET.sub(_hide, text)
+        text = _SECRET.sub(_redact, text)
     if "://" in text:
         text = _URL.sub("<url>", text)
-    text = _without_quotes(text, exception, more=more)
+    text = _replace_quotes(text, exception, more=more)
     if "@" in text:
         text = _EMAIL.sub("<email>", text)
-    text = _without_paths(text)
+    text = _replace_paths(text)
     if _DIGIT.search(text):
-        text = _without_times(text)
+        text = _replace_times(text)
         text = _UUID.sub("<uuid>", text) if text.count("-") > 3 else text  # noqa: PLR2004 - a UUID has four
-        text = _WORD.sub(_word, text)
+        text = _WORD.sub(_replace_word, text)
     return _finish(text)
 
 
 @functools.lru_cache(maxsize=65_536)
 def skeleton(template: str) -> str:
+    """Replace every placeholder by `<*>`: a hexadecimal id may have no letter, and a name may be a number."""
+    return _ANY_PLACEHOLDER.sub("<*>", _LIST_ELLIPSIS.sub("", template))
+
+
+def normalize(texts: Sequence[str]) -> list[str]:
     """
-    Take the kinds of the placeholders away.
+    Make messages equal that will have the same template, by a quick look: long numbers, UUIDs, addresses.
 
-    A hexadecimal id may happen to have no letter in it, and a name may come as a number: they are the same error.
-
-    Parameters
-    ----------
-    template
-        As `template` gives it.
-
-    Returns
-    -------
-    skeleton
-        The same with every placeholder as `<*>`.
+    `template` is slow; messages that differ only in an id then need it once. The template of each stays the same.
     """
-    return _ANY.sub("<*>", _IN_LISTS.sub("", template))
+    messages = pa.array(texts, pa.large_string())
+    normalized = messages
+    for pattern, replacement in _NORMALIZED:
+        normalized = pc.replace_substring_regex(normalized, pattern, replacement)
+    result: list[str] = pc.if_else(_may_hold_secrets(messages), messages, normalized).to_pylist()
+    return result
 
 
-def settle(texts: Sequence[str]) -> list[str]:
-    """
-    Make messages alike that will have the same template, by what is quickly seen: long numbers, UUIDs, addresses.
-
-    `template` takes its time over each message; those that differ in an id alone need it once.
-
-    Parameters
-    ----------
-    texts
-        Messages.
-
-    Returns
-    -------
-    settled
-        In the same order, each with the same template as before, whatever its exception.
-    """
-    given = pa.array(texts, pa.large_string())
-    found = given
-    for pattern, plain in _SETTLED:
-        found = pc.replace_substring_regex(found, pattern, plain)
-    settled: list[str] = pc.if_else(_may_hold_secrets(given), given, found).to_pylist()
-    return settled
-
-
-def holds_secret(text: str) -> bool:
-    """Tell whether something in a text looks like a password, a token or a key."""
+def contains_secret(text: str) -> bool:
+    """Check whether a text contains what looks like a password, a token or a key."""
     return _may_hold_secret(text) and _SECRET.search(text) is not None
 
 
-def hold_secrets(texts: Sequence[str]) -> list[bool]:
-    """Tell of each text whether something in it looks like a password, a token or a key."""
+def contain_secrets(texts: Sequence[str]) -> list[bool]:
+    """Check each text for what looks like a password, a token or a key."""
     hinted = _may_hold_secrets(pa.array(texts, pa.large_string())).to_pylist()
-    return [hint and holds_secret(text) for text, hint in zip(texts, hinted, strict=True)]
+    return [hint and contains_secret(text) for text, hint in zip(texts, hinted, strict=True)]
 
 
 def _may_hold_secrets(texts: pa.Array) -> pa.Array:
-    """As `_may_hold_secret`, of many texts at once and in a tenth of the time."""
+    """As `_may_hold_secret`, for many texts at once in a tenth of the time."""
     return pc.match_substring_regex(texts, "|".join(_SECRET_HINTS), ignore_case=True)
 
 
@@ -252,11 +217,11 @@ def _may_hold_secret(text: str) -> bool:
 
 
 def _headline(message: str) -> tuple[str, bool]:
-    """Take the first line that says something, and tell whether more follow."""
+    """Find the first line with content, and whether more lines follow."""
     text = message.strip()
     if "\n" not in text and "\r" not in text:
-        return _clean(text[:_LONGEST_READ]), len(text) > _LONGEST_READ
-    lines = [line for line in (_clean(line) for line in text[:_LONGEST_READ].splitlines()) if line]
+        return _clean(text[:_MAX_READ]), len(text) > _MAX_READ
+    lines = [line for line in (_clean(line) for line in text[:_MAX_READ].splitlines()) if line]
     head = ""
     for number, line in enumerate(lines):
         head = f"{head} {line}".strip()
@@ -273,12 +238,12 @@ def _clean(text: str) -> str:
     return " ".join(text.split())
 
 
-def _hide(match: re.Match[str]) -> str:
+def _redact(match: re.Match[str]) -> str:
     return "://" if match[0].startswith("://") else "<secret>"
 
 
-def _without_quotes(text: str, exception: str | None, *, more: bool) -> str:
-    """Replace what is quoted, but for names of the code in errors about code."""
+def _replace_quotes(text: str, exception: str | None, *, more: bool) -> str:
+    """Replace quoted text, except names of code in errors about code."""
     if exception == "KeyError" and text[:1] == text[-1:] == '"' and "[" in text:
         text = text[1:-1]  # a KeyError quotes all it has to say, and pandas says sentences
     about_code = exception in _CODE_ERRORS or (exception is None and _CODE.search(text) is not None)
@@ -286,7 +251,7 @@ def _without_quotes(text: str, exception: str | None, *, more: bool) -> str:
     return _UNCLOSED.sub("<text>", text) if more else text
 
 
-def _without_paths(text: str) -> str:
+def _replace_paths(text: str) -> str:
     if "/" in text or "\\" in text:
         text = _PATH.sub("<path>", text)
         text = _PATH_OF_WINDOWS.sub("<path>", text) if ":/" in text or "\\" in text else text
@@ -294,7 +259,7 @@ def _without_paths(text: str) -> str:
     return _FILE.sub("<path>", text) if _FILE_ENDING.search(text) else text
 
 
-def _without_times(text: str) -> str:
+def _replace_times(text: str) -> str:
     if _MONTH.search(text):
         text = _DATE_WORDS.sub("<time>", text)
     return _TIME.sub("<time>", text)
@@ -302,41 +267,41 @@ def _without_times(text: str) -> str:
 
 def _name_or_text(match: re.Match[str]) -> str:
     inside = match[0][1:-1]
-    return match[0] if _IDENTIFIER.fullmatch(inside) or _FIXED.fullmatch(inside) else "<text>"
+    return match[0] if _IDENTIFIER.fullmatch(inside) or _NAMES_WITH_DIGITS.fullmatch(inside) else "<text>"
 
 
-def _word(match: re.Match[str]) -> str:
+def _replace_word(match: re.Match[str]) -> str:
     word = match[0]
-    if len(word) <= _SHORT and word.isdigit() and _is_code(match):
+    if len(word) <= _CODE_DIGITS and word.isdigit() and _is_code(match):
         return word
-    return _kind(word)
+    return _placeholder(word)
 
 
 def _is_code(match: re.Match[str]) -> bool:
-    """Tell whether a short number says which error it is."""
+    """Check whether a short number is an error code."""
     text, start = match.string, match.start()
     before = text[max(0, start - 16) : start].rstrip(_JOINTS_OF_CODE).lower()
     return before.endswith(_BEFORE_CODE) or text.startswith(_AFTER_CODE, match.end())
 
 
 @functools.lru_cache(maxsize=65_536)
-def _kind(word: str) -> str:
+def _placeholder(word: str) -> str:
     if _NUMBER.fullmatch(word):
         return "<n>"
-    if _FIXED.fullmatch(word):
+    if _NAMES_WITH_DIGITS.fullmatch(word):
         return word
     return "<hex>" if _HEX.fullmatch(word.lstrip("+-")) else "<id>"
 
 
 @functools.lru_cache(maxsize=65_536)
 def _finish(text: str) -> str:
-    """Shorten; what is left to do is the same for most messages of a kind."""
-    return _shorten(_without_lists(_SIZE.sub("<n> B", text)))
+    """Shorten lists and the whole; cached, as most messages of a group are equal by now."""
+    return _truncate(_shorten_lists(_SIZE.sub("<n> B", text)))
 
 
-def _without_lists(text: str) -> str:
+def _shorten_lists(text: str) -> str:
     """Shorten lists of values, inner ones first, so that their length does not matter."""
-    for _ in range(_NESTED):
+    for _ in range(_MAX_NESTING):
         shorter = _LISTED.sub(lambda match: f"{match[0][0]}...{match[0][-1]}", text)
         if shorter == text:
             break
@@ -344,5 +309,5 @@ def _without_lists(text: str) -> str:
     return _REPEATED.sub(r"\1", text)
 
 
-def _shorten(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+def _truncate(text: str) -> str:
+    return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"

@@ -308,7 +308,7 @@ CHECKS: tuple[Check, ...] = (
         "secret",
         "messages that may contain a password, token or key",
         "Do not share the frame; change the secret, and keep it out of error messages.",
-        lambda checked: checked.message_matches(message_templates.hold_secrets),
+        lambda checked: checked.message_matches(message_templates.contain_secrets),
     ),
     Check(
         "control_characters",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from callframe.analysis.failures import failures
-from callframe.analysis.message_templates import holds_secret
+from callframe.analysis.message_templates import contains_secret
 from callframe.formatting import format_percent
 from callframe.reporting.tables import Cell, format_time, truncate
 
@@ -171,7 +171,7 @@ def _texts(text: str, row: Mapping[Any, Any], *, left: int, traces: bool) -> tup
     """Cut what an example said: what is shown at once, the whole of it, and why not."""
     if not text:
         return "", "", "The call left no message and no trace."
-    if not traces or holds_secret(text):
+    if not traces or contains_secret(text):
         return "", "", f"{SECRET if traces else NOT_ASKED} project.call(..., {row['call_id']}) has it."
     excerpt = "\n".join(text.splitlines()[-EXCERPT_LINES:])[-EXCERPT:]
     if excerpt == text:
