@@ -15,6 +15,7 @@ from callframe.api.catalogue import (
     as_list,
     check_id,
     function_frame,
+    parse_call_ids,
     parse_statuses,
     schedule_frame,
     warn_about_listing,
@@ -323,7 +324,7 @@ class Project:
         >>> sorted(calls["status"].unique())
         ['Failed', 'Timeout']
         """
-        ids = _parse_call_ids(call_ids, start=start, end=end, status=status, schedule=schedule)
+        ids = parse_call_ids(call_ids, start=start, end=end, status=status, schedule=schedule)
         now_ms = self.now_ms()
         window = timespan.time_range("7d" if start is None else start, end, now_ms=now_ms)
         statuses = parse_statuses(status)
@@ -480,12 +481,3 @@ def _statuses_to_query(statuses: Sequence[str]) -> Sequence[str]:
     """Choose the statuses to query one by one; none means all in one query."""
     # In separate queries, a call that ends in between could be missed: no longer running, and not yet completed.
     return [] if "Running" in statuses and len(statuses) > 1 else statuses
-
-
-def _parse_call_ids(call_ids: Iterable[int] | None, **other_arguments: object) -> list[int] | None:
-    """Parse ids of calls without duplicates; they exclude all other arguments."""
-    if call_ids is None:
-        return None
-    if given := [name for name, value in other_arguments.items() if value is not None]:
-        raise ArgumentError(f"call_ids cannot be combined with {', '.join(given)}; filter the frame instead.")
-    return list(dict.fromkeys(check_id(call_id, "call id") for call_id in as_list(call_ids)))

@@ -66,15 +66,9 @@ class Catalogue:
     ) -> list[tuple[int, int | None]]:
         """Find schedules by id or name; returns their ids and those of their functions, None if unknown."""
         function_ids = {schedule.id: self.function_of(schedule) for schedule in schedules}
-        found: dict[int, int | None] = {}
-        for value in wanted:
-            ids = [schedule.id for schedule in schedules if schedule.name == value]
-            if not ids and isinstance(value, str) and not _is_number(value):
-                suggestion = did_you_mean(value, (schedule.name for schedule in schedules))
-                raise ArgumentError(f"No schedule is named {value!r}.{suggestion} project.schedules() lists them.")
-            for schedule_id in ids or [check_id(int(value) if isinstance(value, str) else value, "schedule id")]:
-                found[schedule_id] = function_ids.get(schedule_id)
-        return list(found.items())
+        names, hint = {schedule.id: schedule.name for schedule in schedules}, "project.schedules() lists them."
+        ids = [schedule_id for value in wanted for schedule_id in find_schedule_ids(value, names, hint=hint)]
+        return [(schedule_id, function_ids.get(schedule_id)) for schedule_id in dict.fromkeys(ids)]
 
     def function_of(self, schedule: Schedule) -> int | None:
         """Return the id of the function of a schedule; of an external id, that of the newest deployment."""
@@ -167,6 +161,15 @@ def find_function_ids(value: str | int, names: Sequence[Mapping[Any, str | None]
     raise ArgumentError(f"No function is named {value!r}.{suggestion} {hint}")
 
 
+def find_schedule_ids(value: str | int, names: Mapping[Any, str | None], *, hint: str) -> list[int]:
+    """Find schedules by id or name, from names by schedule id; an id need not be among them."""
+    if ids := [schedule_id for schedule_id, name in names.items() if name == value]:
+        return ids
+    if isinstance(value, str) and not _is_number(value):
+        raise ArgumentError(f"No schedule is named {value!r}.{did_you_mean(value, names.values())} {hint}")
+    return [check_id(int(value) if isinstance(value, str) else value, "schedule id")]
+
+
 def parse_statuses(statuses: str | Iterable[str] | None, known: Sequence[str] = STATUSES) -> tuple[str, ...]:
     """Parse one or several statuses, ignoring case; None means all and gives none."""
     by_name = {status.casefold(): status for status in known}
@@ -176,6 +179,15 @@ def parse_statuses(statuses: str | Iterable[str] | None, known: Sequence[str] = 
             raise ArgumentError(f"Unknown status={status!r}; expected one or several of {', '.join(known)}.")
         parsed.append(by_name[status.casefold()])
     return tuple(dict.fromkeys(parsed))
+
+
+def parse_call_ids(call_ids: Iterable[int] | None, **other_arguments: object) -> list[int] | None:
+    """Parse ids of calls without duplicates; they exclude all other arguments."""
+    if call_ids is None:
+        return None
+    if given := [name for name, value in other_arguments.items() if value is not None]:
+        raise ArgumentError(f"call_ids cannot be combined with {', '.join(given)}; filter the frame instead.")
+    return list(dict.fromkeys(check_id(call_id, "call id") for call_id in as_list(call_ids)))
 
 
 def check_id(value: int, name: str) -> int:
