@@ -262,14 +262,14 @@ def notebook(folder: str, *, no_browser: bool, port: int | None, jupyter_options
     Changed copies are kept. Further options, such as --ip or --allow-root, are passed to JupyterLab.
     """
     jupyter.check_installed()
-    kept = jupyter.copy(Path(folder))
+    kept = jupyter.copy_notebooks(Path(folder))
     click.echo(f"The notebooks are in {folder}. Press Ctrl-C here to stop JupyterLab.", err=True)
     if kept:
         click.echo(f"Changed copies are kept: {', '.join(kept)}. Rename or delete one to get a new copy.", err=True)
     options = ["--no-browser"] if no_browser else []
     if port is not None:
         options += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
-    jupyter.run(Path(folder), [*options, *jupyter_options])
+    jupyter.run_jupyterlab(Path(folder), [*options, *jupyter_options])
 
 
 def _export(calls: pd.DataFrame, folder: Path) -> list[Path]:

@@ -1,33 +1,34 @@
 """
-The errors callframe raises, one tree under one root.
+The exceptions and warnings of callframe.
 
 ::
 
     CallframeError
-    ├── ArgumentError (ValueError)        an argument that cannot be right
-    ├── FrameError (ValueError)           a frame that is not a call frame
-    ├── FileError (OSError)               a file that could not be written or read
-    │   └── FileFormatError (ValueError)  a file that was read and is not what it should be
-    ├── SignInError                       no way to sign in was found, or the identity provider said no
-    ├── TransportError (ConnectionError)  no answer: DNS, TLS, time-out, broken connection
-    ├── ServiceError                      an answer that is not the one asked for
-    │   ├── UnauthorizedError             401: the token was not accepted
+    ├── ArgumentError (ValueError)        an argument is invalid
+    ├── FrameError (ValueError)           a frame is not a call frame
+    ├── FileError (OSError)               a file cannot be read or written
+    │   └── FileFormatError (ValueError)  a file does not have the expected content
+    ├── AuthenticationError               no credentials, or the identity provider rejected them
+    ├── TransportError (ConnectionError)  no response: DNS, TLS, timeout or a broken connection
+    ├── ServiceError                      a response that is an error or cannot be used
+    │   ├── UnauthorizedError             401: the token was rejected
     │   ├── ForbiddenError                403: a capability is missing
-    │   ├── NotFoundError (LookupError)   404, or 400 naming what is missing
+    │   ├── NotFoundError (LookupError)   404, or 400 that names a missing resource
     │   ├── BadRequestError               any other 4xx
-    │   ├── RateLimitError                429, still after all retries
-    │   ├── UnavailableError              5xx, still after all retries
-    │   └── UnexpectedAnswerError         not JSON, or JSON of another shape
-    └── IncompleteError                   strict=True, and something could not be read; carries what was
+    │   ├── RateLimitError                429 after all retries
+    │   ├── UnavailableError              5xx after all retries
+    │   └── InvalidResponseError          not JSON, or JSON with an unexpected structure
+    └── IncompleteError                   some data could not be read, with strict=True
 
-    IncompleteWarning (UserWarning)       something could not be read; `callframe.coverage` says what
-    RecordWarning (UserWarning)           records that break the API's contract, or values new to callframe
+    IncompleteWarning (UserWarning)       some data could not be read
+    RecordWarning (UserWarning)           invalid records, or values unknown to callframe
 """
 
 from __future__ import annotations
 
 import inspect
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,47 +37,47 @@ if TYPE_CHECKING:
 
 
 class CallframeError(Exception):
-    """Everything callframe raises on purpose."""
+    """Base class of all errors that callframe raises deliberately."""
 
 
 class ArgumentError(CallframeError, ValueError):
-    """An argument that cannot be right."""
+    """An argument is invalid."""
 
 
 class FrameError(CallframeError, ValueError):
-    """A frame that is not a call frame."""
+    """A frame is not a call frame."""
 
 
 class FileError(CallframeError, OSError):
-    """A file that could not be written or read."""
+    """A file cannot be read or written."""
 
 
 class FileFormatError(FileError, ValueError):
-    """A file that was read and is not what it should be."""
+    """A file does not have the expected content."""
 
 
 class AuthenticationError(CallframeError):
-    """No way to sign in was found, or the identity provider said no."""
+    """No credentials were found, or the identity provider rejected them."""
 
 
 class TransportError(CallframeError, ConnectionError):
-    """No answer: the name was not found, TLS failed, it took too long or the connection broke."""
+    """No response was received: DNS, TLS, timeout or a broken connection."""
 
 
 class ServiceError(CallframeError):
     """
-    The service answered, and not with what was asked for.
+    The response is an error or cannot be used.
 
     Parameters
     ----------
     message
         What failed, where, and what to do next.
     status
-        HTTP status of the answer.
+        HTTP status of the response.
     request_id
-        `X-Request-ID` of the answer, which Cognite support asks for.
+        `X-Request-ID` of the response, which Cognite support asks for.
     detail
-        The service's own words.
+        The error message of the service.
     """
 
     def __init__(self, message: str, *, status: int, request_id: str | None = None, detail: str = "") -> None:
@@ -86,16 +87,13 @@ class ServiceError(CallframeError):
         self.detail = detail
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle with its fields, which `Exception` alone would forget."""
-        return (_rebuild, (type(self), str(self), self.status, self.request_id, self.detail))
-
-
-def _rebuild(kind: type[ServiceError], message: str, status: int, request_id: str | None, detail: str) -> ServiceError:
-    return kind(message, status=status, request_id=request_id, detail=detail)
+        """Pickle all fields; `Exception` itself pickles the message only."""
+        rebuild = partial(type(self), str(self), status=self.status, request_id=self.request_id, detail=self.detail)
+        return (rebuild, ())
 
 
 class UnauthorizedError(ServiceError):
-    """401: the token was not accepted."""
+    """401: the token was rejected."""
 
 
 class ForbiddenError(ServiceError):
@@ -103,7 +101,7 @@ class ForbiddenError(ServiceError):
 
 
 class NotFoundError(ServiceError, LookupError):
-    """404, or 400 naming what is missing."""
+    """404, or 400 that names a missing resource."""
 
 
 class BadRequestError(ServiceError):
@@ -111,46 +109,44 @@ class BadRequestError(ServiceError):
 
 
 class RateLimitError(ServiceError):
-    """429, still after all retries."""
+    """429 after all retries."""
 
 
 class UnavailableError(ServiceError):
-    """5xx, still after all retries."""
+    """5xx after all retries."""
 
 
 class InvalidResponseError(ServiceError):
-    """An answer that is not JSON, or JSON of another shape."""
+    """The response is not JSON, or JSON with an unexpected structure."""
 
 
 class IncompleteError(CallframeError):
     """
-    Something could not be read, and `strict=True` asked to be told so by an error.
+    Some data could not be read, and `strict=True` was given.
 
     Parameters
     ----------
     message
         What could not be read, and why.
     calls
-        The call frame of what was read, its coverage included.
+        Call frame of the calls that were read, with its coverage.
     """
-
-    calls: pd.DataFrame
 
     def __init__(self, message: str, calls: pd.DataFrame) -> None:
         super().__init__(message)
         self.calls = calls
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle with the frame, which `Exception` alone would forget."""
+        """Pickle the frame too; `Exception` itself pickles the message only."""
         return (type(self), (str(self), self.calls))
 
 
 class IncompleteWarning(UserWarning):
-    """Something could not be read; `callframe.coverage` says what."""
+    """Some data could not be read; `callframe.coverage` lists it."""
 
 
 class RecordWarning(UserWarning):
-    """Records that break the API's contract, or values new to callframe."""
+    """Records are invalid, or hold values unknown to callframe."""
 
 
 _PACKAGE = str(Path(__file__).parent)

@@ -1,4 +1,4 @@
-"""The notebooks that come with callframe, copied to a folder of the user's and opened in JupyterLab."""
+"""Copy the bundled notebooks to a folder and open them in JupyterLab."""
 
 from __future__ import annotations
 
@@ -13,108 +13,58 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.resources.abc import Traversable
 
-FIRST = "01_quickstart.ipynb"
-"""The notebook to open first."""
+FIRST_NOTEBOOK = "01_quickstart.ipynb"
 
-_NEEDED = {"jupyterlab": "JupyterLab", "starlette": "the embedded service", "uvicorn": "the embedded service"}
+_REQUIRED = {"jupyterlab": "JupyterLab", "starlette": "the embedded service", "uvicorn": "the embedded service"}
 
 
 def check_installed() -> None:
-    """
-    Make sure that notebooks can be opened and run.
-
-    Raises
-    ------
-    CallframeError
-        JupyterLab, or what the embedded service needs, is not installed.
-    """
-    for module, what in _NEEDED.items():
+    """Raise `CallframeError` unless JupyterLab and the embedded service are installed."""
+    for module, name in _REQUIRED.items():
         try:
             importlib.import_module(module)
         except ModuleNotFoundError:
-            message = f"The notebooks need {what}; install it: pip install 'callframe[notebook,demo]'"
+            message = f"The notebooks need {name}; install it: pip install 'callframe[notebook,demo]'"
             raise CallframeError(message) from None
 
 
-def copy(folder: Path) -> list[str]:
-    """
-    Copy the notebooks into a folder; a file that is there already is never written to.
-
-    Parameters
-    ----------
-    folder
-        Where to; made if need be.
-
-    Returns
-    -------
-    kept
-        Names of those that were there already and differ from the ones that come with callframe.
-
-    Raises
-    ------
-    FileError
-        The folder or a file in it cannot be made or read.
-    """
-    kept = []
+def copy_notebooks(folder: Path) -> list[str]:
+    """Copy the notebooks into a folder without overwriting files; return the names of existing files that differ."""
+    different = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for notebook in originals():
+        for notebook in _bundled_notebooks():
             content, path = notebook.read_bytes(), folder / notebook.name
             try:
-                with path.open("xb") as new:
-                    new.write(content)
+                with path.open("xb") as copy:
+                    copy.write(content)
             except FileExistsError:
                 if path.read_bytes() != content:
-                    kept.append(notebook.name)
+                    different.append(notebook.name)
     except OSError as error:
-        where = error.filename or folder
-        raise FileError(f"The notebooks cannot be copied to {where}: {error.strerror}. Choose another --dir.") from None
-    return kept
+        path = error.filename or folder
+        raise FileError(f"The notebooks cannot be copied to {path}: {error.strerror}. Choose another --dir.") from None
+    return different
 
 
-def originals() -> list[Traversable]:
-    """
-    Find the notebooks: within the installed package, or beside it in a checkout.
-
-    Returns
-    -------
-    notebooks
-        By name.
-
-    Raises
-    ------
-    FileError
-        There are none.
-    """
+def _bundled_notebooks() -> list[Traversable]:
+    """Find the notebooks inside the installed package, or next to it in a checkout."""
     package = importlib.resources.files("callframe")
-    for place in (package / "notebooks", Path(str(package)).parent / "notebooks"):
-        found = [one for one in place.iterdir() if one.name.endswith(".ipynb")] if place.is_dir() else []
-        if found:
-            return sorted(found, key=lambda one: one.name)
-    raise FileError("The notebooks are missing from this installation of callframe; install it anew.")
+    for folder in (package / "notebooks", Path(str(package)).parent / "notebooks"):
+        files = folder.iterdir() if folder.is_dir() else ()
+        notebooks = [file for file in files if file.name.endswith(".ipynb")]
+        if notebooks:
+            return sorted(notebooks, key=lambda notebook: notebook.name)
+    raise FileError("The notebooks are missing from this installation of callframe; reinstall it.")
 
 
-def run(folder: Path, options: Sequence[str] = ()) -> None:
-    """
-    Open JupyterLab on a folder; returns when it is ended by Ctrl-C, SIGTERM or its own menu.
-
-    Parameters
-    ----------
-    folder
-        What it shows, and all it shows.
-    options
-        Further options of `jupyter lab`.
-
-    Raises
-    ------
-    SystemExit
-        JupyterLab did not start; it has said why.
-    """
+def run_jupyterlab(folder: Path, options: Sequence[str] = ()) -> None:
+    """Run JupyterLab with a folder as its root, and more options of `jupyter lab`, until it is stopped."""
     from jupyterlab.labapp import LabApp  # noqa: PLC0415 - needs an extra
 
-    ours = [
+    own_options = [
         f"--ServerApp.root_dir={folder.resolve()}",
-        f"--LabApp.default_url=/lab/tree/{FIRST}",
-        "--ServerApp.answer_yes=True",  # Ctrl-C ends it, without a question
+        f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}",
+        "--ServerApp.answer_yes=True",  # Ctrl-C stops it without a question
     ]
-    LabApp.launch_instance([*ours, *options])
+    LabApp.launch_instance([*own_options, *options])

@@ -21,9 +21,10 @@ from callframe.api.catalogue import (
     warn_about_listing,
 )
 from callframe.api.client import DEFAULT_WORKERS, MAX_WORKERS, Client
-from callframe.auth import options
+from callframe.auth.options import ConnectionOptions, resolve_connection
 from callframe.completeness import FetchRequest, FunctionCoverage, report_incomplete, warn_about_records
 from callframe.errors import ArgumentError, NotFoundError
+from callframe.http.secret import wrap_secret
 from callframe.http.transport import TIMEOUT_S, Transport
 from callframe.progress import progress_bar
 
@@ -115,10 +116,10 @@ def connect(
     >>> calls = project.calls(start="7d")
     >>> project.close()
     """
-    token, client_secret = options.wrap_secret(token), options.wrap_secret(client_secret)  # type: ignore[assignment] # first, so that no traceback shows them
+    client, token, client_secret, proxies = map(wrap_secret, (client, token, client_secret, proxies))
     if not 1 <= workers <= MAX_WORKERS:
         raise ArgumentError(f"workers={workers!r}; expected 1 to {MAX_WORKERS}, the service throttles more requests.")
-    target, credentials = options.find(
+    options = ConnectionOptions.from_arguments(
         client=client,
         cluster=cluster,
         project=project,
@@ -134,6 +135,7 @@ def connect(
         verify=verify,
         proxies=proxies,
     )
+    target, credentials = resolve_connection(options)
     transport = Transport(target.base_url, verify=verify, proxies=proxies, timeout_s=timeout_s)
     return Project(Client(target, credentials, workers=workers, retry=retry, transport=transport))
 

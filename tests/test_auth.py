@@ -23,12 +23,13 @@ from cognite.client import AsyncCogniteClient, ClientConfig, CogniteClient, glob
 from cognite.client.credentials import Token
 from IPython.core.ultratb import VerboseTB
 
-from callframe.auth.credentials import ClientToken, NotebookToken, StaticToken, TokenFunction
-from callframe.auth.interactive import PersonalLogin
-from callframe.auth.oauth import LIFETIME_S, ClientCredentials
-from callframe.auth.options import HOSTED_VARIABLES, TOOLKIT_VARIABLES, Secret, Target, bearer, find
-from callframe.auth.settings import Settings
+import callframe
+from callframe.auth.credentials import BearerAuth, ExistingClient, HostedNotebookToken, StaticToken, TokenFunction
+from callframe.auth.oauth import DEFAULT_LIFETIME_S, ClientCredentials, UserLogin
+from callframe.auth.options import HOSTED_VARIABLES, TOOLKIT_VARIABLES, ConnectionOptions, resolve_connection
+from callframe.auth.settings import Settings, Target, cluster_url
 from callframe.errors import ArgumentError, AuthenticationError, CallframeError, TransportError
+from callframe.http.secret import Secret
 from callframe.http.transport import Transport
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
 
 SECRET = "s3cr3t-Of-The-Client+/=&"
 TOKEN = "t0ken.of-nobody.c2ln"
-PLACE = {"CDF_CLUSTER": "westeurope-1", "CDF_PROJECT": "acme"}
-CLIENT = {"IDP_CLIENT_ID": "robot", "IDP_CLIENT_SECRET": SECRET, "IDP_TENANT_ID": "acme.onmicrosoft.com"}
-HOSTED = {
+LOCATION = {"CDF_CLUSTER": "westeurope-1", "CDF_PROJECT": "acme"}
+CLIENT_VARIABLES = {"IDP_CLIENT_ID": "robot", "IDP_CLIENT_SECRET": SECRET, "IDP_TENANT_ID": "acme.onmicrosoft.com"}
+HOSTED_NOTEBOOK = {
     "COGNITE_FUSION_NOTEBOOK": "1",
     "COGNITE_PROJECT": "hosted",
     "COGNITE_BASE_URL": "https://az-eastus-1.cognitedata.com",
@@ -50,36 +51,36 @@ HOSTED = {
 
 
 class Provider:
-    """A small identity provider: answers by number of the request, the last one for all that follow."""
+    """A small identity provider that sends the added responses in turn and repeats the last one."""
 
     def __init__(self) -> None:
-        self.answers: list[tuple[int, str, bytes]] = []
+        self.responses: list[tuple[int, str, bytes]] = []
         self.forms: list[dict[str, list[str]]] = []
         self.headers: list[dict[str, str]] = []
-        self.before: Callable[[], object] = lambda: None
+        self.before_response: Callable[[], object] = lambda: None
         self.url = ""
-        self.directory: tuple[int, dict[str, Any]] = (404, {})
+        self.configuration: tuple[int, dict[str, Any]] = (404, {})
 
-    def says(self, fields: Any, status: int = 200) -> None:
-        self.answers.append((status, "application/json", json.dumps(fields).encode()))
+    def add_json(self, fields: Any, status: int = 200) -> None:
+        self.responses.append((status, "application/json", json.dumps(fields).encode()))
 
-    def gives(self, token: str = TOKEN, **fields: Any) -> None:
-        self.says({"access_token": token, "token_type": "Bearer", "expires_in": 3600, **fields})
+    def add_token(self, token: str = TOKEN, **fields: Any) -> None:
+        self.add_json({"access_token": token, "token_type": "Bearer", "expires_in": 3600, **fields})
 
-    def answer(self, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
+    def respond(self, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
         self.headers.append(headers)
         self.forms.append(parse_qs(body.decode()))
-        self.before()
-        return self.answers[min(len(self.forms), len(self.answers)) - 1]
+        self.before_response()
+        return self.responses[min(len(self.forms), len(self.responses)) - 1]
 
 
 class Clock:
     def __init__(self) -> None:
         self.now = 1_000_000.0
-        self.looks = 0
+        self.reads = 0
 
     def __call__(self) -> float:
-        self.looks += 1
+        self.reads += 1
         return self.now
 
 
@@ -87,20 +88,20 @@ def handler(provider: Provider) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.give(*provider.answer(dict(self.headers), body))
+            self.reply(*provider.respond(dict(self.headers), body))
 
         def do_GET(self) -> None:
-            status, fields = provider.directory
-            self.give(status, "application/json", json.dumps(fields).encode())
+            status, fields = provider.configuration
+            self.reply(status, "application/json", json.dumps(fields).encode())
 
-        def give(self, status: int, kind: str, answer: bytes) -> None:
+        def reply(self, status: int, content_type: str, body: bytes) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", kind)
+            self.send_header("Content-Type", content_type)
             if 300 <= status < 400:
                 self.send_header("Location", "https://elsewhere.example/token")
-            self.send_header("Content-Length", str(len(answer)))
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(answer)
+            self.wfile.write(body)
 
         def log_message(self, *args: object) -> None: ...
 
@@ -135,10 +136,16 @@ def robot(provider: Provider, clock: Clock, waits: list[float]) -> ClientCredent
 
 
 def client_credentials(url: str, **changes: Any) -> ClientCredentials:
-    return ClientCredentials(**{"token_url": url, "client_id": "robot", "client_secret": SECRET, **changes})
+    arguments = {"token_url": url, "client_id": "robot", "client_secret": SECRET, "transport": Transport(url)}
+    return ClientCredentials(**{**arguments, **changes})
 
 
-def in_threads(count: int, work: Callable[[], object]) -> list[object]:
+def resolve(folder: Path, environ: dict[str, str] | None = None, **arguments: Any) -> tuple[Target, Credentials]:
+    options = ConnectionOptions.from_arguments(**arguments)
+    return resolve_connection(options, environ=environ or {}, folder=folder)
+
+
+def run_in_threads(count: int, work: Callable[[], object]) -> list[object]:
     results: list[object] = []
 
     def run() -> None:
@@ -155,40 +162,40 @@ def in_threads(count: int, work: Callable[[], object]) -> list[object]:
     return results
 
 
-def until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     lock = threading.Condition()
     with lock:
         assert lock.wait_for(condition, timeout=0) or any(lock.wait(0.001) or condition() for _ in range(10_000))
 
 
 @contextmanager
-def failing() -> Iterator[SimpleNamespace]:
-    """Catch an error and keep all that a debugger or an error tracker would see of it."""
-    seen = SimpleNamespace(error=None, text="")
+def catch_error() -> Iterator[SimpleNamespace]:
+    """Catch an error, and keep everything that a debugger or an error tracker would show of it."""
+    caught = SimpleNamespace(error=None, text="")
     try:
-        yield seen
-    except BaseException as error:  # noqa: BLE001 - an interrupt must keep secrets too
-        seen.error = error
-        seen.text = everything_shown(error)
-    assert seen.error is not None, "nothing was raised"
+        yield caught
+    except BaseException as error:  # noqa: BLE001 - an interrupt must not show secrets either
+        caught.error = error
+        caught.text = full_traceback(error)
+    assert caught.error is not None, "nothing was raised"
 
 
-def everything_shown(error: BaseException) -> str:
-    """Print an error and those behind it, with all variables of all frames but the test's own."""
+def full_traceback(error: BaseException) -> str:
+    """Format an error and its causes with the variables of all frames but those of the test itself."""
     parts = ["".join(traceback.format_exception(error))]
     link: BaseException | None = error
     while link is not None:
         frames = link.__traceback__
         while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
             frames = frames.tb_next
-        assert frames is not None, "no frame of the package's is left to look at"
+        assert frames is not None, "no frame of the package is left"
         parts += VerboseTB().structured_traceback(type(link), link, frames)
         parts += [repr(vars(link)), *(repr(frame.f_locals) for frame, _ in traceback.walk_tb(frames))]
         link = link.__cause__ or link.__context__
     return re.sub(r"\x1b\[[\d;]*m", "", "\n".join(parts))
 
 
-# where to
+# Target
 
 
 @pytest.mark.parametrize(
@@ -199,8 +206,8 @@ def everything_shown(error: BaseException) -> str:
         ("acme.plink.az-eastus-1", "https://acme.plink.az-eastus-1.cognitedata.com"),
     ],
 )
-def test_cluster_becomes_an_address(cluster: str, url: str) -> None:
-    assert Target.of_cluster(cluster, "acme").base_url == url
+def test_cluster_has_a_url(cluster: str, url: str) -> None:
+    assert cluster_url(cluster) == url
 
 
 @pytest.mark.parametrize(
@@ -225,9 +232,9 @@ def test_cluster_becomes_an_address(cluster: str, url: str) -> None:
         7,
     ],
 )
-def test_anything_but_one_label_is_no_cluster(cluster: Any) -> None:
+def test_invalid_cluster_is_rejected(cluster: Any) -> None:
     with pytest.raises(ArgumentError, match="expected the part of the address before"):
-        Target.of_cluster(cluster, "acme")
+        cluster_url(cluster)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +249,7 @@ def test_anything_but_one_label_is_no_cluster(cluster: Any) -> None:
         ("http://[::1]:8000", "http://[::1]:8000"),
     ],
 )
-def test_address_is_brought_into_its_normal_form(url: str, origin: str) -> None:
+def test_base_url_is_normalized(url: str, origin: str) -> None:
     assert Target(url, "acme").base_url == origin
 
 
@@ -276,81 +283,86 @@ def test_address_is_brought_into_its_normal_form(url: str, origin: str) -> None:
         None,
     ],
 )
-def test_anything_but_an_origin_is_refused(url: Any) -> None:
+def test_invalid_base_url_is_rejected(url: Any) -> None:
     with pytest.raises(ArgumentError, match="expected"):
         Target(url, "acme")
 
 
-def test_password_in_an_address_is_not_repeated() -> None:
+def test_message_does_not_show_a_password_in_a_base_url() -> None:
     with pytest.raises(ArgumentError) as caught:
         Target(f"https://user:{TOKEN}@host.example/?token={TOKEN}", "acme")
     assert TOKEN not in str(caught.value)
 
 
 @pytest.mark.parametrize("project", ["", "a b", "acme\n", "../other", "a/b", "a?b", "a%2fb", "\u00e5cme", None])
-def test_anything_but_a_name_is_no_project(project: Any) -> None:
+def test_invalid_project_is_rejected(project: Any) -> None:
     with pytest.raises(ArgumentError, match="expected the project's name"):
         Target("https://westeurope-1.cognitedata.com", project)
 
 
-def test_api_url_ends_in_the_project() -> None:
-    target = Target.of_cluster("westeurope-1", "acme_2-test")
+def test_api_url_ends_with_the_project() -> None:
+    target = Target("https://westeurope-1.cognitedata.com", "acme_2-test")
     assert target.api_url == "https://westeurope-1.cognitedata.com/api/v1/projects/acme_2-test"
 
 
-# finding
+# Options and variables
 
 
-def test_arguments_are_enough(tmp_path: Path) -> None:
-    target, credentials = find(cluster="westeurope-1", project="acme", token=TOKEN, environ={}, folder=tmp_path)
+def test_arguments_are_sufficient(tmp_path: Path) -> None:
+    target, credentials = resolve(tmp_path, cluster="westeurope-1", project="acme", token=TOKEN)
     assert target == Target("https://westeurope-1.cognitedata.com", "acme")
     assert credentials.authorization() == f"Bearer {TOKEN}"
 
 
-def test_arguments_win_and_variables_fill_in(tmp_path: Path) -> None:
-    target, credentials = find(project="other", environ={**PLACE, "CDF_TOKEN": TOKEN}, folder=tmp_path)
-    assert target == Target.of_cluster("westeurope-1", "other")
+def test_arguments_take_precedence_over_variables(tmp_path: Path) -> None:
+    target, credentials = resolve(tmp_path, project="other", environ={**LOCATION, "CDF_TOKEN": TOKEN})
+    assert target == Target("https://westeurope-1.cognitedata.com", "other")
     assert credentials.authorization() == f"Bearer {TOKEN}"
 
 
-def test_cluster_argument_wins_over_the_address_in_a_variable(tmp_path: Path) -> None:
+def test_cluster_argument_takes_precedence_over_cdf_url(tmp_path: Path) -> None:
     environ = {"CDF_URL": "https://a.cognitedata.com", "CDF_PROJECT": "acme", "CDF_TOKEN": TOKEN}
-    target, _ = find(cluster="b", environ=environ, folder=tmp_path)
+    target, _ = resolve(tmp_path, cluster="b", environ=environ)
     assert target.base_url == "https://b.cognitedata.com"
 
 
 def test_empty_variable_counts_as_not_set(tmp_path: Path) -> None:
-    _, credentials = find(environ={**PLACE, **CLIENT, "CDF_TOKEN": " ", "LOGIN_FLOW": ""}, folder=tmp_path)
+    _, credentials = resolve(tmp_path, environ={**LOCATION, **CLIENT_VARIABLES, "CDF_TOKEN": " ", "LOGIN_FLOW": ""})
     assert isinstance(credentials, ClientCredentials)
 
 
-def test_token_without_a_client_is_the_token_flow(tmp_path: Path) -> None:
-    _, credentials = find(environ={**PLACE, "CDF_TOKEN": TOKEN}, folder=tmp_path)
+def test_token_variable_without_a_client_selects_the_token_flow(tmp_path: Path) -> None:
+    _, credentials = resolve(tmp_path, environ={**LOCATION, "CDF_TOKEN": TOKEN})
     assert isinstance(credentials, StaticToken)
 
 
-def test_client_wins_over_a_token_beside_it_until_login_flow_says_token(tmp_path: Path) -> None:
-    environ = {**PLACE, **CLIENT, "CDF_TOKEN": TOKEN}
-    assert isinstance(find(environ=environ, folder=tmp_path)[1], ClientCredentials)
-    assert isinstance(find(environ={**environ, "LOGIN_FLOW": "token"}, folder=tmp_path)[1], StaticToken)
+def test_client_variables_take_precedence_over_a_token_unless_login_flow_is_token(tmp_path: Path) -> None:
+    environ = {**LOCATION, **CLIENT_VARIABLES, "CDF_TOKEN": TOKEN}
+    assert isinstance(resolve(tmp_path, environ=environ)[1], ClientCredentials)
+    assert isinstance(resolve(tmp_path, environ={**environ, "LOGIN_FLOW": "token"})[1], StaticToken)
 
 
 @pytest.mark.parametrize("flow", ["device_code", "interactive"])
-def test_person_signs_in_by_a_flow_of_the_variables(flow: str, tmp_path: Path) -> None:
-    _, credentials = find(environ={**PLACE, **CLIENT, "LOGIN_FLOW": flow}, folder=tmp_path)
+def test_login_flow_variable_selects_a_user_login(flow: str, tmp_path: Path) -> None:
+    _, credentials = resolve(tmp_path, environ={**LOCATION, **CLIENT_VARIABLES, "LOGIN_FLOW": flow})
     assert repr(credentials) == (
-        f"<PersonalLogin by {flow} with robot at https://login.microsoftonline.com/acme.onmicrosoft.com>"
+        f"<UserLogin by {flow} with robot at https://login.microsoftonline.com/acme.onmicrosoft.com>"
     )
 
 
 @pytest.mark.parametrize(
     ("environ", "url", "scopes", "audience"),
     [
-        (CLIENT, "https://login.microsoftonline.com/acme.onmicrosoft.com/oauth2/v2.0/token", "default", "default"),
-        ({**CLIENT, "PROVIDER": "cdf"}, "https://auth.cognite.com/oauth2/token", None, None),
+        (
+            CLIENT_VARIABLES,
+            "https://login.microsoftonline.com/acme.onmicrosoft.com/oauth2/v2.0/token",
+            "default",
+            "default",
+        ),
+        ({**CLIENT_VARIABLES, "PROVIDER": "cdf"}, "https://auth.cognite.com/oauth2/token", None, None),
         (
             {
-                **CLIENT,
+                **CLIENT_VARIABLES,
                 "PROVIDER": "auth0",
                 "IDP_TOKEN_URL": "https://acme.auth0.com/oauth/token",
                 "IDP_SCOPES": "a, b c",
@@ -362,90 +374,86 @@ def test_person_signs_in_by_a_flow_of_the_variables(flow: str, tmp_path: Path) -
         ),
     ],
 )
-def test_defaults_follow_the_provider(
+def test_token_url_scopes_and_audience_default_to_those_of_the_provider(
     environ: dict[str, str], url: str, scopes: str | None, audience: str | None, tmp_path: Path
 ) -> None:
-    _, credentials = find(environ={**PLACE, **environ}, folder=tmp_path)
+    _, credentials = resolve(tmp_path, environ={**LOCATION, **environ})
     resource = "https://westeurope-1.cognitedata.com"
     assert isinstance(credentials, ClientCredentials)
     assert credentials._token_url == url
-    assert credentials._extra == {
+    assert credentials._extra_fields == {
         "scope": {"default": f"{resource}/.default", None: ""}.get(scopes, scopes),
         "audience": {"default": resource, None: ""}.get(audience, audience),
     }
 
 
-def test_scopes_of_a_private_link_are_those_of_its_cluster(tmp_path: Path) -> None:
-    environ = {**CLIENT, "CDF_PROJECT": "acme", "CDF_CLUSTER": "acme.plink.westeurope-1"}
-    _, credentials = find(environ=environ, folder=tmp_path)
+def test_scopes_of_a_private_link_name_its_cluster(tmp_path: Path) -> None:
+    environ = {**CLIENT_VARIABLES, "CDF_PROJECT": "acme", "CDF_CLUSTER": "acme.plink.westeurope-1"}
+    _, credentials = resolve(tmp_path, environ=environ)
     assert isinstance(credentials, ClientCredentials)
-    assert credentials._extra["scope"] == "https://westeurope-1.cognitedata.com/.default"
+    assert credentials._extra_fields["scope"] == "https://westeurope-1.cognitedata.com/.default"
 
 
 def test_secret_argument_is_completed_by_variables(provider: Provider, tmp_path: Path) -> None:
-    provider.gives()
-    environ = {**PLACE, "IDP_CLIENT_ID": "robot", "IDP_TOKEN_URL": provider.url}
-    _, credentials = find(client_secret=SECRET, environ=environ, folder=tmp_path)
+    provider.add_token()
+    environ = {**LOCATION, "IDP_CLIENT_ID": "robot", "IDP_TOKEN_URL": provider.url}
+    _, credentials = resolve(tmp_path, client_secret=SECRET, environ=environ)
     assert credentials.authorization() == f"Bearer {TOKEN}"
     assert provider.forms[0]["client_secret"] == [SECRET]
 
 
-def test_cluster_and_address_that_agree_are_taken(tmp_path: Path) -> None:
-    environ = {**PLACE, "CDF_URL": "https://acme.plink.westeurope-1.cognitedata.com", "CDF_TOKEN": TOKEN}
-    assert find(environ=environ, folder=tmp_path)[0].base_url == "https://acme.plink.westeurope-1.cognitedata.com"
+def test_cdf_url_takes_precedence_over_a_matching_cdf_cluster(tmp_path: Path) -> None:
+    environ = {**LOCATION, "CDF_URL": "https://acme.plink.westeurope-1.cognitedata.com", "CDF_TOKEN": TOKEN}
+    assert resolve(tmp_path, environ=environ)[0].base_url == "https://acme.plink.westeurope-1.cognitedata.com"
 
 
-def test_cluster_and_address_that_disagree_are_both_named(tmp_path: Path) -> None:
-    environ = {**PLACE, "CDF_URL": "https://az-eastus-1.cognitedata.com", "CDF_TOKEN": TOKEN}
+def test_error_names_a_cluster_and_url_that_contradict_each_other(tmp_path: Path) -> None:
+    environ = {**LOCATION, "CDF_URL": "https://az-eastus-1.cognitedata.com", "CDF_TOKEN": TOKEN}
     with pytest.raises(ArgumentError, match=r"CDF_CLUSTER is 'westeurope-1' and CDF_URL is 'https://az-eastus-1"):
-        find(environ=environ, folder=tmp_path)
+        resolve(tmp_path, environ=environ)
 
 
-def test_service_on_this_machine_may_stand_in_for_any_cluster(tmp_path: Path) -> None:
-    environ = {**PLACE, "CDF_URL": "http://127.0.0.1:8000", "CDF_TOKEN": TOKEN}
-    assert find(environ=environ, folder=tmp_path)[0].base_url == "http://127.0.0.1:8000"
+def test_local_service_may_be_combined_with_any_cluster(tmp_path: Path) -> None:
+    environ = {**LOCATION, "CDF_URL": "http://127.0.0.1:8000", "CDF_TOKEN": TOKEN}
+    assert resolve(tmp_path, environ=environ)[0].base_url == "http://127.0.0.1:8000"
 
 
 @pytest.mark.parametrize("name", ["CDF_URL", "COGNITE_BASE_URL"])
 @pytest.mark.parametrize(
     "url", ["https://evil.example", "https://cognitedata.com.evil.example", "https://evilcognitedata.com"]
 )
-def test_variable_sends_no_token_to_another_host(name: str, url: str, tmp_path: Path) -> None:
-    environ = {"CDF_PROJECT": "acme", "CDF_TOKEN": TOKEN} if name == "CDF_URL" else HOSTED
+def test_variable_cannot_name_a_host_outside_of_cognites_domain(name: str, url: str, tmp_path: Path) -> None:
+    environ = {"CDF_PROJECT": "acme", "CDF_TOKEN": TOKEN} if name == "CDF_URL" else HOSTED_NOTEBOOK
     with pytest.raises(ArgumentError, match=rf"{name} is .* expected a host under \.cognitedata\.com"):
-        find(environ={**environ, name: url}, folder=tmp_path)
+        resolve(tmp_path, environ={**environ, name: url})
 
 
-def test_argument_may_name_another_host(tmp_path: Path) -> None:
+def test_argument_can_name_any_host(tmp_path: Path) -> None:
     environ = {"CDF_PROJECT": "acme", "CDF_TOKEN": TOKEN}
-    assert (
-        find(base_url="https://proxy.example", environ=environ, folder=tmp_path)[0].base_url == "https://proxy.example"
-    )
+    assert resolve(tmp_path, base_url="https://proxy.example", environ=environ)[0].base_url == "https://proxy.example"
 
 
 @pytest.mark.parametrize("name", ["PROVIDER", "LOGIN_FLOW"])
-def test_unknown_word_is_answered_with_the_known_ones(name: str, tmp_path: Path) -> None:
+def test_error_lists_the_valid_values_of_a_variable(name: str, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=rf"{name} is 'kerberos'; expected one of .*, .*, .*, "):
-        find(
-            environ={**PLACE, "IDP_CLIENT_ID": "robot", "IDP_CLIENT_SECRET": SECRET, name: "kerberos"}, folder=tmp_path
-        )
+        resolve(tmp_path, environ={**LOCATION, "IDP_CLIENT_ID": "robot", "IDP_CLIENT_SECRET": SECRET, name: "kerberos"})
 
 
-def test_session_is_said_to_be_the_toolkits(tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="'session', which only Cognite's toolkit can use"):
-        find(environ={**PLACE, "LOGIN_FLOW": "session"}, folder=tmp_path)
+def test_session_flow_is_reported_as_supported_by_the_toolkit_only(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="'session', which only the Cognite Toolkit can use"):
+        resolve(tmp_path, environ={**LOCATION, "LOGIN_FLOW": "session"})
 
 
 @pytest.mark.parametrize("url", ["http://idp.example/token", "idp.example", "https://user:pw@idp.example/token", ""])
-def test_secret_goes_to_no_doubtful_address(url: str, tmp_path: Path) -> None:
+def test_invalid_token_url_is_rejected(url: str, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"token_url= is"):
-        find(token_url=url, environ={**PLACE, **CLIENT}, folder=tmp_path)
+        resolve(tmp_path, token_url=url, environ={**LOCATION, **CLIENT_VARIABLES})
 
 
 @pytest.mark.parametrize("tenant", ["../evil", "a/b", "a?b", "a\n", "a b"])
-def test_anything_but_a_name_is_no_tenant(tenant: str, tmp_path: Path) -> None:
+def test_invalid_tenant_is_rejected(tenant: str, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"IDP_TENANT_ID is .* expected the id or the domain"):
-        find(environ={**PLACE, **CLIENT, "IDP_TENANT_ID": tenant}, folder=tmp_path)
+        resolve(tmp_path, environ={**LOCATION, **CLIENT_VARIABLES, "IDP_TENANT_ID": tenant})
 
 
 @pytest.mark.parametrize(
@@ -462,42 +470,42 @@ def test_anything_but_a_name_is_no_tenant(tenant: str, tmp_path: Path) -> None:
         {"cluster": "a", "base_url": "https://b.cognitedata.com"},
     ],
 )
-def test_arguments_that_cannot_be_meant_are_refused(arguments: dict[str, Any], tmp_path: Path) -> None:
+def test_invalid_and_contradictory_arguments_are_rejected(arguments: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ArgumentError) as caught:
-        find(**arguments, environ=PLACE, folder=tmp_path)
+        resolve(tmp_path, **arguments, environ=LOCATION)
     assert SECRET not in str(caught.value)
 
 
-def test_personal_login_needs_entra_id(tmp_path: Path) -> None:
+def test_user_login_requires_entra_id(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="works with entra_id only"):
-        find(environ={**PLACE, **CLIENT, "PROVIDER": "cdf", "LOGIN_FLOW": "interactive"}, folder=tmp_path)
+        resolve(tmp_path, environ={**LOCATION, **CLIENT_VARIABLES, "PROVIDER": "cdf", "LOGIN_FLOW": "interactive"})
 
 
-def test_nothing_found_lists_all_that_was_looked_for(tmp_path: Path) -> None:
+def test_error_lists_where_settings_were_looked_for(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"IDP_CLIENT_SECRET={SECRET}")
     with pytest.raises(AuthenticationError) as caught:
-        find(environ={"CDF_PROJECT": "acme"}, folder=tmp_path)
-    words = str(caught.value)
-    assert all(name in words for name in (*HOSTED_VARIABLES, *TOOLKIT_VARIABLES))
-    assert "CDF_PROJECT set" in words
-    assert "CDF_CLUSTER not set" in words
-    assert f"IDP_CLIENT_SECRET set in {tmp_path / '.env'}" in words
-    assert f"{tmp_path.parent / '.env'} not there" in words
-    assert words.count("callframe.connect(") == 2
-    assert SECRET not in words
+        resolve(tmp_path, environ={"CDF_PROJECT": "acme"})
+    message = str(caught.value)
+    assert all(name in message for name in (*HOSTED_VARIABLES, *TOOLKIT_VARIABLES))
+    assert "CDF_PROJECT set" in message
+    assert "CDF_CLUSTER not set" in message
+    assert f"IDP_CLIENT_SECRET set in {tmp_path / '.env'}" in message
+    assert f"{tmp_path.parent / '.env'} not found" in message
+    assert message.count("callframe.connect(") == 2
+    assert SECRET not in message
 
 
 # .env files
 
 
-def test_file_in_the_folder_is_read(tmp_path: Path) -> None:
+def test_env_file_of_the_folder_is_read(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"CDF_CLUSTER=westeurope-1\nCDF_PROJECT='acme'\nCDF_TOKEN={TOKEN}\n")
-    target, credentials = find(environ={}, folder=tmp_path)
-    assert target == Target.of_cluster("westeurope-1", "acme")
+    target, credentials = resolve(tmp_path)
+    assert target == Target("https://westeurope-1.cognitedata.com", "acme")
     assert credentials.authorization() == f"Bearer {TOKEN}"
 
 
-def test_file_in_the_folder_wins_over_the_one_above(tmp_path: Path) -> None:
+def test_env_file_of_the_folder_takes_precedence_over_that_of_its_parent(tmp_path: Path) -> None:
     folder = tmp_path / "notebooks"
     folder.mkdir()
     (tmp_path / ".env").write_text("CDF_PROJECT=above")
@@ -506,13 +514,13 @@ def test_file_in_the_folder_wins_over_the_one_above(tmp_path: Path) -> None:
     assert Settings(Secret({}), folder).text("CDF_PROJECT") == "here"
 
 
-def test_shell_wins_over_the_file_inside_values_too(tmp_path: Path) -> None:
+def test_environment_takes_precedence_over_the_file_in_interpolated_values(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("CDF_CLUSTER=file\nCDF_URL=https://${CDF_CLUSTER}.cognitedata.com")
     settings = Settings(Secret({"CDF_CLUSTER": "shell"}), tmp_path)
     assert settings.text("CDF_URL") == "https://shell.cognitedata.com"
 
 
-def test_dollars_in_a_password_stay(tmp_path: Path) -> None:
+def test_unknown_references_in_a_password_are_kept(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("IDP_CLIENT_SECRET='a$b${c'\nIDP_AUDIENCE=${nothing}\nIDP_SCOPES=${nothing:-some}")
     settings = Settings(Secret({}), tmp_path)
     secret = settings.secret("IDP_CLIENT_SECRET")
@@ -522,60 +530,60 @@ def test_dollars_in_a_password_stay(tmp_path: Path) -> None:
     assert settings.text("IDP_SCOPES") == "some"
 
 
-def test_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+def test_env_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfCDF_PROJECT=acme\r\n")
     assert Settings(Secret({}), tmp_path).text("CDF_PROJECT") == "acme"
 
 
-def test_file_leaves_the_environment_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_env_file_does_not_change_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CDF_PROJECT", raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text(f"CDF_CLUSTER=a\nCDF_PROJECT=acme\nCDF_TOKEN={TOKEN}")
-    find()
+    resolve_connection(ConnectionOptions())
     with pytest.raises(AuthenticationError):
-        find(folder=tmp_path / "elsewhere" / "deep")
+        resolve_connection(ConnectionOptions(), folder=tmp_path / "elsewhere" / "deep")
 
 
-def test_folder_called_env_is_no_file(tmp_path: Path) -> None:
+def test_folder_named_env_is_ignored(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
     assert Settings(Secret({}), tmp_path).path is None
 
 
-def test_unreadable_file_is_named_and_not_quoted(tmp_path: Path) -> None:
+def test_error_about_an_unreadable_env_file_does_not_quote_it(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(f"CDF_TOKEN={TOKEN}\xff".encode("latin-1"))
-    with failing() as seen:
-        find(environ={}, folder=tmp_path)
-    assert "could not be read (UnicodeDecodeError)" in str(seen.error)
-    assert TOKEN not in seen.text
+    with catch_error() as caught:
+        resolve(tmp_path)
+    assert "could not be read (UnicodeDecodeError)" in str(caught.error)
+    assert TOKEN not in caught.text
 
 
-# hosted notebooks and existing clients
+# Hosted notebooks and existing clients
 
 
-def test_hosted_notebook_wins_over_the_toolkits_variables(tmp_path: Path) -> None:
-    target, credentials = find(environ={**PLACE, "CDF_TOKEN": "other", **HOSTED}, folder=tmp_path)
+def test_hosted_notebook_takes_precedence_over_toolkit_variables(tmp_path: Path) -> None:
+    target, credentials = resolve(tmp_path, environ={**LOCATION, "CDF_TOKEN": "other", **HOSTED_NOTEBOOK})
     assert target == Target("https://az-eastus-1.cognitedata.com", "hosted")
-    assert isinstance(credentials, NotebookToken)
+    assert isinstance(credentials, HostedNotebookToken)
 
 
-def test_token_of_a_hosted_notebook_is_read_anew(tmp_path: Path) -> None:
-    environ = dict(HOSTED)
-    _, credentials = find(environ=environ, folder=tmp_path)
+def test_token_of_a_hosted_notebook_is_read_for_every_request(tmp_path: Path) -> None:
+    environ = dict(HOSTED_NOTEBOOK)
+    _, credentials = resolve(tmp_path, environ=environ)
     environ["COGNITE_TOKEN"] = "fresh"
     assert credentials.authorization() == "Bearer fresh"
     del environ["COGNITE_TOKEN"]
-    with pytest.raises(AuthenticationError, match="COGNITE_TOKEN gave no token"):
+    with pytest.raises(AuthenticationError, match="COGNITE_TOKEN returned no token"):
         credentials.authorization()
 
 
-def test_token_of_a_hosted_notebook_goes_nowhere_else(tmp_path: Path) -> None:
+def test_token_of_a_hosted_notebook_is_sent_to_its_cluster_only(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="cluster= is 'westeurope-1' and COGNITE_TOKEN is"):
-        find(cluster="westeurope-1", environ=HOSTED, folder=tmp_path)
+        resolve(tmp_path, cluster="westeurope-1", environ=HOSTED_NOTEBOOK)
 
 
-def test_own_token_in_a_hosted_notebook_goes_to_its_cluster(tmp_path: Path) -> None:
-    target, credentials = find(token="own", environ=HOSTED, folder=tmp_path)
-    assert target.base_url == HOSTED["COGNITE_BASE_URL"]
+def test_token_argument_in_a_hosted_notebook_is_used_for_its_cluster(tmp_path: Path) -> None:
+    target, credentials = resolve(tmp_path, token="own", environ=HOSTED_NOTEBOOK)
+    assert target.base_url == HOSTED_NOTEBOOK["COGNITE_BASE_URL"]
     assert credentials.authorization() == "Bearer own"
 
 
@@ -584,52 +592,52 @@ def fake_client(header: object = ("Authorization", f"Bearer {TOKEN}"), url: str 
     return SimpleNamespace(config=SimpleNamespace(project="acme", base_url=url, credentials=credentials))
 
 
-def test_client_is_read_through_three_names_only(tmp_path: Path) -> None:
-    target, credentials = find(client=fake_client(), environ={}, folder=tmp_path)
+def test_existing_client_provides_target_and_token(tmp_path: Path) -> None:
+    target, credentials = resolve(tmp_path, client=fake_client())
     assert target == Target("https://a.cognitedata.com", "acme")
     assert credentials.authorization() == f"Bearer {TOKEN}"
 
 
-def test_client_wins_over_variables_and_an_argument_over_the_client(tmp_path: Path) -> None:
-    target, _ = find(client=fake_client(), project="other", environ={**HOSTED, **PLACE}, folder=tmp_path)
+def test_existing_client_takes_precedence_over_variables_but_not_over_arguments(tmp_path: Path) -> None:
+    target, _ = resolve(tmp_path, client=fake_client(), project="other", environ={**HOSTED_NOTEBOOK, **LOCATION})
     assert target == Target("https://a.cognitedata.com", "other")
 
 
 @pytest.mark.parametrize("other", [{"cluster": "b"}, {"base_url": "https://b.cognitedata.com"}])
-def test_token_of_a_client_goes_nowhere_else(other: dict[str, Any], tmp_path: Path) -> None:
+def test_token_of_an_existing_client_is_sent_to_its_cluster_only(other: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"https://a\.cognitedata\.com"):
-        find(client=fake_client(), **other, environ={}, folder=tmp_path)
+        resolve(tmp_path, client=fake_client(), **other)
 
 
 @pytest.mark.parametrize("header", [("api-key", "Bearer x"), ("Authorization", "Basic x"), None, "Bearer x", ("a",)])
-def test_client_without_a_bearer_token_cannot_sign_in(header: object) -> None:
+def test_existing_client_without_a_bearer_token_is_rejected(header: object) -> None:
     with pytest.raises(AuthenticationError, match=r"client\.config\.credentials\.authorization_header\(\)"):
-        ClientToken(fake_client(header).config.credentials).authorization()
+        ExistingClient(fake_client(header).config.credentials).authorization()
 
 
 @pytest.mark.parametrize("kind", [CogniteClient, AsyncCogniteClient])
-def test_clients_of_the_sdk_are_taken(kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_of_the_sdk_are_supported(kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(global_config, "disable_pypi_version_check", True)
     config = ClientConfig("test", "acme", Token(TOKEN), base_url="https://a.cognitedata.com/")
-    target, credentials = find(client=kind(config), environ={}, folder=tmp_path)
+    target, credentials = resolve(tmp_path, client=kind(config))
     assert target == Target("https://a.cognitedata.com", "acme")
     assert credentials.authorization() == f"Bearer {TOKEN}"
 
 
-# tokens
+# Tokens
 
 
 @pytest.mark.parametrize("token", [TOKEN, f"Bearer {TOKEN}", f"  bearer {TOKEN}\n", f"\t{TOKEN} "])
-def test_token_is_taken_with_or_without_bearer(token: str) -> None:
+def test_token_may_start_with_bearer(token: str) -> None:
     assert StaticToken(token).authorization() == f"Bearer {TOKEN}"
 
 
 @pytest.mark.parametrize("token", ["", " ", "Bearer ", f"{TOKEN}\r\nX: y", f"{TOKEN} more", f"{TOKEN}\u00e9", b"x", 7])
-def test_what_cannot_be_a_token_is_refused_and_not_shown(token: Any) -> None:
-    with failing() as seen:
+def test_invalid_token_is_rejected_and_not_shown(token: Any) -> None:
+    with catch_error() as caught:
         StaticToken(token)
-    assert isinstance(seen.error, AuthenticationError)
-    assert TOKEN not in seen.text
+    assert isinstance(caught.error, AuthenticationError)
+    assert TOKEN not in caught.text
 
 
 def test_static_token_cannot_be_renewed() -> None:
@@ -645,25 +653,25 @@ def test_token_function_is_called_for_every_request() -> None:
     assert credentials.renew("Bearer two") is True
 
 
-def test_token_function_that_gives_the_same_again_cannot_be_renewed() -> None:
+def test_token_function_that_returns_the_same_token_cannot_be_renewed() -> None:
     credentials = TokenFunction(lambda: TOKEN)
     assert credentials.renew(credentials.authorization()) is False
 
 
-def test_error_of_a_token_function_is_named_without_its_words() -> None:
+def test_error_of_a_token_function_is_named_without_its_message() -> None:
     def broken() -> str:
         raise RuntimeError(TOKEN)
 
-    with failing() as seen:
+    with catch_error() as caught:
         TokenFunction(broken).authorization()
-    assert isinstance(seen.error, AuthenticationError)
-    assert "token= raised RuntimeError" in str(seen.error)
-    assert seen.error.__cause__ is seen.error.__context__ is None
-    assert TOKEN not in seen.text
+    assert isinstance(caught.error, AuthenticationError)
+    assert "token= raised RuntimeError" in str(caught.error)
+    assert caught.error.__cause__ is caught.error.__context__ is None
+    assert TOKEN not in caught.text
 
 
-def test_client_shows_its_secret_in_a_form(provider: Provider) -> None:
-    provider.gives()
+def test_client_credentials_are_sent_in_a_form(provider: Provider) -> None:
+    provider.add_token()
     robot = client_credentials(provider.url, scopes=["a", "b"], audience="https://aud")
     assert robot.authorization() == f"Bearer {TOKEN}"
     assert provider.forms == [
@@ -682,7 +690,7 @@ def test_client_shows_its_secret_in_a_form(provider: Provider) -> None:
 def test_token_is_kept_until_a_minute_before_it_expires(
     robot: ClientCredentials, provider: Provider, clock: Clock
 ) -> None:
-    provider.gives(expires_in=3600)
+    provider.add_token(expires_in=3600)
     robot.authorization()
     clock.now += 3539
     robot.authorization()
@@ -696,137 +704,137 @@ def test_token_is_kept_until_a_minute_before_it_expires(
     ("fields", "lifetime"),
     [
         ({"expires_in": "1800"}, 1800),
-        ({"expires_in": None}, LIFETIME_S),
-        ({"expires_in": "soon"}, LIFETIME_S),
-        ({"expires_in": float("inf")}, LIFETIME_S),
-        ({"expires_in": [1]}, LIFETIME_S),
+        ({"expires_in": None}, DEFAULT_LIFETIME_S),
+        ({"expires_in": "soon"}, DEFAULT_LIFETIME_S),
+        ({"expires_in": float("inf")}, DEFAULT_LIFETIME_S),
+        ({"expires_in": [1]}, DEFAULT_LIFETIME_S),
         ({"expires_in": -5}, -5),
     ],
 )
-def test_odd_lifetimes_are_understood(
+def test_lifetime_of_a_token_is_parsed(
     fields: dict[str, Any], lifetime: float, robot: ClientCredentials, provider: Provider, clock: Clock
 ) -> None:
-    provider.gives(**fields)
+    provider.add_token(**fields)
     robot.authorization()
-    assert robot._outcome.until == clock.now + lifetime
+    assert robot._result.expiry_time_s == clock.now + lifetime
 
 
-def test_absent_lifetime_is_taken_to_be_short(robot: ClientCredentials, provider: Provider, clock: Clock) -> None:
-    provider.says({"access_token": TOKEN})
+def test_missing_lifetime_has_a_short_default(robot: ClientCredentials, provider: Provider, clock: Clock) -> None:
+    provider.add_json({"access_token": TOKEN})
     robot.authorization()
-    assert robot._outcome.until == clock.now + LIFETIME_S
+    assert robot._result.expiry_time_s == clock.now + DEFAULT_LIFETIME_S
 
 
-def expired_for_eight(robot: ClientCredentials, provider: Provider, clock: Clock) -> list[object]:
-    """Let 8 threads find the token expired, and hold the answer back until all have looked."""
+def expire_for_eight_threads(robot: ClientCredentials, provider: Provider, clock: Clock) -> list[object]:
+    """Let eight threads find the token expired; the response is held back until all have checked."""
     robot.authorization()
     clock.now += 4000
-    clock.looks = 0
-    provider.before = lambda: until(lambda: clock.looks >= 9)  # one more: who asks notes when
-    return in_threads(8, robot.authorization)
+    clock.reads = 0
+    provider.before_response = lambda: wait_until(lambda: clock.reads >= 9)  # the sender reads it twice
+    return run_in_threads(8, robot.authorization)
 
 
-def test_eight_threads_with_an_expired_token_make_one_request(
+def test_eight_threads_with_an_expired_token_send_one_request(
     robot: ClientCredentials, provider: Provider, clock: Clock
 ) -> None:
-    provider.gives("old")
-    provider.gives("new")
-    assert expired_for_eight(robot, provider, clock) == ["Bearer new"] * 8
+    provider.add_token("old")
+    provider.add_token("new")
+    assert expire_for_eight_threads(robot, provider, clock) == ["Bearer new"] * 8
     assert len(provider.forms) == 2
 
 
-def test_eight_threads_share_one_failure(robot: ClientCredentials, provider: Provider, clock: Clock) -> None:
-    provider.gives("old")
-    provider.says({"error": "invalid_client"}, 401)
-    errors = expired_for_eight(robot, provider, clock)
+def test_eight_threads_share_one_error(robot: ClientCredentials, provider: Provider, clock: Clock) -> None:
+    provider.add_token("old")
+    provider.add_json({"error": "invalid_client"}, 401)
+    errors = expire_for_eight_threads(robot, provider, clock)
     assert len(provider.forms) == 2
     assert {str(error) for error in errors} == {str(errors[0])}
     assert len({id(error) for error in errors}) == 8
     assert isinstance(errors[0], AuthenticationError)
 
 
-def test_failure_is_not_kept(robot: ClientCredentials, provider: Provider) -> None:
-    provider.says({"error": "invalid_client"}, 401)
-    provider.gives()
+def test_error_is_not_cached(robot: ClientCredentials, provider: Provider) -> None:
+    provider.add_json({"error": "invalid_client"}, 401)
+    provider.add_token()
     with pytest.raises(AuthenticationError):
         robot.authorization()
     assert robot.authorization() == f"Bearer {TOKEN}"
 
 
 def test_rejected_token_is_renewed_once_for_all_threads(robot: ClientCredentials, provider: Provider) -> None:
-    provider.gives("old")
-    provider.gives("new")
+    provider.add_token("old")
+    provider.add_token("new")
     old = robot.authorization()
-    assert in_threads(8, lambda: robot.renew(old)) == [True] * 8
+    assert run_in_threads(8, lambda: robot.renew(old)) == [True] * 8
     assert robot.authorization() == "Bearer new"
     assert len(provider.forms) == 2
 
 
-def test_renewal_that_brings_the_same_token_is_none(robot: ClientCredentials, provider: Provider) -> None:
-    provider.gives()
+def test_renewal_that_returns_the_same_token_is_not_a_renewal(robot: ClientCredentials, provider: Provider) -> None:
+    provider.add_token()
     assert robot.renew(robot.authorization()) is False
 
 
-def test_no_of_the_provider_is_repeated_without_the_secret(robot: ClientCredentials, provider: Provider) -> None:
-    words = f"AADSTS7000215: Invalid client secret {SECRET} provided.\r\nTrace \x1b[31m"
-    provider.says({"error": "invalid_client", "error_description": words}, 401)
-    with failing() as seen:
+def test_error_of_the_provider_is_shown_without_the_secret(robot: ClientCredentials, provider: Provider) -> None:
+    description = f"AADSTS7000215: Invalid client secret {SECRET} provided.\r\nTrace \x1b[31m"
+    provider.add_json({"error": "invalid_client", "error_description": description}, 401)
+    with catch_error() as caught:
         robot.authorization()
-    assert "invalid_client: AADSTS7000215: Invalid client secret <secret> provided. Trace" in str(seen.error)
-    assert "\x1b" not in str(seen.error)
-    assert SECRET not in seen.text
+    assert "invalid_client: AADSTS7000215: Invalid client secret <secret> provided. Trace" in str(caught.error)
+    assert "\x1b" not in str(caught.error)
+    assert SECRET not in caught.text
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("response", "message"),
     [
-        ((200, "text/html; charset=utf-8", b"<html>Welcome to the hotel"), "answered 200 with text/html"),
-        ((200, "application/json", b"[]"), "no JSON with a token in it"),
-        ((200, "application/json", b"{}"), "gave no token"),
+        ((200, "text/html; charset=utf-8", b"<html>Welcome to the hotel"), "responded with status 200 and text/html"),
+        ((200, "application/json", b"[]"), "instead of JSON with a token"),
+        ((200, "application/json", b"{}"), "returned no token"),
         ((200, "application/json", b'{"access_token": "a b"}'), "white space"),
-        ((400, "application/json", b'{"error": {"code": 1}}'), "gave no token: "),
+        ((400, "application/json", b'{"error": {"code": 1}}'), "returned no token: "),
         ((307, "text/plain", b""), "a redirect to elsewhere.example, which is not followed"),
     ],
 )
-def test_odd_answers_are_named(
-    answer: tuple[int, str, bytes], words: str, robot: ClientCredentials, provider: Provider, waits: list[float]
+def test_unexpected_response_is_described(
+    response: tuple[int, str, bytes], message: str, robot: ClientCredentials, provider: Provider, waits: list[float]
 ) -> None:
-    provider.answers.append(answer)
-    with pytest.raises(AuthenticationError, match=re.escape(words)):
+    provider.responses.append(response)
+    with pytest.raises(AuthenticationError, match=re.escape(message)):
         robot.authorization()
     assert waits == []
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_passing_fault_is_waited_for(
+def test_temporary_error_is_retried(
     status: int, robot: ClientCredentials, provider: Provider, waits: list[float]
 ) -> None:
-    provider.says({}, status)
-    provider.says({}, status)
-    provider.gives()
+    provider.add_json({}, status)
+    provider.add_json({}, status)
+    provider.add_token()
     assert robot.authorization() == f"Bearer {TOKEN}"
     assert len(waits) == 2
     assert all(0 < wait <= 2 for wait in waits)
 
 
-def test_lasting_fault_ends_after_three_tries(robot: ClientCredentials, provider: Provider) -> None:
-    provider.answers.append((503, "text/html", b"busy"))
-    with pytest.raises(AuthenticationError, match="answered 503"):
+def test_persistent_error_is_raised_after_three_attempts(robot: ClientCredentials, provider: Provider) -> None:
+    provider.responses.append((503, "text/html", b"busy"))
+    with pytest.raises(AuthenticationError, match="responded with status 503"):
         robot.authorization()
     assert len(provider.forms) == 3
 
 
-def test_provider_that_cannot_be_reached_is_a_transport_error(waits: list[float]) -> None:
-    with pytest.raises(TransportError, match="the identity provider gave no answer in 3 tries"):
+def test_unreachable_provider_is_a_transport_error(waits: list[float]) -> None:
+    with pytest.raises(TransportError, match="the identity provider did not respond in 3 attempts"):
         client_credentials("http://127.0.0.1:1/token", wait=waits.append).authorization()
     assert len(waits) == 2
 
 
-# signing in as a person
+# User login
 
 
-class Elsewhere:
-    """Stand between msal, which wants https, and the loopback provider."""
+class Redirected:
+    """Send the requests of msal, which requires https, to the provider on loopback."""
 
     def __init__(self, provider: Provider, send: Callable[..., requests.Response]) -> None:
         self.paths: list[str] = []
@@ -839,11 +847,11 @@ class Elsewhere:
 
 
 @pytest.fixture
-def entra(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
+def entra(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Redirected:
     base = "https://login.microsoftonline.com/acme"
-    elsewhere = Elsewhere(provider, Transport.send)
-    monkeypatch.setattr(Transport, "send", lambda *args, **rest: elsewhere(*args, **rest))  # noqa: PLW0108 - a method
-    provider.directory = (
+    redirected = Redirected(provider, Transport.send)
+    monkeypatch.setattr(Transport, "send", lambda *args, **rest: redirected(*args, **rest))  # noqa: PLW0108 - a method
+    provider.configuration = (
         200,
         {
             "authorization_endpoint": f"{base}/authorize",
@@ -853,21 +861,23 @@ def entra(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
             "metadata": [],
         },
     )
-    return elsewhere
+    return redirected
 
 
-def person(told: list[str], clock: Callable[[], float]) -> PersonalLogin:
-    return PersonalLogin(
+def user_login(prompts: list[str], clock: Callable[[], float]) -> UserLogin:
+    authority = "https://login.microsoftonline.com/acme"
+    return UserLogin(
         flow="device_code",
-        authority="https://login.microsoftonline.com/acme",
+        authority=authority,
         client_id="app",
         scopes=["https://a.cognitedata.com/.default"],
+        transport=Transport(authority),
         clock=clock,
-        tell=told.append,
+        prompt=prompts.append,
     )
 
 
-def in_base64(fields: dict[str, Any]) -> str:
+def encode_base64(fields: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("=")
 
 
@@ -878,60 +888,62 @@ DEVICE = {
     "interval": 0,
     "expires_in": 900,
 }
-ID_TOKEN = f"e30.{in_base64({'aud': 'app', 'sub': 'me', 'iss': 'x', 'exp': 9_999_999_999, 'oid': 'me'})}.c2ln"
-CLIENT_INFO = in_base64({"uid": "me", "utid": "acme"})
+ID_TOKEN = f"e30.{encode_base64({'aud': 'app', 'sub': 'me', 'iss': 'x', 'exp': 9_999_999_999, 'oid': 'me'})}.c2ln"
+CLIENT_INFO = encode_base64({"uid": "me", "utid": "acme"})
 
 
-def test_device_code_is_told_and_signs_in(entra: Elsewhere, provider: Provider, clock: Clock) -> None:
-    told: list[str] = []
-    provider.says(DEVICE)
-    provider.gives(TOKEN)
-    assert person(told, clock).authorization() == f"Bearer {TOKEN}"
-    assert told == [DEVICE["message"]]
+def test_device_code_is_shown_and_signs_in(entra: Redirected, provider: Provider, clock: Clock) -> None:
+    prompts: list[str] = []
+    provider.add_json(DEVICE)
+    provider.add_token(TOKEN)
+    assert user_login(prompts, clock).authorization() == f"Bearer {TOKEN}"
+    assert prompts == [DEVICE["message"]]
     assert entra.paths == ["openid-configuration", "devicecode", "token"]
 
 
-def test_person_is_asked_once_and_renewed_in_silence(entra: Elsewhere, provider: Provider, clock: Clock) -> None:
-    told: list[str] = []
-    login = person(told, clock)
-    provider.says(DEVICE)
-    provider.gives("old", refresh_token="r3fresh", id_token=ID_TOKEN, client_info=CLIENT_INFO)
-    provider.gives("new")
+def test_user_is_prompted_once_and_the_token_renewed_silently(
+    entra: Redirected, provider: Provider, clock: Clock
+) -> None:
+    prompts: list[str] = []
+    login = user_login(prompts, clock)
+    provider.add_json(DEVICE)
+    provider.add_token("old", refresh_token="r3fresh", id_token=ID_TOKEN, client_info=CLIENT_INFO)
+    provider.add_token("new")
     assert login.renew(login.authorization()) is True
     assert login.authorization() == "Bearer new"
-    assert len(told) == 1
+    assert len(prompts) == 1
     assert provider.forms[-1]["refresh_token"] == ["r3fresh"]
     assert entra.paths[-1] == "token"
 
 
 @pytest.mark.usefixtures("entra")
-def test_no_to_a_person_is_repeated(provider: Provider, clock: Clock) -> None:
-    provider.says({"error": "unauthorized_client", "error_description": "AADSTS700016: not found"}, 400)
+def test_rejected_user_login_shows_the_error_of_the_provider(provider: Provider, clock: Clock) -> None:
+    provider.add_json({"error": "unauthorized_client", "error_description": "AADSTS700016: not found"}, 400)
     with pytest.raises(AuthenticationError, match="unauthorized_client: AADSTS700016: not found"):
-        person([], clock).authorization()
+        user_login([], clock).authorization()
 
 
 @pytest.mark.usefixtures("entra")
-def test_answer_that_is_no_json_reaches_neither_log_nor_traceback(
+def test_response_that_is_not_json_appears_in_neither_log_nor_traceback(
     provider: Provider, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    provider.says(DEVICE)
-    provider.answers.append((200, "text/html", f"oops {TOKEN}".encode()))
-    with caplog.at_level(logging.DEBUG), failing() as seen:
-        person([], clock).authorization()
-    assert isinstance(seen.error, AuthenticationError)
-    assert TOKEN not in seen.text + caplog.text
-    assert "d3v1ce" not in seen.text + caplog.text
+    provider.add_json(DEVICE)
+    provider.responses.append((200, "text/html", f"oops {TOKEN}".encode()))
+    with caplog.at_level(logging.DEBUG), catch_error() as caught:
+        user_login([], clock).authorization()
+    assert isinstance(caught.error, AuthenticationError)
+    assert TOKEN not in caught.text + caplog.text
+    assert "d3v1ce" not in caught.text + caplog.text
 
 
-def test_unknown_tenant_is_a_sign_in_error(provider: Provider, entra: Elsewhere, clock: Clock) -> None:
-    provider.directory = (400, {"error": "invalid_tenant"})
+def test_unknown_tenant_is_an_authentication_error(provider: Provider, entra: Redirected, clock: Clock) -> None:
+    provider.configuration = (400, {"error": "invalid_tenant"})
     with pytest.raises(AuthenticationError, match="Check the tenant"):
-        person([], clock).authorization()
+        user_login([], clock).authorization()
     assert entra.paths == ["openid-configuration"]
 
 
-def test_browser_is_opened_for_the_interactive_flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interactive_flow_opens_a_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Any, ...]] = []
 
     class Application:
@@ -946,8 +958,8 @@ def test_browser_is_opened_for_the_interactive_flow(tmp_path: Path, monkeypatch:
             return {"access_token": TOKEN, "expires_in": 3600}
 
     monkeypatch.setattr(msal, "PublicClientApplication", Application)
-    environ = {**PLACE, **CLIENT}
-    _, credentials = find(login="interactive", environ=environ, folder=tmp_path)
+    environ = {**LOCATION, **CLIENT_VARIABLES}
+    _, credentials = resolve(tmp_path, login="interactive", environ=environ)
     assert credentials.authorization() == f"Bearer {TOKEN}"
     assert asked == [
         ("robot", "https://login.microsoftonline.com/acme.onmicrosoft.com"),
@@ -955,13 +967,13 @@ def test_browser_is_opened_for_the_interactive_flow(tmp_path: Path, monkeypatch:
     ]
 
 
-def test_missing_library_is_named_with_the_way_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_tells_how_to_install_msal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "msal", None)
     with pytest.raises(AuthenticationError, match=re.escape("pip install 'callframe[login]'")):
-        find(login="device_code", environ={**PLACE, **CLIENT}, folder=tmp_path)
+        resolve(tmp_path, login="device_code", environ={**LOCATION, **CLIENT_VARIABLES})
 
 
-# where tokens go
+# Authorization header
 
 
 def prepared(url: str) -> requests.PreparedRequest:
@@ -969,8 +981,8 @@ def prepared(url: str) -> requests.PreparedRequest:
 
 
 @pytest.mark.parametrize("path", ["/", "/api/v1/projects/acme", "/?x=https://evil.example"])
-def test_header_is_put_on_requests_to_the_origin(path: str) -> None:
-    request = bearer(StaticToken(TOKEN), "https://a.cognitedata.com")(prepared(f"https://a.cognitedata.com{path}"))
+def test_header_is_set_for_requests_to_the_origin(path: str) -> None:
+    request = BearerAuth(StaticToken(TOKEN), "https://a.cognitedata.com")(prepared(f"https://a.cognitedata.com{path}"))
     assert request.headers["Authorization"] == f"Bearer {TOKEN}"
 
 
@@ -986,110 +998,134 @@ def test_header_is_put_on_requests_to_the_origin(path: str) -> None:
         "https://a.cognitedata.com\\@evil.example/",
     ],
 )
-def test_header_is_put_on_no_other_request(url: str) -> None:
+def test_header_is_not_set_for_other_requests(url: str) -> None:
     request = requests.PreparedRequest()
     request.prepare_method("GET")
     request.prepare_headers({})
     request.url = url
-    with pytest.raises(ArgumentError, match="was not sent"):
-        bearer(StaticToken(TOKEN), "https://a.cognitedata.com")(request)
+    with pytest.raises(ArgumentError, match="Refusing to send the token"):
+        BearerAuth(StaticToken(TOKEN), "https://a.cognitedata.com")(request)
     assert "Authorization" not in request.headers
 
 
-def test_guard_renews_what_it_sent() -> None:
+def test_auth_renews_the_token_it_sent() -> None:
     tokens = iter(["one", "two", "two"])
-    guard = bearer(TokenFunction(lambda: next(tokens)), "https://a.cognitedata.com")
-    assert guard.renew() is False
-    guard(prepared("https://a.cognitedata.com/"))
-    assert guard.renew() is True
+    auth = BearerAuth(TokenFunction(lambda: next(tokens)), "https://a.cognitedata.com")
+    assert auth.renew() is False
+    auth(prepared("https://a.cognitedata.com/"))
+    assert auth.renew() is True
 
 
-def test_guard_takes_what_it_sent_out_of_an_answer() -> None:
-    guard = bearer(StaticToken(TOKEN), "https://a.cognitedata.com")
-    assert guard.redact(TOKEN) == TOKEN
-    guard(prepared("https://a.cognitedata.com/"))
-    assert guard.redact(f"no such token: {TOKEN}!") == "no such token: <secret>!"
+def test_auth_redacts_the_token_it_sent() -> None:
+    auth = BearerAuth(StaticToken(TOKEN), "https://a.cognitedata.com")
+    assert auth.redact(TOKEN) == TOKEN
+    auth(prepared("https://a.cognitedata.com/"))
+    assert auth.redact(f"no such token: {TOKEN}!") == "no such token: <secret>!"
 
 
-# secrets
+# Secrets
 
 
 def all_credentials() -> list[Credentials]:
+    proxied = Transport("https://idp.example/token", proxies={"https": f"http://me:{TOKEN}@proxy"})
     return [
         StaticToken(TOKEN),
         TokenFunction(lambda: TOKEN),
-        NotebookToken(Secret({"COGNITE_TOKEN": TOKEN})),
-        ClientToken(fake_client().config.credentials),
-        client_credentials("https://idp.example/token", proxies={"https": f"http://me:{TOKEN}@proxy"}),
-        person([], Clock()),
+        HostedNotebookToken(Secret({"COGNITE_TOKEN": TOKEN})),
+        ExistingClient(fake_client().config.credentials),
+        client_credentials("https://idp.example/token", transport=proxied),
+        user_login([], Clock()),
     ]
 
 
 @pytest.mark.parametrize("index", range(6))
-def test_credentials_show_nothing_secret(index: int) -> None:
+def test_credentials_show_no_secret(index: int) -> None:
     credentials = all_credentials()[index]
-    guard = bearer(credentials, "https://a.cognitedata.com")
-    shown = f"{credentials} {credentials!r} {guard} {guard!r} {vars(credentials)} {vars(guard)}"
+    auth = BearerAuth(credentials, "https://a.cognitedata.com")
+    shown = f"{credentials} {credentials!r} {auth} {auth!r} {vars(credentials)} {vars(auth)}"
     assert TOKEN not in shown
     assert SECRET not in shown
 
 
 @pytest.mark.parametrize("index", range(6))
-@pytest.mark.parametrize("spread", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_credentials_can_be_neither_pickled_nor_copied(index: int, spread: Callable[[object], object]) -> None:
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_credentials_cannot_be_pickled_or_copied(index: int, duplicate: Callable[[object], object]) -> None:
     with pytest.raises(TypeError, match="stays in memory: it cannot be pickled or copied"):
-        spread(all_credentials()[index])
+        duplicate(all_credentials()[index])
 
 
-def test_secret_shows_nothing() -> None:
+def test_secret_does_not_show_its_value() -> None:
     secret = Secret(SECRET)
     assert f"{secret} {secret!r} {secret!s:>20}".replace(" ", "") == "<secret>" * 3
     assert format(secret, "x") == "<secret>"
     assert not hasattr(secret, "__dict__")
 
 
-@pytest.mark.parametrize("spread", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_secret_can_be_neither_pickled_nor_copied(spread: Callable[[object], object]) -> None:
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_secret_cannot_be_pickled_or_copied(duplicate: Callable[[object], object]) -> None:
     with pytest.raises(TypeError, match="cannot be pickled or copied"):
-        spread([Secret(SECRET)] if spread is not copy.copy else Secret(SECRET))
+        duplicate([Secret(SECRET)] if duplicate is not copy.copy else Secret(SECRET))
 
 
-def failures(provider: Provider, folder: Path) -> dict[str, Callable[[], object]]:
-    environ = {**PLACE, **CLIENT, "CDF_TOKEN": TOKEN, "IDP_TOKEN_URL": provider.url}
-
+def failing_calls(provider: Provider, folder: Path) -> dict[str, Callable[[], object]]:
+    environ = {**LOCATION, **CLIENT_VARIABLES, "CDF_TOKEN": TOKEN, "IDP_TOKEN_URL": provider.url}
+    target: dict[str, Any] = {"base_url": "https://a.cognitedata.com", "project": "acme"}
+    proxies = {"https": f"http://user:{TOKEN}@proxy"}
     return {
-        "variables": find(environ=environ, folder=folder)[1].authorization,
-        "bad flow": lambda: find(environ={**environ, "LOGIN_FLOW": "x"}, folder=folder),
-        "bad cluster": lambda: find(environ={**environ, "CDF_CLUSTER": "x y"}, folder=folder),
-        "not enough": lambda: find(environ={"CDF_TOKEN": TOKEN, "IDP_CLIENT_SECRET": SECRET}, folder=folder),
-        "proxy": lambda: find(environ=environ, folder=folder, proxies={"https": f"http://u:{TOKEN}@p"}, cluster="x y"),
+        "variables": resolve(folder, environ=environ)[1].authorization,
+        "invalid flow": lambda: resolve(folder, environ={**environ, "LOGIN_FLOW": "x"}),
+        "invalid cluster": lambda: resolve(folder, environ={**environ, "CDF_CLUSTER": "x y"}),
+        "missing settings": lambda: resolve(folder, environ={"CDF_TOKEN": TOKEN, "IDP_CLIENT_SECRET": SECRET}),
+        "proxy": lambda: resolve(folder, environ=environ, proxies=proxies, cluster="x y"),
         "unreachable": client_credentials("http://127.0.0.1:1/", wait=lambda _: None).authorization,
+        "invalid workers": lambda: callframe.connect(**target, token=TOKEN, proxies=proxies, workers=0),
+        "contradiction": lambda: callframe.connect(**target, token=TOKEN, client_secret=SECRET, proxies=proxies),
+        "invalid token": lambda: callframe.connect(**target, token=f"{TOKEN} {SECRET}", proxies=proxies),
+        "missing bundle": lambda: callframe.connect(**target, token=TOKEN, proxies=proxies, verify="missing.pem"),
+        "unknown client": lambda: callframe.connect(client={"secret": SECRET}),
     }
 
 
-@pytest.mark.parametrize("name", ["variables", "bad flow", "bad cluster", "not enough", "proxy", "unreachable"])
-def test_no_failure_shows_a_secret_even_with_its_variables(name: str, provider: Provider, tmp_path: Path) -> None:
-    provider.says({"error": "invalid_client", "error_description": f"{SECRET} is wrong"}, 401)
-    fail = failures(provider, tmp_path)[name]
-    with failing() as seen:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "variables",
+        "invalid flow",
+        "invalid cluster",
+        "missing settings",
+        "proxy",
+        "unreachable",
+        "invalid workers",
+        "contradiction",
+        "invalid token",
+        "missing bundle",
+        "unknown client",
+    ],
+)
+def test_no_error_shows_a_secret_even_with_the_variables_of_its_frames(
+    name: str, provider: Provider, tmp_path: Path
+) -> None:
+    provider.add_json({"error": "invalid_client", "error_description": f"{SECRET} is wrong"}, 401)
+    fail = failing_calls(provider, tmp_path)[name]
+    with catch_error() as caught:
         fail()
-    assert isinstance(seen.error, CallframeError)
-    assert seen.error.__cause__ is seen.error.__context__ is None
-    assert SECRET not in seen.text
-    assert TOKEN not in seen.text
+    assert isinstance(caught.error, CallframeError)
+    assert caught.error.__cause__ is caught.error.__context__ is None
+    assert SECRET not in caught.text
+    assert TOKEN not in caught.text
 
 
-def test_renewal_that_fails_does_not_show_the_rejected_token(robot: ClientCredentials, provider: Provider) -> None:
-    provider.gives()
-    provider.says({"error": "invalid_client"}, 401)
+def test_failed_renewal_does_not_show_the_rejected_token(robot: ClientCredentials, provider: Provider) -> None:
+    provider.add_token()
+    provider.add_json({"error": "invalid_client"}, 401)
     robot.authorization()
-    with failing() as seen:
+    with catch_error() as caught:
         robot.renew(robot.authorization())
-    assert isinstance(seen.error, AuthenticationError)
-    assert TOKEN not in seen.text
+    assert isinstance(caught.error, AuthenticationError)
+    assert TOKEN not in caught.text
 
 
-def test_logs_and_debug_prints_show_no_secret(
+def test_logs_and_debug_output_show_no_secret(
     robot: ClientCredentials,
     provider: Provider,
     caplog: pytest.LogCaptureFixture,
@@ -1097,7 +1133,7 @@ def test_logs_and_debug_prints_show_no_secret(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 2)
-    provider.gives()
+    provider.add_token()
     with caplog.at_level(logging.DEBUG):
         robot.authorization()
     shown = caplog.text + "".join(capfd.readouterr())
@@ -1112,11 +1148,11 @@ def test_interrupt_shows_no_secret(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    provider.gives()
+    provider.add_token()
     monkeypatch.setattr(requests.Session, "send", interrupt)
-    with failing() as seen:
+    with catch_error() as caught:
         robot.authorization()
-    assert isinstance(seen.error, KeyboardInterrupt)
-    assert SECRET not in seen.text
+    assert isinstance(caught.error, KeyboardInterrupt)
+    assert SECRET not in caught.text
     monkeypatch.undo()
     assert robot.authorization() == f"Bearer {TOKEN}"

@@ -402,7 +402,9 @@ class TokenServer:
 @contextmanager
 def client_with_client_credentials(respond: TokenServer) -> Iterator[tuple[FakeServer, Client]]:
     with running(FakeServer(respond=respond)) as server:
-        credentials = ClientCredentials(token_url=f"{server.url}/token", client_id="robot", client_secret="pssst")
+        credentials = ClientCredentials(
+            token_url=f"{server.url}/token", client_id="robot", client_secret="pssst", transport=Transport(server.url)
+        )
         client = Client(Target(server.url, "demo"), credentials, workers=8)
         yield server, client
         client.close()

@@ -669,5 +669,5 @@ def test_only_the_statuses_asked_for_arrive_when_they_are_sorted_out_here() -> N
 
 
 def test_a_bundle_of_certificates_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="is not there"):
+    with pytest.raises(ArgumentError, match="does not exist"):
         cf.connect(base_url="https://x.cognitedata.com", project="p", token="t", verify=str(tmp_path / "none.pem"))

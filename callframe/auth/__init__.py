@@ -1,1 +1,1 @@
-"""Connection settings and credentials."""
+"""Connection options and credentials."""

@@ -1,1 +1,1 @@
-"""HTTP requests that leak no secrets."""
+"""HTTP requests that never reveal secrets."""

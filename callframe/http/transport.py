@@ -1,8 +1,8 @@
 """
-One HTTP session that keeps secrets: no cookies, no redirects, no debug prints, and no library exception let out.
+One HTTP session that keeps secrets: no cookies, no redirects, no debug output and no exceptions of other libraries.
 
-A library exception holds the request, and with it the token, in its attributes and in the frames of its traceback.
-So none leaves this room: `send` turns each into a `TransportError` made outside the `except` block.
+An exception of `requests` holds the request, and with it the token, in its attributes and in the frames of its
+traceback. `Transport.send` therefore replaces it with a `TransportError` raised outside the `except` block.
 """
 
 from __future__ import annotations
@@ -19,60 +19,38 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 from callframe.errors import ArgumentError, CallframeError, TransportError
-from callframe.http.secret import Secret
+from callframe.http.secret import Secret, wrap_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from requests.auth import AuthBase
-    from urllib3 import PoolManager
 
 TIMEOUT_S = (5.0, 60.0)
-"""Seconds to wait for a connection, and for the next bytes of an answer."""
+"""Seconds to wait for a connection, and for the next bytes of a response."""
 
 POOL_SIZE = 10
 
 
-class _QuietConnection(HTTPConnection):
-    debuglevel = 0  # http.client prints whole requests, token included, when a user turns this on for all
-
-
-class _QuietSecureConnection(HTTPSConnection):
-    debuglevel = 0
-
-
-class _QuietPool(HTTPConnectionPool):
-    ConnectionCls = _QuietConnection
-
-
-class _QuietSecurePool(HTTPSConnectionPool):
-    ConnectionCls = _QuietSecureConnection
+class _QuietConnection:
+    debuglevel = 0  # http.client prints whole requests, including the token, where a user enables debugging globally
 
 
 class _QuietAdapter(HTTPAdapter):
     """An adapter whose connections never print what they send."""
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        _quieten(self.poolmanager)
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> PoolManager:
-        manager: PoolManager = super().proxy_manager_for(*args, **kwargs)
-        _quieten(manager)
-        return manager
-
-
-def _quieten(manager: PoolManager) -> None:
-    manager.pool_classes_by_scheme = {"http": _QuietPool, "https": _QuietSecurePool}
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        if not issubclass(pool.ConnectionCls, _QuietConnection):
+            pool.ConnectionCls = type("QuietConnection", (_QuietConnection, pool.ConnectionCls), {})
+        return pool
 
 
 def is_loopback(host: str | None) -> bool:
-    """Tell whether a host is this very machine, by name or by address."""
+    """Whether a host name or address is this machine."""
     if host is None:
         return False
     if host.lower() == "localhost":
@@ -84,25 +62,25 @@ def is_loopback(host: str | None) -> bool:
 
 
 def user_agent() -> str:
-    """Name callframe, Python and the platform, as servers' logs expect it."""
+    """Return the `User-Agent` header: the versions of callframe and Python, and the platform."""
     return f"callframe/{version('callframe')} python/{platform.python_version()} ({platform.system() or 'unknown'})"
 
 
 class Transport:
     """
-    Send requests to one origin, and let nothing secret out.
+    Send requests to one origin without revealing secrets. Threads may share it.
 
     Parameters
     ----------
     origin
-        `https://host[:port]`, or plain http to this machine. Proxies of the environment are not used for this machine.
+        `https://host[:port]`, or plain http to this machine. Requests to this machine ignore proxies.
     verify
-        Whether and against which bundle of certificates to check the server; None takes `REQUESTS_CA_BUNDLE`,
-        `CURL_CA_BUNDLE` or `SSL_CERT_FILE` from the environment, else the bundle of certifi.
+        Whether to check the server's certificate, or a bundle of certificates to trust. By default the bundle named by
+        `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` or `SSL_CERT_FILE`, else that of certifi.
     proxies
-        Proxy by scheme, as `requests` takes them; None leaves it to the environment.
+        Proxy by scheme, as `requests` takes them; by default those of the environment. They may contain a password.
     timeout_s
-        Seconds to wait for a connection, and for the next bytes of an answer.
+        Seconds to wait for a connection, and for the next bytes of a response.
     """
 
     def __init__(
@@ -110,17 +88,18 @@ class Transport:
         origin: str,
         *,
         verify: bool | str | None = None,
-        proxies: Mapping[str, str] | None = None,
+        proxies: Mapping[str, str] | Secret[Any] | None = None,
         timeout_s: tuple[float, float] = TIMEOUT_S,
     ) -> None:
+        proxies = wrap_secret(proxies)
         if isinstance(verify, str) and not Path(verify).exists():
-            raise ArgumentError(f"verify={verify!r} is not there; expected a file or folder of certificates to trust.")
-        self._verify = _bundle() if verify is None else verify
+            raise ArgumentError(f"verify={verify!r} does not exist; expected a file or folder of trusted certificates.")
+        self._verify = _ca_bundle() if verify is None else verify
         self._timeout_s = timeout_s
-        self._at_home = is_loopback(urlsplit(origin).hostname)
-        # For each request: those of the environment would win over those of a session.
-        self._proxies = Secret({} if self._at_home else dict(proxies or {}))
-        self._session, self._process = self._open(), os.getpid()
+        self._is_loopback = is_loopback(urlsplit(origin).hostname)
+        # Passed with each request, since proxies of the environment take precedence over those of a session.
+        self._proxies = Secret({}) if self._is_loopback or proxies is None else proxies
+        self._session, self._process_id = self._open_session(), os.getpid()
 
     def send(
         self,
@@ -132,35 +111,18 @@ class Transport:
         body: bytes | None = None,
     ) -> requests.Response:
         """
-        Send one request and read the whole answer.
+        Send one request and read the whole response, whatever its status; redirects are not followed.
 
-        Parameters
-        ----------
-        method, url, body
-            The request.
-        auth
-            What puts the Authorization header on; a header set by hand would give way to a `.netrc`.
-        headers
-            Headers that are no secrets.
-
-        Returns
-        -------
-        response
-            The answer, body included, whatever its status; a redirect is an answer and is not followed. It holds the
-            request, so it must not be kept.
-
-        Raises
-        ------
-        TransportError
-            There was no whole answer.
+        The response holds the request and with it the token, so callers must not keep it. `auth` sets the Authorization
+        header, since a `.netrc` would override one in `headers`. Raises `TransportError` unless the response is whole.
         """
-        trouble: str
-        self._leave_to_the_parent()
+        message: str
+        self._reopen_after_fork()
         try:
             response = self._session.request(
                 method,
                 url,
-                auth=auth or _nobody,
+                auth=auth or _no_auth,
                 headers=dict(headers or {}),
                 data=body,
                 timeout=self._timeout_s,
@@ -169,78 +131,78 @@ class Transport:
                 allow_redirects=False,
                 stream=True,
             )
-            # `content` itself reads 10 kB at a time, and each time threads that read pages wait for one another.
+            # `content` reads 10 kB at a time, and threads that read pages wait for each other every time.
             response._content = b"".join(response.iter_content(None))  # noqa: SLF001
         except requests.RequestException as exception:
-            trouble = _describe(exception, urlsplit(url).hostname or url)
+            message = _error_message(exception, urlsplit(url).hostname or url)
         except CallframeError:  # signing in failed before anything was sent
             raise
-        except Exception as exception:  # noqa: BLE001 - its words may hold a header, so only its name goes on
-            trouble = f"The request to {urlsplit(url).hostname or url} could not be sent ({type(exception).__name__})."
+        except Exception as exception:  # noqa: BLE001 - its text may contain a header, so only its type is reported
+            message = f"The request to {urlsplit(url).hostname or url} could not be sent ({type(exception).__name__})."
         except KeyboardInterrupt:
-            trouble = ""
+            message = ""
         else:
             return response
-        if not trouble:
+        if not message:
             raise KeyboardInterrupt
-        raise TransportError(trouble)
+        raise TransportError(message)
 
     def close(self) -> None:
         """Close all connections."""
         self._session.close()
 
-    def _leave_to_the_parent(self) -> None:
-        """Open anew after a fork: on connections that two processes share, answers reach the wrong one."""
-        if self._process != os.getpid():
-            self._session, self._process = self._open(), os.getpid()
+    def _reopen_after_fork(self) -> None:
+        """Open a new session after a fork: two processes that share connections receive each other's responses."""
+        if self._process_id != os.getpid():
+            self._session, self._process_id = self._open_session(), os.getpid()
 
-    def _open(self) -> requests.Session:
-        """Open the one session. Threads may share it: cookies are off, and urllib3's pools are made for threads."""
+    def _open_session(self) -> requests.Session:
+        """Open a session that threads can share: cookies are off, and urllib3's pools are thread-safe."""
         session = requests.Session()
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        session.trust_env = not self._at_home
+        session.trust_env = not self._is_loopback
         for scheme in ("http://", "https://"):
             session.mount(scheme, _QuietAdapter(pool_maxsize=POOL_SIZE))
         return session
 
 
-def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Add nothing; being there, it keeps `requests` from looking for a password in a `.netrc`."""
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Add nothing, but keep `requests` from reading a password from a `.netrc`."""
     return request
 
 
-def _bundle() -> bool | str:
-    """Find the certificates to trust; `requests` knows not OpenSSL's variable, and for this machine none of them."""
+def _ca_bundle() -> bool | str:
+    """Find the trusted certificates; `requests` ignores OpenSSL's variable, and all three on loopback."""
     variables = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
     return next((path for path in map(os.environ.get, variables) if path), True)
 
 
-def _describe(exception: requests.RequestException, host: str) -> str:  # noqa: PLR0911 - one for each cause
-    """Say what broke in words a user can act on; the exception itself holds the request and stays behind."""
-    cause = _root(exception)
-    # What the system says is safe; an error of the protocol quotes the answer, and that may repeat the token.
+def _error_message(exception: requests.RequestException, host: str) -> str:  # noqa: PLR0911 - one for each cause
+    """Describe a failed request and what to do about it."""
+    cause = _root_cause(exception)
+    # Errors of the operating system are safe to show; protocol errors quote the response, which may repeat the token.
     is_safe = isinstance(cause, OSError | IncompleteRead | NewConnectionError)
-    words = str(cause)[:300] if is_safe else type(cause).__name__
+    reason = str(cause)[:300] if is_safe else type(cause).__name__
     if isinstance(cause, NameResolutionError):
-        return f"The name {host} was not found (DNS). Check the cluster's spelling and the network."
+        return f"The host name {host} was not found (DNS). Check the spelling of the cluster and the network."
     if isinstance(exception, requests.exceptions.SSLError):
         return (
-            f"No trusted TLS connection to {host}: {words}. Behind a proxy of the company, give its certificates with"
+            f"No trusted TLS connection to {host}: {reason}. Behind a corporate proxy, pass its certificates with"
             " verify='bundle.pem' or REQUESTS_CA_BUNDLE."
         )
     if isinstance(exception, requests.exceptions.ProxyError):
-        return f"The proxy on the way to {host} did not pass the request on: {words}. Check HTTPS_PROXY or proxies=."
+        return f"The proxy did not forward the request to {host}: {reason}. Check HTTPS_PROXY or proxies=."
     if isinstance(exception, requests.ConnectTimeout):
         return f"{host} did not accept a connection in time. Check the network, the firewall and the proxy."
     if isinstance(exception, requests.Timeout):
-        return f"{host} accepted the request and sent no answer in time."
+        return f"{host} accepted the request but did not respond in time."
     if isinstance(cause, NewConnectionError):
-        return f"No connection to {host}: {words.rpartition(': ')[2]}. Check the address, the network and the proxy."
-    return f"The connection to {host} broke: {words}."
+        return f"No connection to {host}: {reason.rpartition(': ')[2]}. Check the address, the network and the proxy."
+    return f"The connection to {host} broke: {reason}."
 
 
-def _root(exception: BaseException) -> BaseException:
-    """Dig the innermost reason out of what `requests` and urllib3 wrap round it."""
+def _root_cause(exception: BaseException) -> BaseException:
+    """Unwrap the innermost exception from those of `requests` and urllib3."""
     for _ in range(10):
         inner = getattr(exception, "reason", None) or next(
             (part for part in exception.args if isinstance(part, BaseException)), None
