@@ -138,7 +138,7 @@ def test_wheel_includes_only_the_notebooks_of_their_folder() -> None:
 def test_jupyterlab_shows_the_copies(running: RunningLab) -> None:
     names = [entry["name"] for entry in running.request("GET", "/api/contents").json()["content"]]
     assert sorted(names) == NAMES
-    assert running.output[0] == "The notebooks are in callframe-notebooks. Ctrl-C here ends JupyterLab.\n"
+    assert running.output[0] == "The notebooks are in callframe-notebooks. Press Ctrl-C here to stop JupyterLab.\n"
 
 
 def test_jupyterlab_opens_the_first_notebook(running: RunningLab) -> None:
