@@ -46,6 +46,7 @@ from callframe.errors import (
     UnavailableError,
 )
 from callframe.http.retry import Retry
+from callframe.http.transport import Transport
 from callframe.sample.project_data import ProjectData
 from callframe.sample.server import Faults
 
@@ -450,7 +451,7 @@ def test_authentication_error_is_not_retried() -> None:
     server = FakeServer(CALL)
     with (
         client_of(server, credentials=TokenFunction(lambda: "")) as client,
-        pytest.raises(AuthenticationError, match="empty text"),
+        pytest.raises(AuthenticationError, match="empty string"),
     ):
         client.retrieve_call(7, 1)
     assert server.requests == []
