@@ -80,7 +80,7 @@ def test_error_names_a_proxy_that_rejects_the_connection() -> None:
     proxy = FakeServer(Reply(407, b""))
     with running(proxy):
         client = client_with_proxies(proxies={"https": proxy.url})
-        with pytest.raises(TransportError, match=r"proxy did not forward the request to westeurope-1\.cognitedata\.com.*407"):
+        with pytest.raises(TransportError, match=r"did not forward the request to westeurope-1\..*407"):
             client.retrieve_call(7, 1)
         client.close()
 
