@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from wire import DAY_MS, FAST_RETRY, NOW_MS, call_record, function_record
+from factories import DAY_MS, NOW_MS, call_record, function_record
+from wire import FAST_RETRY
 
 from callframe import frame
 from callframe.api import schemas

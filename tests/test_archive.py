@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from archives import LATE_MS, story, told
 from deltalake import DeltaTable, write_deltalake
-from wire import DAY_MS, NOW_MS, call_record, call_records, function_record
+from factories import DAY_MS, NOW_MS, call_record, call_records, function_record
 
 import callframe as cf
 from callframe import frame
@@ -241,7 +241,7 @@ def test_runs_are_missed_only_as_long_as_a_schedule_was_listed(tmp_path: Path) -
         world.now_ms = made + 48 * hour
         archive.sync(project)
     missed = cf.missed_runs(archive.calls(), archive.schedules())
-    assert missed["scheduled_time"].dt.hour.tolist() == [20, 21, 22, 23, 0, 1]
+    assert missed["scheduled_time"].dt.hour.tolist() == [12, 13, 14, 15, 16, 17]
 
 
 def test_runs_of_long_ago_are_missed_too(tmp_path: Path) -> None:

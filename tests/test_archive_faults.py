@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from archives import story, told
 from deltalake import DeltaTable, write_deltalake
-from wire import DAY_MS, NOW_MS, call_record, call_records, function_record
+from factories import DAY_MS, NOW_MS, call_record, call_records, function_record
 
 import callframe as cf
 from callframe.archive import storage, transactions

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 from archives import Life, Seen, story, told
+from factories import DAY_MS, NOW_MS, call_record, call_records, function_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import DAY_MS, NOW_MS, call_record, call_records, function_record
 
 import callframe as cf
 from callframe.archive import sync
@@ -265,7 +265,7 @@ def test_what_lies_before_the_first_sync_is_not_known(archive: cf.Archive) -> No
         archive.sync(project)
     assert archive.coverage("2026-01-01")["state"].tolist() == ["not", "complete"]
     [reason] = cf.coverage(archive.calls("2026-01-01"))["reason"]
-    assert reason.startswith("not in the archive: 2026-01-01T00:00:00.000Z to 2026-02-27")
+    assert reason.startswith("not in the archive: 2026-01-01T00:00:00.000Z to 2026-07-02")
 
 
 def test_records_that_break_the_contract_are_counted(archive: cf.Archive) -> None:

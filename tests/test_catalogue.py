@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
-from builders import NOON, steady
+from factories import NOW_MS, few_examples
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,7 +69,7 @@ names = st.none() | st.sampled_from(["", "a", "b", "1", "2", "a (1)", "a (2)", "
 identities = st.none() | names
 
 
-@steady
+@few_examples
 @given(st.lists(st.tuples(st.integers(1, 4), names, identities), max_size=5, unique_by=lambda one: one[0]))
 def test_no_two_functions_share_a_label(found: list[tuple[int, str | None, str | None]]) -> None:
     functions = [of(*one) for one in found]
@@ -100,7 +100,7 @@ def test_function_is_found_by_its_label() -> None:
 
 
 def test_redeploys_are_found_newest_first() -> None:
-    found = catalogue(of(5, "a", "x", created_time=NOON), of(9, "a", "x", created_time=0), of(7, "a", "x"))
+    found = catalogue(of(5, "a", "x", created_time=NOW_MS), of(9, "a", "x", created_time=0), of(7, "a", "x"))
     assert found.find_functions("x")[0] == 5
     assert sorted(found.find_functions("x")) == [5, 7, 9]
 

@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from factories import NOW_MS, call_record, call_records, function_record
 from wire import (
-    NOW_MS,
     TOKEN,
     FakeServer,
     ReceivedRequest,
     Reply,
     ServedProject,
-    call_record,
-    call_records,
     client_of,
     error_reply,
-    function_record,
     json_reply,
     running,
     serve_project,

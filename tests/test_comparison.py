@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from factories import DAY_MS, NOW_MS, START_MS, edge_case_rows, frame_from_columns, frame_from_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up import DAY_MS, FETCHED_MS, START_MS, call_frame, of_columns, traps
 from scipy import stats
 
 import callframe as cf
@@ -27,12 +27,12 @@ CHANGED = {"slower", "faster", "more failures", "fewer failures"}
 
 
 def one(**changes: Any) -> dict[str, Any]:
-    return {"function": "a", "status": "Completed", "start": START_MS, "took": 1000, "delay": None} | changes
+    return {"function": "a", "status": "Completed", "start": START_MS, "duration": 1000, "delay": None} | changes
 
 
 def many(n: int, *, after: bool, **changes: Any) -> list[dict[str, Any]]:
     first = AT_MS if after else START_MS
-    return [one(start=first + k * 60_000, took=1000 + 37 * k % 61) | changes for k in range(n)]
+    return [one(start=first + k * 60_000, duration=1000 + 37 * k % 61) | changes for k in range(n)]
 
 
 def project(
@@ -48,7 +48,7 @@ def project(
     """Make log-normal durations cut off at a run limit, failures that come in bursts, and the newest calls Running."""
     size = functions * n
     function = np.repeat([f"f{k}" for k in range(functions)], n)
-    start = np.sort(rng.integers(START_MS, FETCHED_MS - 60_000, (functions, n))).ravel()
+    start = np.sort(rng.integers(START_MS, NOW_MS - 60_000, (functions, n))).ravel()
     took = rng.lognormal(np.repeat(rng.uniform(8, 12.5, functions), n), spread)
     took = took * np.where(start >= AT_MS, factor, 1)
     if days:  # some days are slow ones, for each function others
@@ -58,9 +58,9 @@ def project(
     for first in np.flatnonzero(rng.random(size) < bursts):
         fails[first : first + rng.integers(6, 18)] = True
     status = np.where(fails, np.where(rng.random(size) < 0.3, "Timeout", "Failed"), status)
-    status = np.where((start > FETCHED_MS - 600_000) & (rng.random(size) < 0.5), "Running", status)
+    status = np.where((start > NOW_MS - 600_000) & (rng.random(size) < 0.5), "Running", status)
     took = np.where(status == "Timeout", LIMIT_MS, took)
-    return of_columns(function=function, status=status, start=start, took=took)
+    return frame_from_columns(function=function, status=status, start=start, duration=took)
 
 
 def day_of(start: np.ndarray) -> np.ndarray:
@@ -85,18 +85,18 @@ def median_of(rows: list[dict[str, Any]]) -> float | None:
 
 
 def work_of(row: dict[str, Any]) -> tuple[float, bool] | None:
-    age = max(FETCHED_MS - row["start"], 0)
+    age = max(NOW_MS - row["start"], 0)
     if row["status"] == "Timeout":
         return math.inf, False
-    if row["status"] == "Completed" and row["took"] is not None:
-        return row["took"], True
+    if row["status"] == "Completed" and row["duration"] is not None:
+        return row["duration"], True
     return (age, False) if row["status"] == "Running" and age <= STUCK_MS else None
 
 
 @settings(deadline=None, max_examples=30)
-@given(traps(), traps(functions="bcd"))
+@given(edge_case_rows(), edge_case_rows(functions="bcd"))
 def test_counts_rates_and_medians_agree_with_loops(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:
-    comparison: Any = cf.compare(call_frame(before), call_frame(after), min_calls=1)
+    comparison: Any = cf.compare(frame_from_rows(before), frame_from_rows(after), min_calls=1)
     assert set(comparison.index) == {row["function"] for row in [*before, *after]}
     for name, found in comparison.iterrows():
         for side, rows in (("before", before), ("after", after)):
@@ -151,7 +151,7 @@ def test_difference_of_rates_has_newcombes_interval(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(comparisons, "design_effect", lambda *_: 1.0)
     before = many(48, after=False, status="Failed") + many(32, after=False)
     after = many(56, after=True, status="Failed") + many(14, after=True)
-    found: Any = cf.compare(call_frame(before), call_frame(after)).loc["a"]
+    found: Any = cf.compare(frame_from_rows(before), frame_from_rows(after)).loc["a"]
     assert [round(found[f"failure_rate_change_{end}"], 4) for end in ("low", "high")] == [0.0524, 0.3339]
 
 
@@ -159,7 +159,7 @@ def test_failure_p_value_is_fishers_where_calls_are_independent(monkeypatch: pyt
     monkeypatch.setattr(comparisons, "design_effect", lambda *_: 1.0)
     before = many(3, after=False, status="Failed") + many(37, after=False)
     after = many(12, after=True, status="Timeout") + many(28, after=True)
-    found: Any = cf.compare(call_frame(before), call_frame(after)).loc["a", "failure_p_value"]
+    found: Any = cf.compare(frame_from_rows(before), frame_from_rows(after)).loc["a", "failure_p_value"]
     assert math.isclose(found, stats.fisher_exact([[3, 12], [37, 28]]).pvalue)
 
 
@@ -220,22 +220,22 @@ def test_interval_of_the_ratio_holds_the_truth_as_often_as_it_says() -> None:
 def test_one_outage_is_no_evidence_of_more_failures() -> None:
     after = many(60, after=True)
     after[20:32] = [row | {"status": "Failed"} for row in after[20:32]]
-    found: Any = cf.compare(call_frame(many(60, after=False)), call_frame(after))
+    found: Any = cf.compare(frame_from_rows(many(60, after=False)), frame_from_rows(after))
     assert found["failure_verdict"].tolist() == ["no evidence"]
 
 
 def test_function_that_fails_ever_since_has_more_failures() -> None:
-    calls = call_frame(many(60, after=False) + many(60, after=True, status="Failed"))
+    calls = frame_from_rows(many(60, after=False) + many(60, after=True, status="Failed"))
     assert cf.compare(calls, at=AT)["failure_verdict"].tolist() == ["more failures"]
 
 
 def test_function_that_fails_no_more_has_fewer_failures() -> None:
-    calls = call_frame(many(60, after=False, status="Failed") + many(60, after=True))
+    calls = frame_from_rows(many(60, after=False, status="Failed") + many(60, after=True))
     assert cf.compare(calls, at=AT)["failure_verdict"].tolist() == ["fewer failures"]
 
 
 def test_function_that_times_out_ever_since_is_slower_though_its_ratio_is_not_known() -> None:
-    calls = call_frame(many(60, after=False) + many(60, after=True, status="Timeout", took=LIMIT_MS))
+    calls = frame_from_rows(many(60, after=False) + many(60, after=True, status="Timeout", duration=LIMIT_MS))
     found: Any = cf.compare(calls, at=AT).loc["a"]
     assert found["duration_verdict"] == "slower"
     assert math.isnan(found["duration_ratio"])
@@ -244,38 +244,38 @@ def test_function_that_times_out_ever_since_is_slower_though_its_ratio_is_not_kn
 
 
 def test_function_that_times_out_no_more_is_faster() -> None:
-    calls = call_frame(many(60, after=False, status="Timeout", took=LIMIT_MS) + many(60, after=True))
+    calls = frame_from_rows(many(60, after=False, status="Timeout", duration=LIMIT_MS) + many(60, after=True))
     assert cf.compare(calls, at=AT)["duration_verdict"].tolist() == ["faster"]
 
 
 def test_small_change_is_no_evidence_however_sure() -> None:
-    rows = many(500, after=False, took=1000) + many(500, after=True, took=1050)
-    found: Any = cf.compare(call_frame(rows), at=AT).loc["a"]
+    rows = many(500, after=False, duration=1000) + many(500, after=True, duration=1050)
+    found: Any = cf.compare(frame_from_rows(rows), at=AT).loc["a"]
     assert found["duration_p_value_corrected"] < 0.001
     assert found["duration_verdict"] == "no evidence"
 
 
 def test_smallest_change_that_matters_can_be_chosen() -> None:
-    rows = many(500, after=False, took=1000) + many(500, after=True, took=1050)
-    assert cf.compare(call_frame(rows), at=AT, min_ratio=1.02)["duration_verdict"].tolist() == ["slower"]
+    rows = many(500, after=False, duration=1000) + many(500, after=True, duration=1050)
+    assert cf.compare(frame_from_rows(rows), at=AT, min_ratio=1.02)["duration_verdict"].tolist() == ["slower"]
 
 
 # Halves
 
 
 def test_call_at_the_moment_is_after() -> None:
-    found: Any = cf.compare(call_frame([one(start=AT_MS), one(start=AT_MS - 1)]), at=AT).loc["a"]
+    found: Any = cf.compare(frame_from_rows([one(start=AT_MS), one(start=AT_MS - 1)]), at=AT).loc["a"]
     assert [found["completed_before"], found["completed_after"]] == [1, 1]
 
 
 @pytest.mark.parametrize("at", [AT, AT.tz_localize(None), AT.isoformat(), AT.tz_localize(None).isoformat(), "7d"])
 def test_moment_can_be_written_in_many_ways(at: Any) -> None:
-    assert cf.compare(call_frame([one()]), at=at)["at"].tolist() == [AT]
+    assert cf.compare(frame_from_rows([one()]), at=at)["at"].tolist() == [AT]
 
 
 @pytest.mark.parametrize("later", [False, True])
 def test_function_in_one_half_only_has_too_few_calls(later: bool) -> None:
-    found: Any = cf.compare(call_frame(many(60, after=later)), at=AT)
+    found: Any = cf.compare(frame_from_rows(many(60, after=later)), at=AT)
     assert verdicts(found) == ["too few calls"] * 2
 
 
@@ -317,11 +317,11 @@ def test_comparison_of_no_calls_is_empty_with_the_same_columns() -> None:
 def redeployed(created: dict[int, int | None], **account: Any) -> pd.DataFrame:
     """Make calls of function a under several ids, 40 each, and of b, which has one."""
     ids = [*created, 9]
-    calls = of_columns(
+    calls = frame_from_columns(
         function=np.repeat(["a"] * len(created) + ["b"], 40),
         status=np.full(40 * len(ids), "Completed"),
         start=START_MS + np.arange(40 * len(ids)) * 60_000,
-        took=np.full(40 * len(ids), 1000.0),
+        duration=np.full(40 * len(ids), 1000.0),
         function_ids=np.repeat(ids, 40),
     )
     rows = [{"function_id": key, "function": "a", "created_ms": when} for key, when in created.items()]
@@ -346,7 +346,7 @@ def test_deploy_outside_the_window_divides_nothing() -> None:
 
 
 def test_frame_without_deploy_times_is_refused_with_the_way_out() -> None:
-    calls = call_frame([one()], fetched_ms=None)
+    calls = frame_from_rows([one()], fetched_ms=None)
     with pytest.raises(cf.errors.ArgumentError, match="give at="):
         cf.compare(calls)
 
@@ -360,14 +360,14 @@ def test_frame_without_deploy_times_is_refused_with_the_way_out() -> None:
 )
 def test_argument_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(cf.errors.ArgumentError):
-        cf.compare(call_frame([one()]), **options)
+        cf.compare(frame_from_rows([one()]), **options)
 
 
 def test_two_frames_and_a_moment_are_refused() -> None:
     with pytest.raises(cf.errors.ArgumentError, match="after and at"):
-        cf.compare(call_frame([one()]), call_frame([one()]), at=AT)
+        cf.compare(frame_from_rows([one()]), frame_from_rows([one()]), at=AT)
 
 
 def test_second_frame_must_be_a_call_frame_too() -> None:
     with pytest.raises(cf.errors.FrameError, match="missing the columns"):
-        cf.compare(call_frame([one()]), pd.DataFrame({"a": [1]}))
+        cf.compare(frame_from_rows([one()]), pd.DataFrame({"a": [1]}))

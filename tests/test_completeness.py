@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
-from builders import NOON, attach_coverage, frame_of, record
+from factories import NOW_MS, attach_coverage, call_frame, make_call
 
 from callframe import frame
 from callframe.completeness import KEY, FunctionCoverage, coverage, is_complete
@@ -28,12 +28,12 @@ WINDOW = {"start": "2026-09-23T12:00:00.000Z", "end": "2026-09-30T12:00:00.000Z"
 
 
 def covered(*functions: FunctionCoverage) -> pd.DataFrame:
-    calls = frame_of(record(), record(id=2, start_time=NOON + 1))
+    calls = call_frame(make_call(), make_call(id=2, start_time=NOW_MS + 1))
     attach_coverage(calls, functions, project="plant", fetched_at="2026-09-30T12:00:00.000Z", window=WINDOW)
     return calls
 
 
-def whole(function_id: int = 2, calls: int = 2) -> FunctionCoverage:
+def whole(function_id: int = 7, calls: int = 2) -> FunctionCoverage:
     return FunctionCoverage(function_id, "fn", calls=calls)
 
 
@@ -48,7 +48,7 @@ def plain(shown: pd.DataFrame) -> list[dict[Hashable, Any]]:
 def test_function_that_was_read_completely_has_no_reason() -> None:
     assert plain(coverage(covered(whole()))) == [
         {
-            "function_id": 2,
+            "function_id": 7,
             "function": "fn",
             "complete": True,
             "reason": None,
@@ -74,7 +74,7 @@ def test_function_that_was_not_read_completely_says_why() -> None:
 
 
 def test_functions_keep_their_order() -> None:
-    assert coverage(covered(broken(), whole()))["function_id"].tolist() == [3, 2]
+    assert coverage(covered(broken(), whole()))["function_id"].tolist() == [3, 7]
 
 
 def test_project_time_and_window_are_told() -> None:
@@ -88,26 +88,26 @@ def test_coverage_is_json() -> None:
     assert json.loads(json.dumps(held)) == held
 
 
-@pytest.mark.parametrize("calls", [frame.empty(), frame_of(record()), covered(), covered(whole(), broken())])
+@pytest.mark.parametrize("calls", [frame.empty(), call_frame(make_call()), covered(), covered(whole(), broken())])
 def test_dtypes_are_always_the_same(calls: pd.DataFrame) -> None:
     assert {name: str(dtype) for name, dtype in coverage(calls).dtypes.items()} == DTYPES
 
 
 def test_frame_without_coverage_says_that_nothing_is_known() -> None:
-    calls = frame_of(record(), record(id=2), record(id=3, function_id=7), labels={2: "fn"})
+    calls = call_frame(make_call(), make_call(id=2), make_call(id=3, function_id=8), labels={7: "fn"})
     shown = coverage(calls)
-    assert shown[["function_id", "function", "calls"]].to_numpy().tolist() == [[2, "fn", 2], [7, "7", 1]]
+    assert shown[["function_id", "function", "calls"]].to_numpy().tolist() == [[7, "fn", 2], [8, "8", 1]]
     assert shown["complete"].isna().all()
     assert set(shown["reason"]) == {"not known: the frame carries no coverage"}
 
 
 def test_functions_of_one_label_have_a_row_each() -> None:
-    calls = frame_of(record(), record(id=2, function_id=7), labels={2: "fn", 7: "fn"})
-    assert coverage(calls)["function_id"].tolist() == [2, 7]
+    calls = call_frame(make_call(), make_call(id=2, function_id=8), labels={7: "fn", 8: "fn"})
+    assert coverage(calls)["function_id"].tolist() == [7, 8]
 
 
 def test_function_without_rows_left_has_no_row() -> None:
-    calls = frame_of(record(), record(id=2, function_id=7))
+    calls = call_frame(make_call(), make_call(id=2, function_id=8))
     assert coverage(calls[calls["function_id"] == 7])["function_id"].tolist() == [7]
 
 
@@ -118,7 +118,7 @@ def test_filtered_frame_keeps_what_it_rests_on() -> None:
 
 @pytest.mark.parametrize(
     ("calls", "expected"),
-    [(frame_of(), None), (covered(), True), (covered(whole()), True), (covered(whole(), broken()), False)],
+    [(call_frame(), None), (covered(), True), (covered(whole()), True), (covered(whole(), broken()), False)],
 )
 def test_completeness_is_yes_no_or_not_known(calls: pd.DataFrame, *, expected: bool | None) -> None:
     assert is_complete(calls) is expected

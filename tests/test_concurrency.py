@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from histories import DAY, MINUTE, NOW, call, history
+from factories import DAY_MS, MINUTE_MS, NOW_MS, fetched_frame, make_call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
@@ -16,18 +16,18 @@ import callframe as cf
 from callframe import frame
 from callframe.api.schemas import Call
 
-LIMIT = 15 * MINUTE
-START = NOW - DAY
+LIMIT = 15 * MINUTE_MS
+START = NOW_MS - DAY_MS
 
 
 def curve_of(*records: Call, **changes: Any) -> list[tuple[int, int]]:
     """Tell the steps, in milliseconds since the start of the window."""
-    curve = cf.concurrency(history(records, **changes))
+    curve = cf.concurrency(fetched_frame(records, **changes))
     return [(time - START, n) for time, n in zip(curve["time"].astype("int64"), curve["running"], strict=True)]
 
 
 def spell(call_id: int, start: int, end: int | None, **changes: Any) -> Call:
-    return call(call_id, START + start, end_time=None if end is None else START + end, **changes)
+    return make_call(id=call_id, start_time=START + start, end_time=None if end is None else START + end, **changes)
 
 
 def about(calls: pd.DataFrame, **options: Any) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def traps(draw: st.DrawFn) -> list[Call]:
     for number in range(draw(st.integers(0, 25))):
         end = draw(st.none() | moments)
         recent = draw(st.booleans())
-        origin = NOW - 40 if recent else START
+        origin = NOW_MS - 40 if recent else START
         records.append(
             Call(
                 id=number + 1,
@@ -65,7 +65,7 @@ def running_at(records: list[Call], moment: int) -> int:
     for one in records:
         end = one.end_time
         if one.status == "Running":
-            end = NOW if NOW - one.start_time <= LIMIT else one.start_time + LIMIT
+            end = NOW_MS if NOW_MS - one.start_time <= LIMIT else one.start_time + LIMIT
         count += end is not None and one.start_time <= moment < end
     return count
 
@@ -73,7 +73,7 @@ def running_at(records: list[Call], moment: int) -> int:
 def moments_of(records: list[Call]) -> set[int]:
     ends = {one.end_time for one in records if one.end_time is not None}
     starts = {one.start_time for one in records}
-    return starts | ends | {start + LIMIT for start in starts} | {NOW, START - 1, NOW + 1}
+    return starts | ends | {start + LIMIT for start in starts} | {NOW_MS, START - 1, NOW_MS + 1}
 
 
 def values(curve: pd.DataFrame, moments: set[int]) -> dict[int, int]:
@@ -87,14 +87,14 @@ def values(curve: pd.DataFrame, moments: set[int]) -> dict[int, int]:
 @given(records=traps())
 def test_curve_is_what_brute_force_counts_at_every_change(records: list[Call]) -> None:
     moments = moments_of(records)
-    found = values(cf.concurrency(history(records)), moments)
+    found = values(cf.concurrency(fetched_frame(records)), moments)
     assert found == {moment: running_at(records, moment) for moment in moments}
 
 
 @settings(max_examples=30, deadline=None)
 @given(records=traps())
 def test_curves_of_functions_are_what_brute_force_counts(records: list[Call]) -> None:
-    curve, moments = cf.concurrency(history(records), by="function"), moments_of(records)
+    curve, moments = cf.concurrency(fetched_frame(records), by="function"), moments_of(records)
     for function_id in (1, 2, 3):
         own = [one for one in records if one.function_id == function_id]
         found = values(curve[curve["function"] == f"f{function_id}"], moments)
@@ -104,7 +104,7 @@ def test_curves_of_functions_are_what_brute_force_counts(records: list[Call]) ->
 @settings(max_examples=30, deadline=None)
 @given(records=traps(), quota=st.integers(1, 6))
 def test_peak_and_time_above_are_what_brute_force_finds(records: list[Call], quota: int) -> None:
-    peaks = cf.concurrency_peaks(history(records), quota=quota, above=0.5)
+    peaks = cf.concurrency_peaks(fetched_frame(records), quota=quota, above=0.5)
     moments = sorted(moments_of(records))
     counts = [running_at(records, moment) for moment in moments]
     lengths = np.diff(moments)
@@ -116,7 +116,7 @@ def test_peak_and_time_above_are_what_brute_force_finds(records: list[Call], quo
 @settings(max_examples=25, deadline=None)
 @given(records=traps())
 def test_every_row_is_a_change_and_the_last_is_zero(records: list[Call]) -> None:
-    curve = cf.concurrency(history(records))
+    curve = cf.concurrency(fetched_frame(records))
     assert (curve["running"].diff().fillna(curve["running"]) != 0).all()
     assert curve["running"].iloc[-1:].to_list() in ([0], [])
 
@@ -133,7 +133,10 @@ def test_call_that_ends_as_it_starts_takes_no_time() -> None:
 
 
 def test_running_call_lasts_until_the_fetch_whatever_end_it_carries() -> None:
-    assert curve_of(spell(1, DAY - MINUTE, DAY - 1, status="Running")) == [(DAY - MINUTE, 1), (DAY, 0)]
+    assert curve_of(spell(1, DAY_MS - MINUTE_MS, DAY_MS - 1, status="Running")) == [
+        (DAY_MS - MINUTE_MS, 1),
+        (DAY_MS, 0),
+    ]
 
 
 def test_stuck_call_counts_up_to_the_run_limit() -> None:
@@ -141,7 +144,7 @@ def test_stuck_call_counts_up_to_the_run_limit() -> None:
 
 
 def test_run_limit_is_what_is_requested() -> None:
-    calls = history([spell(1, 0, None, status="Running")])
+    calls = fetched_frame([spell(1, 0, None, status="Running")])
     curve = cf.concurrency(calls, run_limit="9min")
     assert curve["time"].iloc[1] - curve["time"].iloc[0] == pd.Timedelta("9min")
 
@@ -151,36 +154,36 @@ def test_timeout_counts_like_any_other_end() -> None:
 
 
 def test_finished_call_without_end_is_left_out_and_counted() -> None:
-    calls = history([spell(1, 0, None, status="Failed"), spell(2, 5, 9)])
+    calls = fetched_frame([spell(1, 0, None, status="Failed"), spell(2, 5, 9)])
     assert len(cf.concurrency(calls)) == 2
     assert about(calls)["without_end"] == 1
     assert about(calls)["lower_bound"] is True
 
 
 def test_call_that_ends_before_it_starts_is_left_out_and_counted() -> None:
-    calls = history([spell(1, 9, 5)])
+    calls = fetched_frame([spell(1, 9, 5)])
     assert cf.concurrency(calls).empty
     assert about(calls)["backwards"] == 1
 
 
 def test_stuck_and_running_calls_are_counted() -> None:
-    calls = history([spell(1, 0, None, status="Running"), spell(2, DAY - 5, None, status="Running")])
+    calls = fetched_frame([spell(1, 0, None, status="Running"), spell(2, DAY_MS - 5, None, status="Running")])
     assert (about(calls)["running"], about(calls)["stuck"]) == (2, 1)
 
 
 def test_running_call_without_coverage_lasts_until_the_last_known_moment() -> None:
-    calls = history([spell(1, 0, None, status="Running"), spell(2, 5, 9)])
+    calls = fetched_frame([spell(1, 0, None, status="Running"), spell(2, 5, 9)])
     calls.attrs = {}
     assert cf.concurrency(calls)["time"].iloc[-1] == pd.Timestamp(START + 9, unit="ms", tz="UTC")
 
 
 def test_call_that_is_in_a_frame_twice_counts_once() -> None:
-    calls = history([spell(1, 0, 9)])
+    calls = fetched_frame([spell(1, 0, 9)])
     assert cf.concurrency(pd.concat([calls, calls]))["running"].to_list() == [1, 0]
 
 
 def test_order_and_index_of_the_frame_do_not_matter() -> None:
-    calls = history([spell(k, 3 * k, 3 * k + 10) for k in range(1, 9)])
+    calls = fetched_frame([spell(k, 3 * k, 3 * k + 10) for k in range(1, 9)])
     assert_frame_equal(cf.concurrency(calls[::-1]), cf.concurrency(calls))
 
 
@@ -188,20 +191,20 @@ def test_order_and_index_of_the_frame_do_not_matter() -> None:
 
 
 def test_curve_is_exact_from_the_window_plus_the_run_limit() -> None:
-    found = about(history([], start_ms=NOW - DAY))
-    assert found["exact_from"] == "2027-01-14T08:15:00.000Z"
-    assert found["exact_until"] == "2027-01-15T08:00:00.000Z"
+    found = about(fetched_frame([], start_ms=NOW_MS - DAY_MS))
+    assert found["exact_from"] == "2026-09-29T12:15:00.000Z"
+    assert found["exact_until"] == "2026-09-30T12:00:00.000Z"
     assert found["lower_bound"] is False
 
 
 def test_curve_of_functions_deployed_within_the_window_is_exact_from_its_start() -> None:
-    calls = history([], start_ms=NOW - DAY)
-    calls.attrs["callframe"]["functions"][0]["created_ms"] = NOW - DAY
-    assert about(calls)["exact_from"] == "2027-01-14T08:00:00.000Z"
+    calls = fetched_frame([], start_ms=NOW_MS - DAY_MS)
+    calls.attrs["callframe"]["functions"][0]["created_ms"] = NOW_MS - DAY_MS
+    assert about(calls)["exact_from"] == "2026-09-29T12:00:00.000Z"
 
 
 def test_window_shorter_than_the_run_limit_is_exact_nowhere() -> None:
-    assert about(history([], start_ms=NOW - MINUTE))["exact_from"] is None
+    assert about(fetched_frame([], start_ms=NOW_MS - MINUTE_MS))["exact_from"] is None
 
 
 def incomplete(calls: pd.DataFrame) -> pd.DataFrame:
@@ -226,14 +229,14 @@ def bare(calls: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.mark.parametrize("lacking", [incomplete, set_aside, by_ids, bare, lambda calls: calls[1:]])
 def test_curve_of_a_frame_that_misses_calls_is_a_lower_bound(lacking: Any) -> None:
-    found = about(lacking(history([spell(1, 0, 9), spell(2, 5, 9)])))
+    found = about(lacking(fetched_frame([spell(1, 0, 9), spell(2, 5, 9)])))
     assert found["lower_bound"] is True
     assert len(found["reasons"]) == 1
 
 
 @pytest.mark.parametrize("asked", [{"status": ["Failed"]}, {"schedule_ids": [7]}])
 def test_curve_of_a_frame_fetched_in_part_is_a_lower_bound(asked: dict[str, Any]) -> None:
-    assert about(history([], **asked))["lower_bound"] is True
+    assert about(fetched_frame([], **asked))["lower_bound"] is True
 
 
 # Peaks
@@ -241,31 +244,31 @@ def test_curve_of_a_frame_fetched_in_part_is_a_lower_bound(asked: dict[str, Any]
 
 def test_share_says_who_made_the_peak() -> None:
     records = [spell(k, 0, 50, function_id=1 + (k > 3)) for k in range(1, 5)]
-    peaks = cf.concurrency_peaks(history([*records, spell(9, 90, 95, function_id=3)]), by="function")
+    peaks = cf.concurrency_peaks(fetched_frame([*records, spell(9, 90, 95, function_id=3)]), by="function")
     assert peaks["share"].to_dict() == {"f1": 0.75, "f2": 0.25, "f3": 0.0}
     assert peaks["peak"].to_dict() == {"f1": 3, "f2": 1, "f3": 1}
 
 
 def test_peak_time_is_when_it_was_first_reached() -> None:
-    peaks = cf.concurrency_peaks(history([spell(1, 0, 9), spell(2, 4, 9), spell(3, 20, 30), spell(4, 25, 30)]))
+    peaks = cf.concurrency_peaks(fetched_frame([spell(1, 0, 9), spell(2, 4, 9), spell(3, 20, 30), spell(4, 25, 30)]))
     assert peaks["peak_time"].to_list() == [pd.Timestamp(START + 4, unit="ms", tz="UTC")]
 
 
 def test_quotas_are_those_of_a_project_and_of_a_function() -> None:
-    calls = history([spell(1, 0, 9)])
+    calls = fetched_frame([spell(1, 0, 9)])
     assert cf.concurrency_peaks(calls)["quota"].to_list() == [250]
     assert cf.concurrency_peaks(calls, by="function")["quota"].to_list() == [100]
 
 
 def test_time_above_is_more_than_the_share_of_the_quota() -> None:
     crowd = [spell(k, 0, 1_000) for k in range(1, 81)]
-    at, over = history(crowd), history([*crowd, spell(81, 0, 400)])
+    at, over = fetched_frame(crowd), fetched_frame([*crowd, spell(81, 0, 400)])
     assert cf.concurrency_peaks(at, by="function")["time_above"].to_list() == [pd.Timedelta(0)]
     assert cf.concurrency_peaks(over, by="function")["time_above"].to_list() == [pd.Timedelta(400, "ms")]
 
 
 def test_function_whose_calls_took_no_time_has_no_peak() -> None:
-    peaks = cf.concurrency_peaks(history([spell(1, 5, 5)]), by="function")
+    peaks = cf.concurrency_peaks(fetched_frame([spell(1, 5, 5)]), by="function")
     assert peaks["peak"].to_list() == [0]
     assert peaks["peak_time"].isna().all()
 
@@ -275,7 +278,7 @@ def test_function_whose_calls_took_no_time_has_no_peak() -> None:
 
 @pytest.mark.parametrize("by", [None, "function"])
 def test_empty_frame_gives_empty_frames_of_the_same_dtypes(by: str | None) -> None:
-    full = history([spell(1, 0, 9)])
+    full = fetched_frame([spell(1, 0, 9)])
     for measure in (cf.concurrency, cf.concurrency_peaks):
         nothing = measure(frame.empty(), by=by)
         assert nothing.empty
@@ -283,7 +286,7 @@ def test_empty_frame_gives_empty_frames_of_the_same_dtypes(by: str | None) -> No
 
 
 def test_input_is_not_changed() -> None:
-    calls = history([spell(1, 0, 9), spell(2, 0, None, status="Running")])
+    calls = fetched_frame([spell(1, 0, 9), spell(2, 0, None, status="Running")])
     before = calls.copy()
     cf.concurrency_peaks(calls, by="function")
     assert_frame_equal(calls, before)

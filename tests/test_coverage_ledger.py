@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from builders import steady
+from factories import few_examples
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,7 +30,7 @@ def noted(read: list[tuple[int, tuple[int, int], bool, int]]) -> CoverageLedger:
     return known
 
 
-@steady
+@few_examples
 @given(st.lists(stretches))
 def test_union_holds_the_same_moments_in_stretches_that_are_apart(parts: list[tuple[int, int]]) -> None:
     found = union(parts)
@@ -38,13 +38,13 @@ def test_union_holds_the_same_moments_in_stretches_that_are_apart(parts: list[tu
     assert all(one[1] < other[0] for one, other in itertools.pairwise(found))
 
 
-@steady
+@few_examples
 @given(stretches, st.lists(stretches))
 def test_subtract_leaves_the_moments_that_are_in_no_other(one: tuple[int, int], others: list[tuple[int, int]]) -> None:
     assert moments(subtract(one, union(others))) == moments([one]) - moments(others)
 
 
-@steady
+@few_examples
 @given(readings)
 def test_known_is_what_was_read_and_failed_is_what_was_tried_and_not_read(
     read: list[tuple[int, tuple[int, int], bool, int]],
@@ -58,7 +58,7 @@ def test_known_is_what_was_read_and_failed_is_what_was_tried_and_not_read(
         assert moments([one[:2] for one in known.failures.get(function_id, [])]) == tried - done
 
 
-@steady
+@few_examples
 @given(readings, readings)
 def test_two_syncs_note_the_same_whichever_is_first(
     one: list[tuple[int, tuple[int, int], bool, int]], other: list[tuple[int, tuple[int, int], bool, int]]
@@ -74,7 +74,7 @@ def test_two_syncs_note_the_same_whichever_is_first(
     }
 
 
-@steady
+@few_examples
 @given(readings)
 def test_rows_of_the_table_give_back_what_was_noted(read: list[tuple[int, tuple[int, int], bool, int]]) -> None:
     known = noted([one for one in read if one[1][0] < one[1][1]])

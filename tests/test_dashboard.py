@@ -15,10 +15,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from factories import DAY_MS, HOUR_MS, START_MS, STATUSES, edge_case_rows, frame_from_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ipywidgets.widgets.widget import _instances as kept_widgets
-from made_up import DAY_MS, HOUR_MS, START_MS, STATUSES, call_frame, traps
 
 import callframe as cf
 from callframe import frame
@@ -197,10 +197,10 @@ def test_wrong_selection_says_what_is_expected(calls: pd.DataFrame, changes: Any
         cf.explore(calls, selection=changes)
 
 
-@given(traps(), st.data())
+@given(edge_case_rows(), st.data())
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_selected_calls_are_those_that_pandas_filters(given_rows: list[dict[str, Any]], data: st.DataObject) -> None:
-    calls = call_frame(given_rows, fetched_ms=None)
+    calls = frame_from_rows(given_rows, fetched_ms=None)
     calls["schedule_id"] = pd.array([n % 4 or None for n in range(len(calls))], dtype="Int64")
     times = st.none() | st.integers(START_MS, START_MS + 15 * DAY_MS).map(iso)
     functions = data.draw(st.lists(st.sampled_from("abcx"), unique=True))
@@ -356,8 +356,8 @@ def test_tab_of_no_calls_says_so(tab: str) -> None:
 @pytest.mark.parametrize("tab", TABS)
 @pytest.mark.parametrize("status", ["Failed", "Running", "Timeout"])
 def test_tab_of_one_call_shows_it(tab: str, status: str) -> None:
-    one = call_frame(
-        [{"function": "a", "status": status, "start": START_MS, "took": None, "delay": None}], fetched_ms=None
+    one = frame_from_rows(
+        [{"function": "a", "status": status, "start": START_MS, "duration": None, "delay": None}], fetched_ms=None
     )
     assert message(cf.explore(one, selection={"tab": tab})) == ""
 
@@ -563,8 +563,8 @@ def test_without_a_project_no_log_is_offered(explorer: Explorer) -> None:
 
 def test_text_of_calls_is_escaped_everywhere() -> None:
     evil = "<img src=x onerror=alert(1)><script>alert(2)</script>$x$ \" ' \x1b[31m"
-    one = call_frame(
-        [{"function": evil, "status": "Failed", "start": START_MS + n, "took": 1000, "delay": 5} for n in range(3)],
+    one = frame_from_rows(
+        [{"function": evil, "status": "Failed", "start": START_MS + n, "duration": 1000, "delay": 5} for n in range(3)],
         fetched_ms=None,
     )
     one["error_message"] = frame.text_column([evil + str(n) for n in range(3)])
@@ -578,8 +578,8 @@ def test_text_of_calls_is_escaped_everywhere() -> None:
 
 
 def test_a_megabyte_of_trace_is_cut() -> None:
-    one = call_frame(
-        [{"function": "a", "status": "Failed", "start": START_MS, "took": 1000, "delay": 5}], fetched_ms=None
+    one = frame_from_rows(
+        [{"function": "a", "status": "Failed", "start": START_MS, "duration": 1000, "delay": 5}], fetched_ms=None
     )
     one["error_trace"] = frame.text_column(["x" * 1_000_000])
     panel = open_tab(cf.explore(one), "Failures")
@@ -599,7 +599,7 @@ def test_search_finds_calls_by_function_status_error_and_id(calls: pd.DataFrame)
 
 
 def test_search_is_for_text_as_it_is_written() -> None:
-    one = call_frame([{"function": "a", "status": "Failed", "start": START_MS, "took": 1, "delay": 5}])
+    one = frame_from_rows([{"function": "a", "status": "Failed", "start": START_MS, "duration": 1, "delay": 5}])
     one["error_message"] = frame.text_column(["Stra\N{LATIN SMALL LETTER SHARP S}e (1.5) was \N{SNOWMAN} lost"])
     assert [
         len(call_table.matching(one, sought)) for sought in ("stra\N{LATIN SMALL LETTER SHARP S}e (1.5)", "1x5")
@@ -707,10 +707,16 @@ def test_copied_code_of_missed_runs_draws_the_same_picture(
 
 def test_copied_code_of_many_functions_draws_the_same_rows() -> None:
     rows_of = [
-        {"function": f"f{n:02}", "status": "Failed" if n % 3 else "Completed", "start": START_MS, "took": 9, "delay": 0}
+        {
+            "function": f"f{n:02}",
+            "status": "Failed" if n % 3 else "Completed",
+            "start": START_MS,
+            "duration": 9,
+            "delay": 0,
+        }
         for n in range(ROWS_MOST + 8)
     ]
-    calls = call_frame(rows_of, fetched_ms=None)
+    calls = frame_from_rows(rows_of, fetched_ms=None)
     explorer = cf.explore(calls)
     exec(copied(explorer), {"calls": calls})
     found = drawn(plt.gcf())
@@ -1017,9 +1023,9 @@ def test_drawing_that_asks_for_a_redraw_is_drawn_once_more() -> None:
 
 
 def overlapping(rows_of: list[tuple[int, int | None, str]]) -> pd.DataFrame:
-    made = call_frame(
+    made = frame_from_rows(
         [
-            {"function": "a", "status": status, "start": START_MS + start, "took": took, "delay": 0}
+            {"function": "a", "status": status, "start": START_MS + start, "duration": took, "delay": 0}
             for start, took, status in rows_of
         ]
     )

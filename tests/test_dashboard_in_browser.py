@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
-from builders import wire
 from chromium import TIMEOUT_MS, low_contrast, record, screenshot
 from dashboard import TABS, Dashboard
+from factories import call_record
 from notebook_servers import Server, Subshells, Theme, run_notebook, set_theme
 from playwright.sync_api import expect
 
@@ -378,8 +378,9 @@ def hostile() -> Iterator[Service]:
     functions = [{"id": 1, "name": EVIL, "createdTime": 0}, {"id": 2, "name": "W" * 1_000_000, "createdTime": 0}]
     calls = {
         number: [
-            wire(id=10 * number + place, functionId=number, status="Failed", scheduleId=5, scheduledTime=now - 70_000,
-                 startTime=now - 60_000 * place, endTime=now - 60_000 * place + 900,
+            call_record(
+                id=10 * number + place, functionId=number, status="Failed", scheduleId=5,
+                scheduledTime=now - 70_000, startTime=now - 60_000 * place, endTime=now - 60_000 * place + 900,
                  error={"message": text, "trace": f'Traceback (most recent call last):\n  File "{text}"\n{text}'})
             for place, text in enumerate([EVIL, LONG, "plain"], start=1)
         ]

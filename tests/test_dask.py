@@ -13,10 +13,9 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from builders import frames, steady
+from factories import call_frames, edge_case_rows, few_examples, frame_from_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up import call_frame, traps
 from pandas.testing import assert_frame_equal, assert_series_equal
 
 import callframe as cf
@@ -95,11 +94,11 @@ def test_summary_is_that_of_the_calls_in_memory(calls: pd.DataFrame, by: Any, cu
 
 
 @settings(deadline=None, max_examples=40)
-@given(traps(), CUTS, st.sampled_from(["function", "status", ["function", "1D"]]))
+@given(edge_case_rows(), CUTS, st.sampled_from(["function", "status", ["function", "1D"]]))
 def test_summary_of_odd_calls_is_that_of_the_calls_in_memory(
     rows: list[dict[str, Any]], cuts: list[float], by: Any
 ) -> None:
-    calls = call_frame(rows).sort_values(["start_time", "call_id"], ignore_index=True)
+    calls = frame_from_rows(rows).sort_values(["start_time", "call_id"], ignore_index=True)
     found, exact = cf.summarize(divided(calls, cuts_of(calls, cuts)), by), cf.summarize(calls, by)
     spans = [*INTERVALS, *(name for name in exact if str(name).startswith("duration_p"))]
     delays = [name for name in QUANTILES if name.startswith("schedule")]
@@ -108,11 +107,11 @@ def test_summary_of_odd_calls_is_that_of_the_calls_in_memory(
 
 
 @settings(deadline=None, max_examples=60)
-@given(traps(), CUTS, st.sampled_from(["function", "status", ["function", "1D"]]))
+@given(edge_case_rows(), CUTS, st.sampled_from(["function", "status", ["function", "1D"]]))
 def test_durations_of_odd_calls_are_those_of_a_curve_of_buckets(
     rows: list[dict[str, Any]], cuts: list[float], by: Any
 ) -> None:
-    calls = call_frame(rows).sort_values(["start_time", "call_id"], ignore_index=True)
+    calls = frame_from_rows(rows).sort_values(["start_time", "call_id"], ignore_index=True)
     found = cf.summarize(divided(calls, cuts_of(calls, cuts)), by)
     groups, worked = group(calls, parse_by(by, durations=True, several=True)), work(calls)
     times, ended = histogram.replace(worked.times), awaited(worked.kinds, groups)
@@ -124,8 +123,8 @@ def test_durations_of_odd_calls_are_those_of_a_curve_of_buckets(
     assert milliseconds(found["duration_p50_high"]).tolist() == expected.reindex(found.index).tolist()
 
 
-@given(frames(), CUTS, st.sampled_from(["function", "schedule", ["status", "1h"]]))
-@steady
+@given(call_frames(), CUTS, st.sampled_from(["function", "schedule", ["status", "1h"]]))
+@few_examples
 def test_counts_of_any_frame_are_those_in_memory(calls: pd.DataFrame, cuts: list[float], by: Any) -> None:
     found, exact = cf.summarize(divided(calls, cuts_of(calls, cuts)), by), cf.summarize(calls, by)
     assert_frame_equal(found[COUNTS], exact[COUNTS])
@@ -148,8 +147,8 @@ def test_failures_are_those_of_the_calls_in_memory(calls: pd.DataFrame, by: Any,
     assert_frame_equal(cf.failures(divided(calls, cuts_of(calls, cuts)), by), cf.failures(calls, by))
 
 
-@given(frames(), CUTS, st.sampled_from([None, "function", ["schedule", "status"]]))
-@steady
+@given(call_frames(), CUTS, st.sampled_from([None, "function", ["schedule", "status"]]))
+@few_examples
 def test_failures_of_any_frame_are_those_in_memory(calls: pd.DataFrame, cuts: list[float], by: Any) -> None:
     assert_frame_equal(cf.failures(divided(calls, cuts_of(calls, cuts)), by), cf.failures(calls, by))
 
@@ -162,9 +161,9 @@ def test_rollup_is_that_of_the_calls_in_memory(calls: pd.DataFrame, cuts: list[f
 
 
 @settings(deadline=None, max_examples=25)
-@given(traps(), CUTS)
+@given(edge_case_rows(), CUTS)
 def test_rollup_of_odd_calls_is_that_in_memory(rows: list[dict[str, Any]], cuts: list[float]) -> None:
-    calls = call_frame(rows)
+    calls = frame_from_rows(rows)
     assert_frame_equal(cf.rollup(divided(calls, cuts_of(calls, cuts))), cf.rollup(calls))
 
 
@@ -174,7 +173,7 @@ def test_oddities_are_those_of_the_calls_in_memory(calls: pd.DataFrame, cuts: li
 
 
 @settings(deadline=None, max_examples=25)
-@given(frames(), CUTS, st.booleans())
+@given(call_frames(), CUTS, st.booleans())
 def test_oddities_of_any_frame_are_those_in_memory(calls: pd.DataFrame, cuts: list[float], twice: bool) -> None:
     calls = pd.concat([calls, calls.tail(3)], ignore_index=True) if twice else calls
     found, exact = cf.quality(divided(calls, cuts_of(calls, cuts))), cf.quality(calls)

@@ -13,23 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
+from factories import DAY_MS, NOW_MS, call_record, call_records, function_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import (
-    DAY_MS,
-    NOW_MS,
-    FakeServer,
-    ReceivedRequest,
-    Reply,
-    ServedProject,
-    call_record,
-    call_records,
-    client_of,
-    error_reply,
-    function_record,
-    json_reply,
-    serve_project,
-)
+from wire import FakeServer, ReceivedRequest, Reply, ServedProject, client_of, error_reply, json_reply, serve_project
 
 from callframe import frame
 from callframe.api import fetch

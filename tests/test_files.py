@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from builders import NOON, SECOND, attach_coverage, frame_of, frames, record, steady
+from factories import NOW_MS, SECOND_MS, attach_coverage, call_frame, call_frames, few_examples, make_call
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Write = Callable[[pd.DataFrame, Path], None]
 
 HEADER = "call_id,function_id,function,schedule_id,status,scheduled_time,start_time,end_time,schedule_delay,duration"
-ROW = ["1", "2", "fn", "3", "Completed", "2026-09-30T11:59:59.900Z", "2026-09-30T12:00:00.000Z"]
+ROW = ["1", "7", "fn", "3", "Completed", "2026-09-30T11:59:59.900Z", "2026-09-30T12:00:00.000Z"]
 ROW += ["2026-09-30T12:00:01.500Z", "0.1", "1.5", "m"]
 
 writers = pytest.mark.parametrize("write", [write_csv, write_parquet])
@@ -49,8 +49,8 @@ def path(tmp_path: Path) -> Path:
 
 
 def full(**changes: Any) -> pd.DataFrame:
-    call = record(scheduled_time=NOON - 100, end_time=NOON + 1500, schedule_id=3, error="m", **changes)
-    return frame_of(call, labels={2: "fn"})
+    call = make_call(scheduled_time=NOW_MS - 100, end_time=NOW_MS + 1500, schedule_id=3, error="m", **changes)
+    return call_frame(call, labels={7: "fn"})
 
 
 def retyped(calls: pd.DataFrame, **categories: list[str]) -> pd.DataFrame:
@@ -88,15 +88,15 @@ def assert_equal(left: pd.DataFrame, right: pd.DataFrame) -> None:
 # Round trips
 
 
-@steady
-@given(calls=frames(), ids=st.sampled_from(["number", "text"]), escape_formulas=st.booleans())
+@few_examples
+@given(calls=call_frames(), ids=st.sampled_from(["number", "text"]), escape_formulas=st.booleans())
 def test_csv_gives_back_what_was_written(folder: Path, calls: pd.DataFrame, ids: Any, *, escape_formulas: bool) -> None:
     write_csv(calls, folder / "calls.csv", traces=True, ids=ids, escape_formulas=escape_formulas)
     assert_equal(read_csv(folder / "calls.csv"), as_csv_holds(calls))
 
 
-@steady
-@given(calls=frames(), escape_formulas=st.booleans())
+@few_examples
+@given(calls=call_frames(), escape_formulas=st.booleans())
 def test_csv_without_traces_gives_back_the_rest(folder: Path, calls: pd.DataFrame, *, escape_formulas: bool) -> None:
     write_csv(calls, folder / "calls.csv", escape_formulas=escape_formulas)
     assert_equal(
@@ -105,8 +105,8 @@ def test_csv_without_traces_gives_back_the_rest(folder: Path, calls: pd.DataFram
     )
 
 
-@steady
-@given(frames())
+@few_examples
+@given(call_frames())
 def test_parquet_gives_back_what_was_written(folder: Path, calls: pd.DataFrame) -> None:
     write_parquet(calls, folder / "calls.parquet")
     assert_equal(
@@ -119,8 +119,8 @@ def test_statuses_stay_categories_in_a_parquet_file_without_rows(path: Path) -> 
     assert_equal(read_parquet(path), frame.empty())
 
 
-@steady
-@given(frames())
+@few_examples
+@given(call_frames())
 def test_writing_changes_nothing(folder: Path, calls: pd.DataFrame) -> None:
     before = calls.copy(deep=True)
     write_csv(calls, folder / "calls.csv", traces=True, ids="text")
@@ -136,7 +136,9 @@ def test_frame_that_was_read_passes_the_check(path: Path, write: Write, read: Ca
 
 @pytest.mark.parametrize("text", ["x" * 2**20, 'a "b",\n' * 150_000, "é" * 2**20, "=" * 2**20, "\n" * 2**20])
 def test_cell_of_a_megabyte_survives(path: Path, text: str) -> None:
-    calls = frame_of(record(error=CallError(text, text)), record(id=2, error=CallError("m", text)), record(id=3))
+    calls = call_frame(
+        make_call(error=CallError(text, text)), make_call(id=2, error=CallError("m", text)), make_call(id=3)
+    )
     write_csv(calls, path, traces=True)
     assert_equal(read_csv(path), calls)
     write_parquet(calls, path)
@@ -145,7 +147,7 @@ def test_cell_of_a_megabyte_survives(path: Path, text: str) -> None:
 
 def test_csv_of_several_batches_is_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_BATCH_ROWS", 2)
-    calls = frame_of(*(record(id=one, error="m" * one) for one in range(1, 8)))
+    calls = call_frame(*(make_call(id=one, error="m" * one) for one in range(1, 8)))
     write_csv(calls, path)
     assert_equal(read_csv(path), calls)
 
@@ -164,7 +166,7 @@ def test_parquet_without_coverage_has_none(path: Path) -> None:
 
 
 def test_parquet_keeps_categories_that_do_not_occur(path: Path) -> None:
-    calls = frame_of(record(), record(id=2, function_id=7, status="Cancelled"))
+    calls = call_frame(make_call(), make_call(id=2, function_id=8, status="Cancelled"))
     write_parquet(calls[calls["call_id"] == 1], path)
     assert_equal(read_parquet(path), calls[calls["call_id"] == 1])
 
@@ -175,13 +177,13 @@ def test_parquet_keeps_categories_that_do_not_occur(path: Path) -> None:
 def test_csv_is_plain_to_read() -> None:
     assert text_of(full()) == (
         f"{HEADER},error_message\n"
-        '1,2,"fn",3,"Completed","2026-09-30T11:59:59.900Z","2026-09-30T12:00:00.000Z","2026-09-30T12:00:01.500Z",0.1,1.5,"m"\n'
+        '1,7,"fn",3,"Completed","2026-09-30T11:59:59.900Z","2026-09-30T12:00:00.000Z","2026-09-30T12:00:01.500Z",0.1,1.5,"m"\n'
     )
 
 
 def test_what_is_missing_is_an_empty_cell_and_empty_text_is_quoted() -> None:
-    calls = frame_of(record(status="Failed", end_time=None, error=CallError("", None)))
-    assert text_of(calls, traces=True).splitlines()[1] == '1,2,"2",,"Failed",,"2026-09-30T12:00:00.000Z",,,,"",'
+    calls = call_frame(make_call(status="Failed", end_time=None, error=CallError("", None)))
+    assert text_of(calls, traces=True).splitlines()[1] == '1,7,"7",,"Failed",,"2026-09-30T12:00:00.000Z",,,,"",'
 
 
 def test_empty_frame_is_a_header() -> None:
@@ -189,7 +191,7 @@ def test_empty_frame_is_a_header() -> None:
 
 
 def test_traces_are_left_out_unless_asked_for() -> None:
-    calls = frame_of(record(error=CallError("m", "secret")))
+    calls = call_frame(make_call(error=CallError("m", "secret")))
     assert "secret" not in text_of(calls)
     assert "secret" in text_of(calls, traces=True)
 
@@ -197,40 +199,40 @@ def test_traces_are_left_out_unless_asked_for() -> None:
 def test_ids_for_spreadsheets_are_text() -> None:
     text = text_of(full(id=MAX_ID), ids="text")
     assert text.startswith("\ufeffcall_id,")
-    assert text.splitlines()[1].startswith('"=""9007199254740991""","=""2""","fn","=""3""",')
+    assert text.splitlines()[1].startswith('"=""9007199254740991""","=""7""","fn","=""3""",')
 
 
 def test_missing_schedule_is_an_empty_cell_among_ids_as_text() -> None:
-    assert text_of(frame_of(record()), ids="text").splitlines()[1].startswith('"=""1""","=""2""","2",,')
+    assert text_of(call_frame(make_call()), ids="text").splitlines()[1].startswith('"=""1""","=""7""","7",,')
 
 
 @pytest.mark.parametrize(
     "text", ["=1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x"]
 )
 def test_text_that_a_spreadsheet_would_run_is_guarded(text: str) -> None:
-    assert f'"\'{text}"' in text_of(frame_of(record(error=text)))
+    assert f'"\'{text}"' in text_of(call_frame(make_call(error=text)))
 
 
 @pytest.mark.parametrize("column", ["function", "status", "error_message", "error_trace"])
 def test_every_text_column_is_guarded(column: str) -> None:
     texts = {"function": "f", "status": "s", "error_message": "m", "error_trace": "t", column: "=1"}
     error = CallError(texts["error_message"], texts["error_trace"])
-    calls = frame_of(record(status=texts["status"], error=error), labels={2: texts["function"]})
+    calls = call_frame(make_call(status=texts["status"], error=error), labels={7: texts["function"]})
     assert text_of(calls, traces=True).count('"\'=1"') == 1
 
 
 @pytest.mark.parametrize("text", ["a=1", " =1", "'text", "'", "1", "text", "\x00=1"])
 def test_harmless_text_is_not_guarded(text: str) -> None:
-    assert f'"{text}"' in text_of(frame_of(record(error=text)))
+    assert f'"{text}"' in text_of(call_frame(make_call(error=text)))
 
 
 @pytest.mark.parametrize("text", ["=1", "'=1", "-1"])
 def test_text_for_machines_is_as_it_is(text: str) -> None:
-    assert f'"{text}"' in text_of(frame_of(record(error=text)), escape_formulas=False)
+    assert f'"{text}"' in text_of(call_frame(make_call(error=text)), escape_formulas=False)
 
 
 def test_negative_spans_are_numbers() -> None:
-    calls = frame_of(record(scheduled_time=NOON + 5, end_time=NOON - 7))
+    calls = call_frame(make_call(scheduled_time=NOW_MS + 5, end_time=NOW_MS - 7))
     assert ",-0.005,-0.007," in text_of(calls)
 
 
@@ -453,7 +455,7 @@ def test_column_of_another_type_is_named(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["call_id", "function_id", "function", "status", "start_time"])
 def test_value_that_a_parquet_file_must_have_is_missed(path: Path, name: str) -> None:
-    table = frame.to_arrow(frame_of(record(), record(id=2)))
+    table = frame.to_arrow(call_frame(make_call(), make_call(id=2)))
     column = pa.array(
         [table[name][0].as_py(), None],
         table[name].type.value_type if name in {"function", "status"} else table[name].type,
@@ -604,7 +606,7 @@ def test_path_may_be_text(path: Path, write: Callable[[pd.DataFrame, str], None]
 
 
 def test_order_of_rows_is_kept(path: Path) -> None:
-    calls = frame_of(*(record(id=one, start_time=NOON + one * SECOND) for one in (1, 2, 3))).iloc[::-1]
+    calls = call_frame(*(make_call(id=one, start_time=NOW_MS + one * SECOND_MS) for one in (1, 2, 3))).iloc[::-1]
     for write, read in ((write_csv, read_csv), (write_parquet, read_parquet)):
         write(calls, path)
         assert read(path)["call_id"].tolist() == [3, 2, 1]
@@ -612,7 +614,7 @@ def test_order_of_rows_is_kept(path: Path) -> None:
 
 def test_a_file_cut_short_inside_a_cell_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "calls.csv"
-    files.write_csv(frame_of(record(error="a long message")), path)
+    files.write_csv(call_frame(make_call(error="a long message")), path)
     path.write_bytes(path.read_bytes()[:-6])
     with pytest.raises(FileFormatError, match="ends inside a quoted cell"):
         files.read_csv(path)

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from builders import attach_coverage, frame_of, record
+from factories import attach_coverage, call_frame, make_call
 
 from callframe import frame, plot
 from callframe.analysis.rollup import rollup
@@ -48,9 +48,9 @@ PLOTS: dict[str, Callable[..., Axes]] = {
 
 def many(count: int, functions: int = 3, **changes: Any) -> pd.DataFrame:
     """Make calls of some functions, one a minute each."""
-    return frame_of(
+    return call_frame(
         *(
-            record(
+            make_call(
                 id=1 + k,
                 function_id=1 + k % functions,
                 **(
@@ -189,7 +189,9 @@ def test_functions_are_coloured_by_their_number_of_late_calls_not_by_their_share
 
 
 def test_failure_groups_are_sorted_by_size() -> None:
-    calls = frame_of(*(record(id=1 + k, status="Failed", error=f"{'a' if k < 5 else 'b'} broke") for k in range(7)))
+    calls = call_frame(
+        *(make_call(id=1 + k, status="Failed", error=f"{'a' if k < 5 else 'b'} broke") for k in range(7))
+    )
     assert [bar.get_width() for bar in plot.failures(calls).patches][::-1] == [5, 2]
 
 

@@ -9,21 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
-from wire import (
-    DAY_MS,
-    NOW_MS,
-    TOKEN,
-    FakeServer,
-    ReceivedRequest,
-    Reply,
-    ServedProject,
-    call_record,
-    call_records,
-    client_of,
-    function_record,
-    json_reply,
-    serve_project,
-)
+from factories import DAY_MS, NOW_MS, call_record, call_records, function_record
+from wire import TOKEN, FakeServer, ReceivedRequest, Reply, ServedProject, client_of, json_reply, serve_project
 
 import callframe as cf
 from callframe import frame
@@ -175,8 +162,8 @@ def test_calls_of_all_functions_come_sorted_by_start(project: Project) -> None:
 
 def test_week_is_the_window_unless_told_otherwise(project: Project) -> None:
     assert project.calls().attrs["callframe"]["window"] == {
-        "start": "2026-05-21T20:26:40.000Z",
-        "end": "2026-05-28T20:26:40.000Z",
+        "start": "2026-09-23T12:00:00.000Z",
+        "end": "2026-09-30T12:00:00.000Z",
     }
 
 
@@ -186,9 +173,9 @@ def test_week_is_the_window_unless_told_otherwise(project: Project) -> None:
         ("30d", None, [6, 1, 2, 3, 4, 5]),
         ("36h", None, [5]),
         ("4d", "2d", [2, 3]),
-        (pd.Timestamp("2026-05-25T20:26:40Z"), pd.Timestamp("2026-05-26T20:26:40Z"), [3]),
-        ("2026-05-26", pd.Timestamp("2026-05-27").date(), [4]),
-        ("2026-05-26T22:26:40.001+02:00", None, [5]),
+        (pd.Timestamp("2026-09-27T12:00:00Z"), pd.Timestamp("2026-09-28T12:00:00Z"), [3]),
+        ("2026-09-28", pd.Timestamp("2026-09-29").date(), [4]),
+        ("2026-09-28T14:00:00.001+02:00", None, [5]),
     ],
 )
 def test_window_holds_its_start_and_not_its_end(project: Project, start: Any, end: Any, found: list[int]) -> None:
@@ -287,7 +274,7 @@ def test_project_without_functions_has_no_calls() -> None:
 def test_coverage_is_json(project: Project) -> None:
     held = project.calls(status="Failed").attrs["callframe"]
     assert json.loads(json.dumps(held)) == held
-    assert (held["project"], held["fetched_at"]) == ("demo", "2026-05-28T20:26:40.000Z")
+    assert (held["project"], held["fetched_at"]) == ("demo", "2026-09-30T12:00:00.000Z")
 
 
 # Arguments that cannot be right
@@ -345,7 +332,7 @@ BROKEN: list[dict[str, Any] | bytes] = [
     call_record(id=22, startTime=None),
     call_record(id=23, status=None),
     call_record(id=24, endTime="later"),
-    b'{"functionId":7,"status":"Failed","startTime":1779999940000}',
+    b'{"functionId":7,"status":"Failed","startTime":1790769540000}',
 ]
 
 MANY: list[dict[str, Any] | bytes] = [*call_records(20)]
@@ -379,7 +366,7 @@ def test_broken_records_leave_the_function_complete(broken: Any) -> None:
 
 
 def test_half_a_surrogate_pair_costs_one_letter_and_no_page() -> None:
-    bad = b'{"id":9,"functionId":7,"status":"Failed","startTime":1779999999000,"error":{"message":"half \\ud83d"}}'
+    bad = b'{"id":9,"functionId":7,"status":"Failed","startTime":1790769599000,"error":{"message":"half \\ud83d"}}'
     with serve_project(ProjectData.of(functions=[function_record()], calls={7: [bad, *MANY]})) as made:
         calls = made.project.calls()
     assert len(calls) == 21
@@ -474,7 +461,7 @@ WITHIN, BEYOND = call_record(id=1, startTime=NOW_MS - DAY_MS), call_record(id=2,
 
 @pytest.mark.parametrize("created_ms", [LONG_AGO, None])
 def test_window_beyond_retention_is_said_to_be_incomplete(created_ms: int | None) -> None:
-    words = "keeps calls for 90 days: none are left from before 2026-02-27 20:26 UTC"
+    words = "keeps calls for 90 days: none are left from before 2026-07-02 12:00 UTC"
     with serve_project(retained(created_ms, [WITHIN])) as made, pytest.warns(IncompleteWarning, match=words):
         calls = made.project.calls(start="1y")
     assert ids(calls) == [1]

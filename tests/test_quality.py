@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from builders import attach_coverage
+from factories import attach_coverage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -14,9 +14,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from builders import NOON, SECOND, attach_coverage, frame_of, record
 from chromium import launch
-from histories import NOW, call, history, runs, schedules
+from factories import (
+    NOW_MS,
+    SECOND_MS,
+    attach_coverage,
+    call_frame,
+    fetched_frame,
+    make_call,
+    schedule_frame,
+    scheduled_calls,
+)
 
 import callframe as cf
 from callframe import frame
@@ -97,19 +105,19 @@ def hostile() -> pd.DataFrame:
     trace = f'Traceback (most recent call last):\n  File "handler.py", line 1, in {HOSTILE}\nValueError: {HOSTILE}'
     errors = [CallError(HOSTILE, trace), CallError(LONG, None), CallError("short", LONG + HOSTILE), None]
     calls = [
-        record(
+        make_call(
             id=1 + k,
             function_id=1 + k % 3,
             status="Failed" if k % 4 < 3 else "Completed",
             error=errors[k % 4],
-            start_time=NOON + k * 60 * SECOND,
-            end_time=NOON + (k * 60 + 5) * SECOND,
-            scheduled_time=NOON + k * 60 * SECOND - 500,
+            start_time=NOW_MS + k * 60 * SECOND_MS,
+            end_time=NOW_MS + (k * 60 + 5) * SECOND_MS,
+            scheduled_time=NOW_MS + k * 60 * SECOND_MS - 500,
             schedule_id=7,
         )
         for k in range(48)
     ]
-    return frame_of(*calls, labels={1: HOSTILE, 2: "W" * 1_000_000, 3: f"{HOSTILE} {'long name ' * 30}"})
+    return call_frame(*calls, labels={1: HOSTILE, 2: "W" * 1_000_000, 3: f"{HOSTILE} {'long name ' * 30}"})
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +136,7 @@ def attacked() -> str:
     calls = hostile()
     rows = [FunctionCoverage(1, HOSTILE, reasons=(HOSTILE,))]
     attach_coverage(calls, rows, project=HOSTILE, fetched_at="2026-10-01T00:00:00.000Z", window=None)
-    planned = schedules({"name": HOSTILE, "function": HOSTILE, "cron_expression": HOSTILE})
+    planned = schedule_frame({"name": HOSTILE, "function": HOSTILE, "cron_expression": HOSTILE})
     return html(calls, schedules=planned, title=HOSTILE, drawn=True)
 
 
@@ -147,15 +155,15 @@ def test_figures_are_those_of_pandas(page: Read, demo: tuple[pd.DataFrame, pd.Da
 
 
 def test_p95_of_work_that_was_cut_off_is_only_known_to_be_above() -> None:
-    calls = frame_of(
-        *(record(id=1 + k, end_time=NOON + 5 * SECOND) for k in range(8)),
-        *(record(id=90 + k, status="Timeout", end_time=NOON + 540 * SECOND) for k in range(8)),
+    calls = call_frame(
+        *(make_call(id=1 + k, end_time=NOW_MS + 5 * SECOND_MS) for k in range(8)),
+        *(make_call(id=90 + k, status="Timeout", end_time=NOW_MS + 540 * SECOND_MS) for k in range(8)),
     )
     assert read(calls).figures()["Duration, p95"] == "> 9.0 min"
 
 
 def test_failure_rate_comes_with_its_wilson_interval() -> None:
-    calls = frame_of(*(record(id=1 + k, status="Failed" if k == 0 else "Completed") for k in range(20)))
+    calls = call_frame(*(make_call(id=1 + k, status="Failed" if k == 0 else "Completed") for k in range(20)))
     assert "95 %: 0.9% to 23.6%" in read(calls).words
 
 
@@ -173,7 +181,7 @@ def test_every_group_of_failures_has_its_count(page: Read, demo: tuple[pd.DataFr
 def test_groups_beyond_those_with_an_example_are_listed() -> None:
     kinds = [chr(97 + k // 26) + chr(97 + k % 26) for k in range(failure_groups.SHOWN_MOST + 5)]
     errors = [CallError(f"cannot do {'x'.join(kind)}", None) for kind in kinds]
-    calls = frame_of(*(record(id=1 + k, status="Failed", error=error) for k, error in enumerate(errors)))
+    calls = call_frame(*(make_call(id=1 + k, status="Failed", error=error) for k, error in enumerate(errors)))
     words = read(calls).words
     assert "5 more kinds" in words
     assert [error for error in errors if str(error.message) not in words] == []
@@ -181,25 +189,25 @@ def test_groups_beyond_those_with_an_example_are_listed() -> None:
 
 def test_whole_trace_is_in_the_page_behind_its_end() -> None:
     trace = "Traceback (most recent call last):\n" + "".join(f"  frame {k}\n" for k in range(100)) + "ValueError: end"
-    found = read(frame_of(record(status="Failed", error=CallError("end", trace))))
+    found = read(call_frame(make_call(status="Failed", error=CallError("end", trace))))
     short, whole = (text for tag, text in found.texts if tag == "pre")
     assert (len(short.splitlines()), whole) == (failure_groups.EXCERPT_LINES + 1, trace)
 
 
 def test_a_message_that_its_trace_lacks_stands_before_it() -> None:
-    found = read(frame_of(record(status="Failed", error=CallError("what was said", "KeyError: 'x'"))))
+    found = read(call_frame(make_call(status="Failed", error=CallError("what was said", "KeyError: 'x'"))))
     assert ("pre", "what was said\n\nKeyError: 'x'") in found.texts
 
 
 def test_traces_can_be_left_out() -> None:
-    calls = frame_of(record(status="Failed", error=CallError("seen", "Traceback\nKeyError: 'in trace'")))
+    calls = call_frame(make_call(status="Failed", error=CallError("seen", "Traceback\nKeyError: 'in trace'")))
     found = read(calls, traces=False)
     assert ("in trace" in found.words, "left out on request" in found.words) == (False, True)
 
 
 def test_text_that_seems_to_hold_a_secret_is_left_out() -> None:
     word = "hunter" + "2" * 10
-    calls = frame_of(record(status="Failed", error=CallError(f"login failed: password={word}", None)))
+    calls = call_frame(make_call(status="Failed", error=CallError(f"login failed: password={word}", None)))
     found = read(calls)
     assert word not in html(calls)
     assert "seems to hold a password" in found.words
@@ -207,41 +215,44 @@ def test_text_that_seems_to_hold_a_secret_is_left_out() -> None:
 
 def test_texts_beyond_what_a_page_can_hold_are_cut_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failure_groups, "WHOLE_MOST", 10_000)
-    calls = frame_of(record(status="Failed", error=CallError("y " * 50_000, None)))
+    calls = call_frame(make_call(status="Failed", error=CallError("y " * 50_000, None)))
     page = html(calls)
     assert len(page) < 2_000_000
     assert "too many for this page" in page
 
 
 def test_missed_runs_are_listed_with_their_schedule() -> None:
-    slots = [NOW - k * HOUR for k in range(1, 25) if k != 5]
-    words = read(history(runs(slots)), schedules=schedules({"name": "hourly job"})).words
+    slots = [NOW_MS - k * HOUR for k in range(1, 25) if k != 5]
+    words = read(fetched_frame(scheduled_calls(slots)), schedules=schedule_frame({"name": "hourly job"})).words
     assert "Missed runs, the latest first" in words
-    assert f"{pd.Timestamp(NOW - 5 * HOUR, unit='ms'):%Y-%m-%d %H:%M} hourly job f1" in words
+    assert f"{pd.Timestamp(NOW_MS - 5 * HOUR, unit='ms'):%Y-%m-%d %H:%M} hourly job f7" in words
 
 
 def test_schedules_that_all_ran_are_one_sentence() -> None:
-    slots = [NOW - k * HOUR for k in range(1, 25)]
-    assert "1 more schedule ran at every slot" in read(history(runs(slots)), schedules=schedules({})).words
+    slots = [NOW_MS - k * HOUR for k in range(1, 25)]
+    assert (
+        "1 more schedule ran at every slot"
+        in read(fetched_frame(scheduled_calls(slots)), schedules=schedule_frame({})).words
+    )
 
 
 def test_slots_of_which_nothing_is_known_are_not_counted_as_missed() -> None:
-    slots = [NOW - k * HOUR for k in range(1, 25) if k != 5]
-    calls = history(runs(slots), status=["Failed"])
-    assert "Missed runs 0 of 24 slots 1 unknown" in read(calls, schedules=schedules({})).words
+    slots = [NOW_MS - k * HOUR for k in range(1, 25) if k != 5]
+    calls = fetched_frame(scheduled_calls(slots), status=["Failed"])
+    assert "Missed runs 0 of 24 slots 1 unknown" in read(calls, schedules=schedule_frame({})).words
 
 
 def test_without_schedules_missed_runs_are_not_known() -> None:
-    assert read(frame_of(record())).figures()["Missed runs"] == "not known"
+    assert read(call_frame(make_call())).figures()["Missed runs"] == "not known"
 
 
 def test_failures_in_a_row_that_last_are_marked() -> None:
-    calls = history([call(1 + k, NOW - (9 - k) * HOUR, status="Failed") for k in range(8)])
+    calls = fetched_frame([make_call(id=1 + k, start_time=NOW_MS - (9 - k) * HOUR, status="Failed") for k in range(8)])
     assert "not yet" in read(calls).words
 
 
 def test_incomplete_frame_says_so_on_top_with_the_reason_below() -> None:
-    calls = frame_of(record())
+    calls = call_frame(make_call())
     rows = [FunctionCoverage(2, "2", calls=1), FunctionCoverage(3, "gone", reasons=("forbidden by functionsAcl",))]
     attach_coverage(calls, rows, project="p", fetched_at="2026-10-01T00:00:00.000Z", window=None)
     found = read(calls)
@@ -250,12 +261,12 @@ def test_incomplete_frame_says_so_on_top_with_the_reason_below() -> None:
 
 
 def test_frame_without_coverage_says_that_nothing_is_known() -> None:
-    found = read(frame_of(record()))
+    found = read(call_frame(make_call()))
     assert found.figures()["Coverage"] == "not known"
     assert "does not say how completely" in found.words
 
 
-@pytest.mark.parametrize("planned", [None, schedules({})], ids=["no schedules", "schedules"])
+@pytest.mark.parametrize("planned", [None, schedule_frame({})], ids=["no schedules", "schedules"])
 def test_empty_frame_is_a_page_that_says_so(planned: pd.DataFrame | None) -> None:
     found = read(frame.empty(), schedules=planned)
     assert found.figures()["Calls"] == "0"
@@ -265,11 +276,11 @@ def test_empty_frame_is_a_page_that_says_so(planned: pd.DataFrame | None) -> Non
 
 @pytest.mark.parametrize("status", ["Running", "Completed", "Failed", "Timeout", "Paused"])
 def test_one_call_is_a_page(status: str) -> None:
-    assert read(frame_of(record(status=status)), drawn=True).figures()["Calls"] == "1"
+    assert read(call_frame(make_call(status=status)), drawn=True).figures()["Calls"] == "1"
 
 
 def test_times_are_in_the_time_zone_asked_for() -> None:
-    assert "2026-09-30 14:00 Europe/Oslo" in read(frame_of(record()), tz="Europe/Oslo").words
+    assert "2026-09-30 14:00 Europe/Oslo" in read(call_frame(make_call()), tz="Europe/Oslo").words
 
 
 def test_title_names_the_project_unless_one_is_given(demo: tuple[pd.DataFrame, pd.DataFrame], page: Read) -> None:
@@ -316,13 +327,13 @@ def test_links_within_the_page_lead_somewhere(page: Read) -> None:
 
 def test_page_of_a_hundred_functions_is_below_3_mb() -> None:
     count = np.arange(3_000)
-    calls = frame_of(
+    calls = call_frame(
         *(
-            record(
+            make_call(
                 id=1 + k,
                 function_id=1 + k % 100,
-                start_time=NOON + k * 60_000,
-                end_time=NOON + k * 60_000 + 1 + k % 999,
+                start_time=NOW_MS + k * 60_000,
+                end_time=NOW_MS + k * 60_000 + 1 + k % 999,
             )
             for k in count.tolist()
         ),
@@ -357,7 +368,7 @@ def test_calls_are_not_changed(demo: tuple[pd.DataFrame, pd.DataFrame]) -> None:
 
 def test_report_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text("old")
-    cf.report(frame_of(record()), tmp_path / "report.html")
+    cf.report(call_frame(make_call()), tmp_path / "report.html")
     assert (tmp_path / "report.html").read_bytes().startswith(b"<!DOCTYPE html>")
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
@@ -369,13 +380,13 @@ def test_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 def test_frame_that_is_no_call_frame_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(cf.errors.FrameError, match="missing the columns status"):
-        cf.report(frame_of(record()).drop(columns="status"), tmp_path / "report.html")
+        cf.report(call_frame(make_call()).drop(columns="status"), tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_schedules_that_are_none_are_refused() -> None:
     with pytest.raises(cf.errors.FrameError, match="schedule"):
-        html(frame_of(record()), schedules=pd.DataFrame({"a": [1]}))
+        html(call_frame(make_call()), schedules=pd.DataFrame({"a": [1]}))
 
 
 def test_unknown_time_zone_is_refused() -> None:
@@ -405,7 +416,7 @@ def test_text_of_a_megabyte_is_whole(attacked: str) -> None:
 
 
 def test_lone_surrogate_is_no_hindrance() -> None:
-    assert "bad \ufffd end" in html(frame_of(record()), title="bad \ud83d end")
+    assert "bad \ufffd end" in html(call_frame(make_call()), title="bad \ud83d end")
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from factories import HOUR_MS, NOW_MS, START_MS, edge_case_rows, frame_from_columns, frame_from_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up import FETCHED_MS, HOUR_MS, START_MS, call_frame, of_columns, traps
 
 import callframe as cf
 from callframe import frame
@@ -23,7 +23,7 @@ quickly = settings(deadline=None, max_examples=20)
 
 
 def one(**changes: Any) -> dict[str, Any]:
-    return {"function": "a", "status": "Completed", "start": START_MS, "took": 1000, "delay": None} | changes
+    return {"function": "a", "status": "Completed", "start": START_MS, "duration": 1000, "delay": None} | changes
 
 
 def buckets(*spans: int) -> list[int]:
@@ -35,11 +35,11 @@ def heavy_tailed(n: int, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     took = np.minimum(rng.pareto(0.8, n) * 2000, 1e10)
     status = np.where(rng.random(n) < 0.03, "Timeout", "Completed")
-    return of_columns(
+    return frame_from_columns(
         function=rng.choice(["a", "b", "c"], n),
         status=status,
-        start=np.sort(rng.integers(START_MS, FETCHED_MS, n)),
-        took=took,
+        start=np.sort(rng.integers(START_MS, NOW_MS, n)),
+        duration=took,
         delay=rng.normal(20_000, 15_000, n),
     )
 
@@ -48,12 +48,12 @@ def heavy_tailed(n: int, seed: int = 0) -> pd.DataFrame:
 
 
 @quickly
-@given(traps(), traps(functions="bcd"), st.sampled_from(["1h", "15min", "7D"]))
+@given(edge_case_rows(), edge_case_rows(functions="bcd"), st.sampled_from(["1h", "15min", "7D"]))
 def test_rollups_of_two_frames_add_up_to_that_of_both(
     first: list[dict[str, Any]], second: list[dict[str, Any]], freq: str
 ) -> None:
-    parts = [cf.rollup(call_frame(first), freq), cf.rollup(call_frame(second), freq)]
-    pd.testing.assert_frame_equal(cf.merge_rollups(parts), cf.rollup(call_frame([*first, *second]), freq))
+    parts = [cf.rollup(frame_from_rows(first), freq), cf.rollup(frame_from_rows(second), freq)]
+    pd.testing.assert_frame_equal(cf.merge_rollups(parts), cf.rollup(frame_from_rows([*first, *second]), freq))
 
 
 def test_rollup_alone_merges_to_itself() -> None:
@@ -68,7 +68,7 @@ def test_merging_in_another_order_gives_the_same() -> None:
 
 
 def test_merging_nothing_gives_the_empty_rollup() -> None:
-    pd.testing.assert_frame_equal(cf.merge_rollups([]), cf.rollup(call_frame([])), check_index_type=False)
+    pd.testing.assert_frame_equal(cf.merge_rollups([]), cf.rollup(frame_from_rows([])), check_index_type=False)
 
 
 def test_merging_keeps_what_the_calls_rest_on_when_all_parts_agree() -> None:
@@ -77,8 +77,8 @@ def test_merging_keeps_what_the_calls_rest_on_when_all_parts_agree() -> None:
 
 
 def test_merging_forgets_what_the_calls_rest_on_when_parts_differ() -> None:
-    other = call_frame([one()], fetched_ms=FETCHED_MS + 1)
-    assert cf.merge_rollups([cf.rollup(call_frame([one()])), cf.rollup(other)]).attrs == {}
+    other = frame_from_rows([one()], fetched_ms=NOW_MS + 1)
+    assert cf.merge_rollups([cf.rollup(frame_from_rows([one()])), cf.rollup(other)]).attrs == {}
 
 
 # Buckets
@@ -104,36 +104,36 @@ def test_negative_spans_mirror_positive_ones() -> None:
 
 
 def test_missing_span_stays_missing() -> None:
-    assert pd.isna(cf.rollup(call_frame([one(took=None)]))["bucket"]).tolist() == [True]
+    assert pd.isna(cf.rollup(frame_from_rows([one(duration=None)]))["bucket"]).tolist() == [True]
 
 
 def test_running_call_is_counted_by_how_long_it_has_run() -> None:
-    table: Any = cf.rollup(call_frame([one(status="Running", start=FETCHED_MS - 60_000)]))
+    table: Any = cf.rollup(frame_from_rows([one(status="Running", start=NOW_MS - 60_000)]))
     assert (table["bucket"] / MS).tolist() == buckets(60_000)
 
 
 def test_time_of_the_fetch_can_be_given() -> None:
-    calls = call_frame([one(status="Running")], fetched_ms=None)
+    calls = frame_from_rows([one(status="Running")], fetched_ms=None)
     table: Any = cf.rollup(calls, fetched_at=pd.Timestamp(START_MS + 5000, unit="ms", tz="UTC"))
     assert (table["bucket"] / MS).tolist() == buckets(5000)
 
 
 def test_running_call_of_unknown_fetch_has_no_bucket() -> None:
-    assert cf.rollup(call_frame([one(status="Running")], fetched_ms=None))["bucket"].isna().all()
+    assert cf.rollup(frame_from_rows([one(status="Running")], fetched_ms=None))["bucket"].isna().all()
 
 
 def test_each_call_is_counted_once_as_duration() -> None:
-    table: Any = cf.rollup(call_frame([one(), one(delay=3), one(took=None), one(status="Paused")]))
+    table: Any = cf.rollup(frame_from_rows([one(), one(delay=3), one(duration=None), one(status="Paused")]))
     assert table.loc[table["measure"] == "duration", "count"].sum() == 4
 
 
 def test_only_scheduled_calls_are_counted_as_delay() -> None:
-    table: Any = cf.rollup(call_frame([one(), one(delay=3), one(delay=-3)]))
+    table: Any = cf.rollup(frame_from_rows([one(), one(delay=3), one(delay=-3)]))
     assert (table.loc[table["measure"] == "schedule_delay", "bucket"] / MS).tolist() == [-3, 3]
 
 
 def test_bins_start_on_whole_lengths_of_time() -> None:
-    table: Any = cf.rollup(call_frame([one(start=2 * HOUR_MS - 1), one(start=2 * HOUR_MS)]))
+    table: Any = cf.rollup(frame_from_rows([one(start=2 * HOUR_MS - 1), one(start=2 * HOUR_MS)]))
     assert table["start_time"].astype("int64").tolist() == [HOUR_MS, 2 * HOUR_MS]
 
 
@@ -155,11 +155,11 @@ def slowly(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         counts = {status: sum(row["status"] == status for row in own) for status in frame.STATUSES}
         work: list[tuple[float, bool]] = []
         for row in own:
-            age = max(FETCHED_MS - row["start"], 0)
+            age = max(NOW_MS - row["start"], 0)
             if row["status"] == "Timeout":
                 work.append((math.inf, False))
-            elif row["status"] == "Completed" and row["took"] is not None:
-                work.append((buckets(row["took"])[0], True))
+            elif row["status"] == "Completed" and row["duration"] is not None:
+                work.append((buckets(row["duration"])[0], True))
             elif row["status"] == "Running" and buckets(age)[0] <= buckets(STUCK_MS)[0]:
                 work.append((buckets(age)[0], False))
         delays = [(float(buckets(row["delay"])[0]), True) for row in own if row["delay"] is not None]
@@ -183,9 +183,9 @@ def kaplan_meier(work: list[tuple[float, bool]], share: float) -> float | None:
 
 
 @quickly
-@given(traps())
+@given(edge_case_rows())
 def test_summary_agrees_with_loops_over_the_calls(rows: list[dict[str, Any]]) -> None:
-    summary: Any = cf.summarize_rollup(cf.rollup(call_frame(rows)))
+    summary: Any = cf.summarize_rollup(cf.rollup(frame_from_rows(rows)))
     expected = slowly(rows)
     assert sorted(summary.index) == sorted(expected)
     for name, wanted in expected.items():
@@ -210,22 +210,22 @@ def test_quantiles_of_heavy_tails_are_within_one_percent(column: str, seed: int)
 
 
 def test_quantile_among_the_timeouts_is_missing_and_said_to_be_above() -> None:
-    rows = [one(), *[one(status="Timeout", took=540_000)] * 2]
-    summary: Any = cf.summarize_rollup(cf.rollup(call_frame(rows)))
+    rows = [one(), *[one(status="Timeout", duration=540_000)] * 2]
+    summary: Any = cf.summarize_rollup(cf.rollup(frame_from_rows(rows)))
     assert pd.isna(summary.loc["a", "duration_p50"])
     assert summary.loc["a", "duration_p50_above"] / MS == buckets(540_000)[0]
 
 
 def test_stuck_call_is_counted_and_says_nothing_of_durations() -> None:
-    rows = [one(), one(status="Running", start=FETCHED_MS - 2 * STUCK_MS)]
-    summary: Any = cf.summarize_rollup(cf.rollup(call_frame(rows)))
+    rows = [one(), one(status="Running", start=NOW_MS - 2 * STUCK_MS)]
+    summary: Any = cf.summarize_rollup(cf.rollup(frame_from_rows(rows)))
     assert summary.loc["a", "stuck"] == 1
     assert summary.loc["a", "duration_p99"] / MS == buckets(1000)[0]
 
 
 def test_failure_rate_has_the_published_interval() -> None:
     rows = [one(status="Failed")] * 81 + [one()] * 182  # 81 of 263 in Newcombe, 1998, Statist. Med. 17:857
-    summary: Any = cf.summarize_rollup(cf.rollup(call_frame(rows)))
+    summary: Any = cf.summarize_rollup(cf.rollup(frame_from_rows(rows)))
     assert summary.loc["a", ["failure_rate_low", "failure_rate_high"]].astype("float64").round(4).tolist() == [
         0.2553,
         0.3662,
@@ -233,7 +233,7 @@ def test_failure_rate_has_the_published_interval() -> None:
 
 
 def test_no_finished_call_means_no_rate() -> None:
-    summary: Any = cf.summarize_rollup(cf.rollup(call_frame([one(status="Running")])))
+    summary: Any = cf.summarize_rollup(cf.rollup(frame_from_rows([one(status="Running")])))
     assert summary["failure_rate"].isna().all()
 
 
@@ -260,7 +260,7 @@ def test_empty_rollup_has_an_empty_summary_with_the_same_columns() -> None:
 
 
 def test_only_unknown_statuses_are_counted_as_others() -> None:
-    summary: Any = cf.summarize_rollup(cf.rollup(call_frame([one(status="Paused"), one()])))
+    summary: Any = cf.summarize_rollup(cf.rollup(frame_from_rows([one(status="Paused"), one()])))
     assert summary.loc["a", ["calls", "completed", "other"]].tolist() == [2, 1, 1]
 
 

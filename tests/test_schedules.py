@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from histories import DAY, MINUTE, NOW, call, history, runs, schedules
+from factories import DAY_MS, MINUTE_MS, NOW_MS, fetched_frame, make_call, schedule_frame, scheduled_calls
 from pandas.testing import assert_frame_equal
 
 import callframe as cf
@@ -18,8 +18,8 @@ from callframe.analysis.cron import cron_times
 from callframe.analysis.schedule_matching import VERDICTS
 from callframe.sample import schedule_specs
 
-HOUR = 60 * MINUTE
-HOURS = [NOW - k * HOUR for k in range(24, 0, -1)]  # the slots of an hourly schedule of the last day
+HOUR = 60 * MINUTE_MS
+HOURS = [NOW_MS - k * HOUR for k in range(24, 0, -1)]  # the slots of an hourly schedule of the last day
 
 
 def minute(text: str) -> int:
@@ -89,102 +89,102 @@ def test_scheduled_times_of_a_day_are_as_many_as_counted_by_hand(expression: str
 
 
 def test_scheduled_time_without_a_call_is_missed() -> None:
-    missed = cf.missed_runs(history(runs(HOURS[:5] + HOURS[6:])), schedules({}))
+    missed = cf.missed_runs(fetched_frame(scheduled_calls(HOURS[:5] + HOURS[6:])), schedule_frame({}))
     assert times(missed) == [HOURS[5]]
     assert missed["state"].to_list() == ["missed"]
 
 
 def test_columns_have_their_dtypes_with_and_without_rows() -> None:
     expected = ["Int64", "str", "category", "datetime64[ms, UTC]", "category", "str", "bool"]
-    for calls in (history([]), history(runs(HOURS))):
-        missed = cf.missed_runs(calls, schedules({}))
+    for calls in (fetched_frame([]), fetched_frame(scheduled_calls(HOURS))):
+        missed = cf.missed_runs(calls, schedule_frame({}))
         assert [str(kind) for kind in missed.dtypes] == expected
 
 
 def test_rows_of_missed_scheduled_times_are_numbered() -> None:
-    missed = cf.missed_runs(history(runs(HOURS[:5] + HOURS[7:])), schedules({}))
+    missed = cf.missed_runs(fetched_frame(scheduled_calls(HOURS[:5] + HOURS[7:])), schedule_frame({}))
     assert missed.index.equals(pd.RangeIndex(2))
 
 
 def test_late_call_fills_its_scheduled_time_whenever_it_started() -> None:
-    assert cf.missed_runs(history(runs(HOURS, delay_ms=50 * MINUTE)), schedules({})).empty
+    assert cf.missed_runs(fetched_frame(scheduled_calls(HOURS, delay_ms=50 * MINUTE_MS)), schedule_frame({})).empty
 
 
 def test_scheduled_time_is_rounded_to_the_minute() -> None:
     near = [slot + shift for slot, shift in zip(HOURS, [-20_000, 400, 29_000] * 8, strict=True)]
-    assert cf.missed_runs(history(runs(near)), schedules({})).empty
+    assert cf.missed_runs(fetched_frame(scheduled_calls(near)), schedule_frame({})).empty
 
 
 def test_scheduled_time_newer_than_the_grace_is_unconfirmed() -> None:
-    listed = schedules({"cron_expression": "*/5 * * * *"})
-    filled = runs([NOW - k * 5 * MINUTE for k in range(288, 6, -1)])
-    missed = cf.missed_runs(history(filled), listed, grace="12min")
+    listed = schedule_frame({"cron_expression": "*/5 * * * *"})
+    filled = scheduled_calls([NOW_MS - k * 5 * MINUTE_MS for k in range(288, 6, -1)])
+    missed = cf.missed_runs(fetched_frame(filled), listed, grace="12min")
     assert missed["state"].to_list() == ["missed"] * 4 + ["unconfirmed"] * 2  # 30, 25, 20, 15 and 10, 5 minutes old
 
 
 def test_scheduled_time_near_the_end_of_a_window_that_is_past_is_unconfirmed() -> None:
-    calls = history(runs(HOURS[:12]), end_ms=HOURS[12] + MINUTE)
-    assert states(cf.missed_runs(calls, schedules({}))) == {"unconfirmed": 1}
+    calls = fetched_frame(scheduled_calls(HOURS[:12]), end_ms=HOURS[12] + MINUTE_MS)
+    assert states(cf.missed_runs(calls, schedule_frame({}))) == {"unconfirmed": 1}
 
 
 def test_scheduled_times_before_the_schedule_existed_are_not_expected() -> None:
-    listed = schedules({"created_ms": HOURS[20] - 1})
-    assert only_row(history(runs(HOURS[20:])), listed)["expected"] == 4
+    listed = schedule_frame({"created_ms": HOURS[20] - 1})
+    assert only_row(fetched_frame(scheduled_calls(HOURS[20:])), listed)["expected"] == 4
 
 
 def test_scheduled_times_before_the_deploy_of_the_function_are_not_expected() -> None:
-    calls = history(runs(HOURS[20:]))
+    calls = fetched_frame(scheduled_calls(HOURS[20:]))
     calls.attrs["callframe"]["functions"][0]["created_ms"] = HOURS[20] - 1
-    assert only_row(calls, schedules({"function_external_id": "f1"}))["missed"] == 0
+    assert only_row(calls, schedule_frame({"function_external_id": "f7"}))["missed"] == 0
 
 
 def test_schedule_of_unknown_age_is_followed_from_its_first_call() -> None:
-    assert only_row(history(runs(HOURS[20:])), schedules({"created_ms": None}))["expected"] == 4
+    assert only_row(fetched_frame(scheduled_calls(HOURS[20:])), schedule_frame({"created_ms": None}))["expected"] == 4
 
 
 def test_scheduled_times_before_the_retention_edge_are_not_expected() -> None:
-    calls = history([], start_ms=NOW - 100 * DAY)
-    assert only_row(calls, schedules({"cron_expression": "0 9 * * *"}))["expected"] == 90
+    calls = fetched_frame([], start_ms=NOW_MS - 100 * DAY_MS)
+    assert only_row(calls, schedule_frame({"cron_expression": "0 9 * * *"}))["expected"] == 90
 
 
 def test_what_the_service_has_forgotten_leaves_the_rest_to_be_judged() -> None:
-    calls = history(runs(HOURS[:3] + HOURS[4:]), start_ms=NOW - 100 * DAY)
+    calls = fetched_frame(scheduled_calls(HOURS[:3] + HOURS[4:]), start_ms=NOW_MS - 100 * DAY_MS)
     row = calls.attrs["callframe"]["functions"][0]
     row |= {"complete": False, "reason": "the service keeps calls for 90 days: none are left from before 2026-10-17"}
-    missed = cf.missed_runs(calls, schedules({"created_ms": HOURS[0]}))
+    missed = cf.missed_runs(calls, schedule_frame({"created_ms": HOURS[0]}))
     assert states(missed) == {"missed": 1}
 
 
 def test_scheduled_time_at_the_edge_is_unknown_while_clocks_run_ahead() -> None:
-    calls = history(runs(HOURS[1:], delay_ms=-800))
-    assert cf.missed_runs(calls, schedules({}))["state"].to_list() == ["unknown"]
+    calls = fetched_frame(scheduled_calls(HOURS[1:], delay_ms=-800))
+    assert cf.missed_runs(calls, schedule_frame({}))["state"].to_list() == ["unknown"]
 
 
 def test_schedule_by_external_id_counts_the_calls_of_every_deployment() -> None:
-    both = [*runs(HOURS)[:12], *runs(HOURS, function_id=2)[12:]]
-    calls = history(both)
-    assert cf.missed_runs(calls, schedules({"function_id": 2, "function_external_id": "f2"})).empty
+    both = [*scheduled_calls(HOURS)[:12], *scheduled_calls(HOURS, function_id=2)[12:]]
+    calls = fetched_frame(both)
+    assert cf.missed_runs(calls, schedule_frame({"function_id": 2, "function_external_id": "f2"})).empty
 
 
 def test_schedules_do_not_fill_the_scheduled_times_of_each_other() -> None:
-    listed = schedules({}, {"schedule_id": 8})
-    missed = cf.missed_runs(history(runs(HOURS) + runs(HOURS[:-1], schedule_id=8)), listed)
+    listed = schedule_frame({}, {"schedule_id": 8})
+    missed = cf.missed_runs(fetched_frame(scheduled_calls(HOURS) + scheduled_calls(HOURS[:-1], schedule_id=8)), listed)
     assert missed["schedule_id"].to_list() == [8]
 
 
 def test_rows_are_sorted_by_time_then_schedule() -> None:
-    missed = cf.missed_runs(history([]), schedules({"schedule_id": 9}, {"schedule_id": 8}))
+    missed = cf.missed_runs(fetched_frame([]), schedule_frame({"schedule_id": 9}, {"schedule_id": 8}))
     keys = list(zip(times(missed), missed["schedule_id"], strict=True))
     assert keys == sorted(keys)
     assert len(keys) == 48
 
 
 def test_schedule_that_is_listed_twice_counts_once() -> None:
-    assert len(cf.missed_runs(history(runs(HOURS[1:])), pd.concat([schedules({})] * 2))) == 1
+    assert len(cf.missed_runs(fetched_frame(scheduled_calls(HOURS[1:])), pd.concat([schedule_frame({})] * 2))) == 1
 
 
 def test_function_that_is_never_called_misses_every_slot() -> None:
-    assert states(cf.missed_runs(history([]), schedules({}))) == {"missed": 24}
+    assert states(cf.missed_runs(fetched_frame([]), schedule_frame({}))) == {"missed": 24}
 
 
 # No false alarm, and no miss overlooked
@@ -200,10 +200,10 @@ def simulated(expression: str, seed: int) -> tuple[list[int], np.random.Generato
     """List the slots of 40 days, in ms, by a way of their own: cronsim's iterator from start to end."""
     from cronsim import CronSim  # noqa: PLC0415
 
-    first = dt.datetime.fromtimestamp(NOW / 1000, dt.UTC) - dt.timedelta(days=40 if expression[0] != "*" else 2)
+    first = dt.datetime.fromtimestamp(NOW_MS / 1000, dt.UTC) - dt.timedelta(days=40 if expression[0] != "*" else 2)
     found = []
     for slot in CronSim(expression, first - dt.timedelta(seconds=1)):
-        if slot.timestamp() * 1000 > NOW - 10 * MINUTE:
+        if slot.timestamp() * 1000 > NOW_MS - 10 * MINUTE_MS:
             break
         found.append(int(slot.timestamp() * 1000))
     return found, np.random.default_rng(seed)
@@ -211,9 +211,11 @@ def simulated(expression: str, seed: int) -> tuple[list[int], np.random.Generato
 
 def delayed(slots_ms: list[int], rng: np.random.Generator) -> list[Any]:
     """Call on slots, each late by what happens."""
-    late = rng.lognormal(8, 1, len(slots_ms)).astype(int).clip(1_000, 9 * MINUTE).tolist()
+    late = rng.lognormal(8, 1, len(slots_ms)).astype(int).clip(1_000, 9 * MINUTE_MS).tolist()
     return [
-        call(k + 1, slot + late[k], scheduled_time=slot + int(rng.integers(-999, 999)), schedule_id=7)
+        make_call(
+            id=k + 1, start_time=slot + late[k], scheduled_time=slot + int(rng.integers(-999, 999)), schedule_id=7
+        )
         for k, slot in enumerate(slots_ms)
     ]
 
@@ -222,8 +224,8 @@ def delayed(slots_ms: list[int], rng: np.random.Generator) -> list[Any]:
 @pytest.mark.parametrize("seed", range(3))
 def test_history_with_nothing_missed_raises_no_alarm(expression: str, seed: int) -> None:
     filled, rng = simulated(expression, seed)
-    calls = history(delayed(filled, rng), start_ms=filled[0])
-    found = only_row(calls, schedules({"cron_expression": expression}))
+    calls = fetched_frame(delayed(filled, rng), start_ms=filled[0])
+    found = only_row(calls, schedule_frame({"cron_expression": expression}))
     assert (found["missed"], found["unknown"], found["run"]) == (0, 0, len(filled))
 
 
@@ -232,8 +234,8 @@ def test_history_with_nothing_missed_raises_no_alarm(expression: str, seed: int)
 def test_simulated_gaps_are_found_exactly(expression: str, seed: int) -> None:
     due, rng = simulated(expression, seed)
     gone = {slot for slot in due if rng.random() < 0.15}
-    calls = history(delayed([slot for slot in due if slot not in gone], rng), start_ms=due[0])
-    missed = cf.missed_runs(calls, schedules({"cron_expression": expression}))
+    calls = fetched_frame(delayed([slot for slot in due if slot not in gone], rng), start_ms=due[0])
+    missed = cf.missed_runs(calls, schedule_frame({"cron_expression": expression}))
     assert times(missed[missed["state"] == "missed"]) == sorted(gone)
 
 
@@ -241,7 +243,7 @@ def test_simulated_gaps_are_found_exactly(expression: str, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_vanished_schedule_with_nothing_missed_raises_no_alarm(expression: str, seed: int) -> None:
     filled, rng = simulated(expression, seed)
-    assert cf.missed_runs(history(delayed(filled, rng), start_ms=NOW - 45 * DAY), schedules()).empty
+    assert cf.missed_runs(fetched_frame(delayed(filled, rng), start_ms=NOW_MS - 45 * DAY_MS), schedule_frame()).empty
 
 
 def test_skipped_runs_of_the_demo_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +257,7 @@ def test_skipped_runs_of_the_demo_are_found(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(importlib.import_module("callframe.sample.generator"), "schedule_specs", remembered)
     with cf.demo(calls=8_000, functions=8, seed=3) as project:
         calls, listed = project.calls(start="20d"), project.schedules()
-    last = pd.Timestamp(calls.attrs["callframe"]["fetched_at"]).timestamp() * 1000 - 10 * MINUTE
+    last = pd.Timestamp(calls.attrs["callframe"]["fetched_at"]).timestamp() * 1000 - 10 * MINUTE_MS
     due = sum(int((table.slots <= last).sum()) for table in planned)
     report = cf.schedule_report(calls, listed)
     filled = calls.dropna(subset="schedule_id").drop_duplicates(["schedule_id", "scheduled_time"])
@@ -269,80 +271,80 @@ def test_skipped_runs_of_the_demo_are_found(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def problem(calls: pd.DataFrame, **schedule: Any) -> str:
-    missed = cf.missed_runs(calls, schedules(schedule))
+    missed = cf.missed_runs(calls, schedule_frame(schedule))
     assert states(missed).keys() == {"unknown"}
     return str(missed.attrs["missed_runs"]["problems"]["7"])
 
 
 def test_scheduled_times_of_a_function_read_in_part_are_unknown() -> None:
-    calls = history(runs(HOURS[1:]))
+    calls = fetched_frame(scheduled_calls(HOURS[1:]))
     calls.attrs["callframe"]["functions"][0] |= {"complete": False, "reason": "503"}
     assert "not read completely: 503" in problem(calls)
 
 
 def test_scheduled_times_of_a_frame_fetched_by_status_are_unknown() -> None:
-    assert "status Failed" in problem(history(runs(HOURS[::6], status="Failed"), status=["Failed"]))
+    assert "status Failed" in problem(fetched_frame(scheduled_calls(HOURS[::6], status="Failed"), status=["Failed"]))
 
 
 def test_scheduled_times_of_schedules_that_were_not_requested_are_unknown() -> None:
-    assert "other schedules" in problem(history(runs(HOURS, schedule_id=8), schedule_ids=[8]))
+    assert "other schedules" in problem(fetched_frame(scheduled_calls(HOURS, schedule_id=8), schedule_ids=[8]))
 
 
 def test_schedules_that_were_requested_are_judged() -> None:
-    calls = history(runs(HOURS[1:]), schedule_ids=[7])
-    assert states(cf.missed_runs(calls, schedules({}))) == {"missed": 1}
+    calls = fetched_frame(scheduled_calls(HOURS[1:]), schedule_ids=[7])
+    assert states(cf.missed_runs(calls, schedule_frame({}))) == {"missed": 1}
 
 
 def test_scheduled_times_of_a_frame_fetched_by_ids_are_unknown() -> None:
-    calls = history(runs(HOURS[::6]), window=None, call_ids=4)
+    calls = fetched_frame(scheduled_calls(HOURS[::6]), window=None, call_ids=4)
     assert "by ids" in problem(calls)
 
 
 def test_scheduled_times_of_a_function_that_was_not_requested_are_unknown() -> None:
-    assert "not requested" in problem(history(runs(HOURS, function_id=1)[:0]), function_id=2)
+    assert "not requested" in problem(fetched_frame(scheduled_calls(HOURS, function_id=1)[:0]), function_id=2)
 
 
 def test_scheduled_times_of_a_frame_without_coverage_are_unknown() -> None:
-    calls = history(runs(HOURS[:3] + HOURS[4:]))
+    calls = fetched_frame(scheduled_calls(HOURS[:3] + HOURS[4:]))
     calls.attrs = {}
     assert "no coverage" in problem(calls)
 
 
 def test_scheduled_times_of_a_frame_that_was_filtered_since_are_unknown() -> None:
-    calls = history([*runs(HOURS[1:]), call(1, NOW - HOUR, status="Failed")])
+    calls = fetched_frame([*scheduled_calls(HOURS[1:]), make_call(id=1, start_time=NOW_MS - HOUR, status="Failed")])
     assert "the frame has only" in problem(calls[calls["status"] == "Failed"])
 
 
 def test_filter_that_drops_no_call_changes_nothing() -> None:
-    calls = history(runs(HOURS[1:]))
-    assert states(cf.missed_runs(calls[calls["status"] == "Completed"], schedules({}))) == {"missed": 1}
+    calls = fetched_frame(scheduled_calls(HOURS[1:]))
+    assert states(cf.missed_runs(calls[calls["status"] == "Completed"], schedule_frame({}))) == {"missed": 1}
 
 
 def test_as_many_scheduled_times_as_records_were_set_aside_are_unknown() -> None:
-    calls = history(runs(HOURS[2:]))
+    calls = fetched_frame(scheduled_calls(HOURS[2:]))
     calls.attrs["callframe"]["functions"][0]["set_aside_reasons"] = {"no id": 2}
     assert "invalid records" in problem(calls)
 
 
 def test_more_scheduled_times_than_records_were_set_aside_are_missed() -> None:
-    calls = history(runs(HOURS[3:]))
+    calls = fetched_frame(scheduled_calls(HOURS[3:]))
     calls.attrs["callframe"]["functions"][0]["set_aside_reasons"] = {"no id": 2}
-    assert states(cf.missed_runs(calls, schedules({}))) == {"missed": 3}
+    assert states(cf.missed_runs(calls, schedule_frame({}))) == {"missed": 3}
 
 
 def test_call_of_a_schedule_without_a_scheduled_time_may_fill_a_slot() -> None:
-    calls = history([*runs(HOURS[1:]), call(1, HOURS[0] + 5, schedule_id=7)])
+    calls = fetched_frame([*scheduled_calls(HOURS[1:]), make_call(id=1, start_time=HOURS[0] + 5, schedule_id=7)])
     assert "no scheduled time" in problem(calls)
 
 
 def test_scheduled_time_with_a_call_is_known_even_where_the_rest_is_not() -> None:
-    calls = history(runs(HOURS))
+    calls = fetched_frame(scheduled_calls(HOURS))
     calls.attrs["callframe"]["functions"][0] |= {"complete": False, "reason": "503"}
-    assert only_row(calls, schedules({}))["verdict"] == "ran"
+    assert only_row(calls, schedule_frame({}))["verdict"] == "ran"
 
 
 def test_empty_frame_without_coverage_has_no_scheduled_times() -> None:
-    missed = cf.missed_runs(frame.empty(), schedules({}))
+    missed = cf.missed_runs(frame.empty(), schedule_frame({}))
     assert missed.empty
     assert missed.attrs["missed_runs"]["start"] is None
 
@@ -356,8 +358,8 @@ def test_empty_frame_without_coverage_has_no_scheduled_times() -> None:
      "*/0 * * * *", "5-1 * * * *", "9" * 5000 + " * * * *"],
 )  # fmt: skip
 def test_unreadable_expression_is_reported_and_the_others_are_done(expression: str) -> None:
-    listed = schedules({"schedule_id": 8, "cron_expression": expression}, {})
-    calls = history(runs(HOURS[1:]))
+    listed = schedule_frame({"schedule_id": 8, "cron_expression": expression}, {})
+    calls = fetched_frame(scheduled_calls(HOURS[1:]))
     report = cf.schedule_report(calls, listed).set_index("schedule_id")
     assert report["verdict"].to_dict() == {7: "missed", 8: "unreadable"}
     assert cf.missed_runs(calls, listed)["schedule_id"].to_list() == [7]
@@ -365,18 +367,20 @@ def test_unreadable_expression_is_reported_and_the_others_are_done(expression: s
 
 
 def test_schedule_without_an_expression_is_reported() -> None:
-    assert only_row(history([]), schedules({"cron_expression": None}))["problem"] == "it has no cron expression"
+    assert (
+        only_row(fetched_frame([]), schedule_frame({"cron_expression": None}))["problem"] == "it has no cron expression"
+    )
 
 
 def test_expression_that_does_not_explain_the_history_counts_nothing() -> None:
-    calls = history(runs([slot + 30 * MINUTE for slot in HOURS[:2]] + HOURS[2:]))
-    found = only_row(calls, schedules({}))
+    calls = fetched_frame(scheduled_calls([slot + 30 * MINUTE_MS for slot in HOURS[:2]] + HOURS[2:]))
+    found = only_row(calls, schedule_frame({}))
     assert (found["verdict"], found["expected"], found["off_schedule"]) == ("unexplained", 0, 2)
-    assert cf.missed_runs(calls, schedules({})).empty
+    assert cf.missed_runs(calls, schedule_frame({})).empty
 
 
 def test_few_calls_on_no_scheduled_time_are_counted_and_the_rest_is_judged() -> None:
-    found = only_row(history(runs([*HOURS[1:], HOURS[3] + MINUTE])), schedules({}))
+    found = only_row(fetched_frame(scheduled_calls([*HOURS[1:], HOURS[3] + MINUTE_MS])), schedule_frame({}))
     assert (found["verdict"], found["missed"], found["off_schedule"]) == ("missed", 1, 1)
 
 
@@ -384,41 +388,41 @@ def test_few_calls_on_no_scheduled_time_are_counted_and_the_rest_is_judged() -> 
 
 
 def test_cadence_of_a_vanished_schedule_is_inferred_from_its_gaps() -> None:
-    missed = cf.missed_runs(history(runs(HOURS[2:8] + HOURS[9:20])), schedules())
+    missed = cf.missed_runs(fetched_frame(scheduled_calls(HOURS[2:8] + HOURS[9:20])), schedule_frame())
     assert times(missed) == [HOURS[8]]
     assert missed["inferred"].all()
     assert missed["cron_expression"].isna().all()
 
 
 def test_vanished_schedule_is_followed_to_its_last_call() -> None:
-    found = only_row(history(runs(HOURS[2:20])), schedules())
+    found = only_row(fetched_frame(scheduled_calls(HOURS[2:20])), schedule_frame())
     assert (found["expected"], found["missed"], found["cadence"]) == (18, 0, pd.Timedelta("1h"))
 
 
 def test_vanished_schedule_with_few_calls_has_no_cadence() -> None:
-    assert only_row(history(runs(HOURS[:3])), schedules())["verdict"] == "no cadence"
+    assert only_row(fetched_frame(scheduled_calls(HOURS[:3])), schedule_frame())["verdict"] == "no cadence"
 
 
 def test_vanished_schedule_without_a_rule_has_no_cadence() -> None:
-    odd = [NOW - DAY + k * k * 7 * MINUTE for k in range(14)]
-    assert only_row(history(runs(odd)), schedules())["verdict"] == "no cadence"
+    odd = [NOW_MS - DAY_MS + k * k * 7 * MINUTE_MS for k in range(14)]
+    assert only_row(fetched_frame(scheduled_calls(odd)), schedule_frame())["verdict"] == "no cadence"
 
 
 def test_vanished_schedule_of_an_incomplete_function_is_unknown() -> None:
-    calls = history(runs(HOURS[:8] + HOURS[9:]))
+    calls = fetched_frame(scheduled_calls(HOURS[:8] + HOURS[9:]))
     calls.attrs["callframe"]["functions"][0] |= {"complete": False, "reason": "503"}
-    assert states(cf.missed_runs(calls, schedules())) == {"unknown": 1}
+    assert states(cf.missed_runs(calls, schedule_frame())) == {"unknown": 1}
 
 
 # Duplicates
 
 
 def test_scheduled_time_with_two_calls_is_a_duplicate() -> None:
-    twice = call(1, HOURS[4] + 9_000, scheduled_time=HOURS[4] + 300, schedule_id=7)
-    found = cf.duplicate_runs(history([*runs(HOURS), twice]))
+    twice = make_call(id=1, start_time=HOURS[4] + 9_000, scheduled_time=HOURS[4] + 300, schedule_id=7)
+    found = cf.duplicate_runs(fetched_frame([*scheduled_calls(HOURS), twice]))
     assert found.iloc[0].to_dict() == {
         "schedule_id": 7,
-        "function": "f1",
+        "function": "f7",
         "scheduled_time": pd.Timestamp(HOURS[4], unit="ms", tz="UTC"),
         "calls": 2,
         "first_call_id": 7_000_004,
@@ -428,19 +432,23 @@ def test_scheduled_time_with_two_calls_is_a_duplicate() -> None:
 
 
 def test_duplicates_are_counted_in_the_report() -> None:
-    calls = history([*runs(HOURS), call(1, HOURS[4], scheduled_time=HOURS[4], schedule_id=7)])
-    assert only_row(calls, schedules({}))[["calls", "run", "duplicates"]].to_list() == [25, 24, 1]
+    calls = fetched_frame(
+        [*scheduled_calls(HOURS), make_call(id=1, start_time=HOURS[4], scheduled_time=HOURS[4], schedule_id=7)]
+    )
+    assert only_row(calls, schedule_frame({}))[["calls", "run", "duplicates"]].to_list() == [25, 24, 1]
 
 
 def test_call_that_is_in_a_frame_twice_is_not_a_duplicate() -> None:
-    calls = history(runs(HOURS))
+    calls = fetched_frame(scheduled_calls(HOURS))
     assert cf.duplicate_runs(pd.concat([calls, calls])).empty
 
 
 def test_duplicates_have_their_dtypes_with_and_without_rows() -> None:
-    some = history([*runs(HOURS), call(1, HOURS[4], scheduled_time=HOURS[4], schedule_id=7)])
+    some = fetched_frame(
+        [*scheduled_calls(HOURS), make_call(id=1, start_time=HOURS[4], scheduled_time=HOURS[4], schedule_id=7)]
+    )
     expected = ["Int64", "category", "datetime64[ms, UTC]", "int64", "int64", "int64"]
-    for calls in (frame.empty(), history(runs(HOURS)), some):
+    for calls in (frame.empty(), fetched_frame(scheduled_calls(HOURS)), some):
         assert [str(kind) for kind in cf.duplicate_runs(calls).dtypes] == expected
 
 
@@ -456,21 +464,21 @@ def test_parts_of_the_report_add_up() -> None:
 
 
 def test_report_has_its_dtypes_with_and_without_rows() -> None:
-    empty = cf.schedule_report(frame.empty(), schedules())
-    full = cf.schedule_report(history(runs(HOURS)), schedules({}))
+    empty = cf.schedule_report(frame.empty(), schedule_frame())
+    full = cf.schedule_report(fetched_frame(scheduled_calls(HOURS)), schedule_frame({}))
     assert empty.dtypes.astype(str).to_dict() == full.dtypes.astype(str).to_dict()
     assert list(full["verdict"].cat.categories) == list(VERDICTS)
 
 
 def test_schedule_with_no_scheduled_time_in_the_range_has_nothing_due() -> None:
-    assert only_row(history([]), schedules({"cron_expression": "0 0 1 6 *"}))["verdict"] == "nothing due"
+    assert only_row(fetched_frame([]), schedule_frame({"cron_expression": "0 0 1 6 *"}))["verdict"] == "nothing due"
 
 
 # Input
 
 
 def test_inputs_are_not_changed() -> None:
-    calls, listed = history(runs(HOURS[1:])), schedules({})
+    calls, listed = fetched_frame(scheduled_calls(HOURS[1:])), schedule_frame({})
     before = calls.copy(), listed.copy()
     cf.missed_runs(calls, listed)
     assert_frame_equal(calls, before[0])
@@ -480,25 +488,25 @@ def test_inputs_are_not_changed() -> None:
 
 def test_frame_of_schedules_without_expressions_is_rejected_by_name() -> None:
     with pytest.raises(cf.errors.FrameError, match="missing the columns cron_expression"):
-        cf.missed_runs(history([]), schedules({}).drop(columns="cron_expression"))
+        cf.missed_runs(fetched_frame([]), schedule_frame({}).drop(columns="cron_expression"))
 
 
 def test_schedules_that_are_no_frame_are_rejected() -> None:
     with pytest.raises(cf.errors.FrameError, match="found list"):
-        cf.missed_runs(history([]), [])  # type: ignore[arg-type]
+        cf.missed_runs(fetched_frame([]), [])  # type: ignore[arg-type]
 
 
 def test_creation_times_that_are_invalid_are_rejected() -> None:
     with pytest.raises(cf.errors.FrameError, match="Not a table of schedules"):
-        cf.missed_runs(history([]), schedules({}).assign(created_time="soon"))
+        cf.missed_runs(fetched_frame([]), schedule_frame({}).assign(created_time="soon"))
 
 
 def test_frame_that_is_not_a_call_frame_is_rejected_by_column() -> None:
     with pytest.raises(cf.errors.FrameError, match="schedule_id"):
-        cf.missed_runs(history([]).drop(columns="schedule_id"), schedules({}))
+        cf.missed_runs(fetched_frame([]).drop(columns="schedule_id"), schedule_frame({}))
 
 
 @pytest.mark.parametrize("grace", ["soon", "-1min", None, object()])
 def test_grace_that_is_not_a_span_is_rejected(grace: Any) -> None:
     with pytest.raises(cf.errors.ArgumentError, match="grace="):
-        cf.missed_runs(history([]), schedules({}), grace=grace)
+        cf.missed_runs(fetched_frame([]), schedule_frame({}), grace=grace)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from builders import EXAMPLE, NOON, page, steady, wire
+from factories import NOW_MS, PUBLISHED_RECORD, call_record, few_examples, page_body
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def decode(**changes: Any) -> Call:
-    (item,) = decode_page(page(wire(**changes)), Call).items
+    (item,) = decode_page(page_body(call_record(**changes)), Call).items
     return item
 
 
@@ -40,7 +40,7 @@ def decode(**changes: Any) -> Call:
 
 
 def test_published_example_is_decoded_field_by_field() -> None:
-    assert decode_record(json.dumps(EXAMPLE).encode(), Call) == Call(
+    assert decode_record(json.dumps(PUBLISHED_RECORD).encode(), Call) == Call(
         id=4503599627370496,
         function_id=4503599627370496,
         status="Running",
@@ -76,7 +76,7 @@ def test_ids_are_exact_over_the_whole_range(value: int) -> None:
     assert (call.id, call.function_id, call.schedule_id) == (value, value, value)
 
 
-@pytest.mark.parametrize("value", [0, 1, NOON, MAX_TIME_MS])
+@pytest.mark.parametrize("value", [0, 1, NOW_MS, MAX_TIME_MS])
 def test_times_from_the_epoch_to_the_year_9999_are_kept(value: int) -> None:
     call = decode(startTime=value, endTime=value, scheduledTime=value)
     assert (call.start_time, call.end_time, call.scheduled_time) == (value, value, value)
@@ -110,34 +110,34 @@ def test_error_of_any_shape_is_kept(error: object, expected: object) -> None:
 
 
 def test_cursor_is_handed_on() -> None:
-    assert decode_page(page(nextCursor="abc"), Call).next_cursor == "abc"
+    assert decode_page(page_body(nextCursor="abc"), Call).next_cursor == "abc"
 
 
 @pytest.mark.parametrize("more", [{}, {"nextCursor": None}, {"nextCursor": ""}])
 def test_last_page_has_no_cursor(more: dict[str, Any]) -> None:
-    assert decode_page(page(wire(), **more), Call).next_cursor is None
+    assert decode_page(page_body(call_record(), **more), Call).next_cursor is None
 
 
 def test_cursor_survives_a_bad_record_on_its_page() -> None:
-    assert decode_page(page(5, nextCursor="abc"), Call).next_cursor == "abc"
+    assert decode_page(page_body(5, nextCursor="abc"), Call).next_cursor == "abc"
 
 
 def test_empty_cursor_is_none_beside_a_bad_record_too() -> None:
-    assert decode_page(page(5, nextCursor=""), Call).next_cursor is None
+    assert decode_page(page_body(5, nextCursor=""), Call).next_cursor is None
 
 
 def test_items_keep_their_order_round_a_bad_one() -> None:
-    found = decode_page(page(wire(id=3), wire(id=0), wire(id=1), wire(id=2)), Call)
+    found = decode_page(page_body(call_record(id=3), call_record(id=0), call_record(id=1), call_record(id=2)), Call)
     assert [call.id for call in found.items] == [3, 1, 2]
 
 
 def test_one_page_does_not_hand_its_set_aside_to_the_next() -> None:
-    decode_page(page(5), Call)
-    assert decode_page(page(wire()), Call).set_aside == []
+    decode_page(page_body(5), Call)
+    assert decode_page(page_body(call_record()), Call).set_aside == []
 
 
 def test_byte_order_mark_is_passed_over() -> None:
-    assert len(decode_page(b"\xef\xbb\xbf" + page(wire()), Call).items) == 1
+    assert len(decode_page(b"\xef\xbb\xbf" + page_body(call_record()), Call).items) == 1
 
 
 @pytest.mark.parametrize(
@@ -197,28 +197,28 @@ def test_message_about_a_long_body_is_short() -> None:
     ],
 )
 def test_record_that_breaks_the_contract_is_set_aside_and_the_rest_arrive(changes: dict[str, Any], reason: str) -> None:
-    found = decode_page(page(wire(id=7), wire(**changes), wire(id=8)), Call)
+    found = decode_page(page_body(call_record(id=7), call_record(**changes), call_record(id=8)), Call)
     assert [call.id for call in found.items] == [7, 8]
     assert [bool(re.search(reason, one.reason)) for one in found.set_aside] == [True]
 
 
 @pytest.mark.parametrize("item", [5, None, "text", [], True, 0.5])
 def test_item_that_is_no_object_is_set_aside(item: object) -> None:
-    found = decode_page(page(wire(), item), Call)
+    found = decode_page(page_body(call_record(), item), Call)
     assert (len(found.items), [one.record_id for one in found.set_aside]) == (1, [None])
 
 
 def test_set_aside_record_tells_its_id() -> None:
-    assert decode_page(page(wire(id=5, startTime=-1)), Call).set_aside[0].record_id == 5
+    assert decode_page(page_body(call_record(id=5, startTime=-1)), Call).set_aside[0].record_id == 5
 
 
 @pytest.mark.parametrize("value", [..., None, 0, 1.0, "1", True, 2**53])
 def test_id_that_cannot_be_trusted_is_not_told(value: object) -> None:
-    assert decode_page(page(wire(id=value)), Call).set_aside[0].record_id is None
+    assert decode_page(page_body(call_record(id=value)), Call).set_aside[0].record_id is None
 
 
 def test_reason_shows_a_little_of_a_long_value() -> None:
-    reason = decode_page(page(wire(status=["x" * 10_000])), Call).set_aside[0].reason
+    reason = decode_page(page_body(call_record(status=["x" * 10_000])), Call).set_aside[0].reason
     assert len(reason) < 150
 
 
@@ -244,7 +244,7 @@ def test_single_call_that_breaks_the_contract_is_refused(body: bytes) -> None:
     ],
 )
 def test_lone_surrogate_becomes_the_replacement_character(escaped: str, expected: str) -> None:
-    body = page(wire(error="HERE"), wire(id=2)).replace(b"HERE", escaped.encode())
+    body = page_body(call_record(error="HERE"), call_record(id=2)).replace(b"HERE", escaped.encode())
     assert [call.error for call in decode_page(body, Call).items] == [expected, None]
 
 
@@ -260,7 +260,7 @@ def test_lone_surrogate_in_a_status_is_mended() -> None:
 
 
 def test_lone_surrogate_in_a_single_call_is_mended() -> None:
-    assert decode_record(json.dumps(wire(error="\ud83d")).encode(), Call).error == "\ufffd"
+    assert decode_record(json.dumps(call_record(error="\ud83d")).encode(), Call).error == "\ufffd"
 
 
 def test_lone_surrogates_are_mended_at_any_depth_of_free_json() -> None:
@@ -268,21 +268,21 @@ def test_lone_surrogates_are_mended_at_any_depth_of_free_json() -> None:
 
 
 def test_bytes_that_are_no_utf8_cost_only_themselves() -> None:
-    body = page(wire(error="HERE"), wire(id=2)).replace(b"HERE", b"a\xffb")
+    body = page_body(call_record(error="HERE"), call_record(id=2)).replace(b"HERE", b"a\xffb")
     assert [call.error for call in decode_page(body, Call).items] == ["a\ufffdb", None]
 
 
-@steady
+@few_examples
 @given(st.text(st.characters(codec=None), max_size=20))
 def test_any_text_arrives_with_only_lone_surrogates_replaced(text: str) -> None:
     expected = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     assert decode(error=text).error == expected
 
 
-@steady
+@few_examples
 @given(st.lists(st.one_of(st.just(None), st.integers(1, MAX_ID)), max_size=6))
 def test_every_item_of_a_page_arrives_or_is_set_aside(found_ids: list[int | None]) -> None:
-    found = decode_page(page(*(wire(id=one) for one in found_ids)), Call)
+    found = decode_page(page_body(*(call_record(id=one) for one in found_ids)), Call)
     assert [call.id for call in found.items] == [one for one in found_ids if one]
     assert len(found.set_aside) == found_ids.count(None)
 
@@ -291,31 +291,31 @@ def test_every_item_of_a_page_arrives_or_is_set_aside(found_ids: list[int | None
 
 
 def test_function_needs_an_id_only() -> None:
-    assert decode_page(page({"id": 5}), Function).items == [Function(5)]
+    assert decode_page(page_body({"id": 5}), Function).items == [Function(5)]
 
 
 @pytest.mark.parametrize(("kind", "field"), [(Function, "fileId"), (Schedule, "sessionId")])
 @pytest.mark.parametrize("value", [2**63, 10**30])
 def test_other_id_beyond_64_bits_is_set_aside(kind: type[Function | Schedule], field: str, value: int) -> None:
-    found = decode_page(page({"id": 5, field: value}, {"id": 6}), kind)
+    found = decode_page(page_body({"id": 5, field: value}, {"id": 6}), kind)
     assert [one.id for one in found.items] == [6]
     assert found.set_aside[0].reason.startswith(f"{field}: ")
 
 
 def test_error_of_a_function_may_be_an_object() -> None:
-    (function,) = decode_page(page({"id": 5, "error": {"message": "m", "trace": "t"}}), Function).items
+    (function,) = decode_page(page_body({"id": 5, "error": {"message": "m", "trace": "t"}}), Function).items
     assert function.error == CallError("m", "t")
 
 
 @pytest.mark.parametrize("field", ["functionId", "functionExternalId"])
 def test_schedule_names_its_function_either_way(field: str) -> None:
     value = 7 if field == "functionId" else "fn"
-    (schedule,) = decode_page(page({"id": 5, field: value}), Schedule).items
+    (schedule,) = decode_page(page_body({"id": 5, field: value}), Schedule).items
     assert {schedule.function_id, schedule.function_external_id} == {value, None}
 
 
 def test_log_line_without_a_time_is_kept() -> None:
-    assert decode_page(page({"message": "m"}), LogEntry).items == [LogEntry(None, "m")]
+    assert decode_page(page_body({"message": "m"}), LogEntry).items == [LogEntry(None, "m")]
 
 
 @pytest.mark.parametrize("response", [{}, [], None, 5, "text", {"a": [1, {"b": None}]}])

@@ -18,21 +18,9 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from factories import NOW_MS, call_record, call_records, function_record
 from IPython.core.ultratb import VerboseTB
-from wire import (
-    NOW_MS,
-    FakeServer,
-    ReceivedRequest,
-    Reply,
-    call_record,
-    call_records,
-    client_of,
-    error_reply,
-    function_record,
-    json_reply,
-    running,
-    serve_project,
-)
+from wire import FakeServer, ReceivedRequest, Reply, client_of, error_reply, json_reply, running, serve_project
 
 import callframe as cf
 from callframe.api.client import Client

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
-from builders import DAY, MINUTE, NOON, SECOND, frame_of, frames, record, steady
+from factories import DAY_MS, MINUTE_MS, NOW_MS, SECOND_MS, call_frame, call_frames, few_examples, make_call
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
@@ -39,20 +39,20 @@ DTYPES = {
     "last_success_time": "datetime64[ms, UTC]",
     "longest_failure_streak": "int64",
 }
-WIDTHS = {"1h": 60 * MINUTE, "7d": 7 * DAY}
+WIDTHS = {"1h": 60 * MINUTE_MS, "7d": 7 * DAY_MS}
 BYS = [["function"], ["schedule"], ["status"], ["function", "status"], ["schedule", "function"], ["status", "schedule"]]
 
 
 def took(seconds: float | None, status: str = "Completed", **changes: Any) -> Call:
     """Make a call that took so long; its id is its place in a count that `calls_of` gives."""
-    end = None if seconds is None else NOON + round(seconds * SECOND)
-    return record(status=status, end_time=end, **changes)
+    end = None if seconds is None else NOW_MS + round(seconds * SECOND_MS)
+    return make_call(status=status, end_time=end, **changes)
 
 
 def calls_of(*found: Call) -> pd.DataFrame:
     for number, call in enumerate(found, start=1):
         call.id = number
-    return frame_of(*found)
+    return call_frame(*found)
 
 
 def lasting(*lengths: float, **changes: Any) -> pd.DataFrame:
@@ -60,7 +60,7 @@ def lasting(*lengths: float, **changes: Any) -> pd.DataFrame:
 
 
 def seconds(span: Any) -> float | None:
-    return None if pd.isna(span) else int(pd.Timedelta(span).asm8.astype("timedelta64[ms]").astype("int64")) / SECOND
+    return None if pd.isna(span) else int(pd.Timedelta(span).asm8.astype("timedelta64[ms]").astype("int64")) / SECOND_MS
 
 
 # The slow way
@@ -111,7 +111,7 @@ def plain_rows(calls: pd.DataFrame) -> list[dict[str, Any]]:
         (row[name] for row in rows for name in ("start_time", "end_time") if row[name] is not None),
         default=0,
     )
-    return [row | {"elapsed": (fetched - row["start_time"]) / SECOND} for row in rows]
+    return [row | {"elapsed": (fetched - row["start_time"]) / SECOND_MS} for row in rows]
 
 
 def epoch(moment: Any) -> int | None:
@@ -123,7 +123,7 @@ def slot(row: dict[str, Any], name: str) -> Any:
     """Find the group of a call; a week begins on a Monday, the fourth day after 1970 began."""
     if name not in WIDTHS:
         return row[name]
-    origin = 4 * DAY if name == "7d" else 0
+    origin = 4 * DAY_MS if name == "7d" else 0
     begin = (row["start_time"] - origin) // WIDTHS[name] * WIDTHS[name] + origin
     return pd.Timestamp(begin, unit="ms", tz="UTC")
 
@@ -216,9 +216,9 @@ def close(one: float | None, other: float | None) -> bool:
 
 
 def at_work(function_id: int, status: str, start: int, took: int | None, delay: int | None) -> Call:
-    moment = NOON + start * SECOND
-    end, scheduled = (None if one is None else one * SECOND for one in (took, delay))
-    return record(
+    moment = NOW_MS + start * SECOND_MS
+    end, scheduled = (None if one is None else one * SECOND_MS for one in (took, delay))
+    return make_call(
         function_id=function_id,
         status=status,
         start_time=moment,
@@ -242,15 +242,15 @@ busy = st.lists(
 """Call frames of few functions and short times, with ties and everything that can become of a call."""
 
 
-@steady
-@given(frames() | busy, st.sampled_from([*BYS, ["1h"], ["7d", "function"], ["status", "1h"]]))
+@few_examples
+@given(call_frames() | busy, st.sampled_from([*BYS, ["1h"], ["7d", "function"], ["status", "1h"]]))
 def test_summary_is_what_the_slow_way_says(calls: pd.DataFrame, by: list[str]) -> None:
     fast, slow = told_by(summarize(calls, by)), slow_summary(calls, by)
     assert fast.keys() == slow.keys()
     assert [name for key in slow for name in slow[key] if not close(fast[key][name], slow[key][name])] == []
 
 
-@steady
+@few_examples
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(0, 30))
 def test_quantiles_are_those_of_the_slow_way(lengths: list[int], timeouts: int) -> None:
     calls = calls_of(*(took(one) for one in lengths), *(took(600, "Timeout") for _ in range(timeouts)))
@@ -312,7 +312,7 @@ def test_running_call_is_known_to_take_longer_than_it_has_had_when_fetched() -> 
 
 
 def test_frame_without_coverage_was_fetched_at_its_latest_time() -> None:
-    calls = calls_of(took(None, "Running"), took(31, start_time=NOON + 30 * SECOND))
+    calls = calls_of(took(None, "Running"), took(31, start_time=NOW_MS + 30 * SECOND_MS))
     row = summarize(calls[calls["status"] == "Running"]).iloc[0], summarize(calls, "status").loc["Running"]
     assert [seconds(one["duration_p50_above"]) for one in row] == [0, 31]
 
@@ -326,13 +326,13 @@ def test_unreadable_time_of_fetch_is_none() -> None:
 @pytest.mark.parametrize(("run_limit", "stuck"), [(None, 1), ("10min", 2), (pd.Timedelta(hours=1), 0)])
 def test_running_call_beyond_the_run_limit_is_stuck(run_limit: Any, stuck: int) -> None:
     lengths = (0, 11, 16)
-    calls = calls_of(*(record(status="Running", end_time=None, start_time=NOON - one * MINUTE) for one in lengths))
+    calls = calls_of(*(make_call(status="Running", end_time=None, start_time=NOW_MS - k * MINUTE_MS) for k in lengths))
     row = summarize(calls, run_limit=run_limit).iloc[0]
     assert (row["running"], row["stuck"]) == (3, stuck)
 
 
 def test_stuck_call_says_nothing_of_durations() -> None:
-    calls = calls_of(took(1), record(status="Running", end_time=None, start_time=NOON - DAY))
+    calls = calls_of(took(1), make_call(status="Running", end_time=None, start_time=NOW_MS - DAY_MS))
     assert seconds(summarize(calls)["duration_p99"].iloc[0]) == 1
 
 
@@ -380,7 +380,7 @@ def test_quantile_is_a_duration_that_occurred() -> None:
 
 
 def test_calls_that_no_schedule_started_have_no_delay() -> None:
-    row = summarize(calls_of(took(1), took(1, scheduled_time=NOON - 7 * SECOND))).iloc[0]
+    row = summarize(calls_of(took(1), took(1, scheduled_time=NOW_MS - 7 * SECOND_MS))).iloc[0]
     assert {seconds(row[f"schedule_delay_{name}"]) for name in ("p50", "p95", "max")} == {7}
 
 
@@ -390,7 +390,7 @@ def test_no_scheduled_call_is_no_delay() -> None:
 
 
 def test_negative_delay_counts_as_it_is() -> None:
-    row = summarize(calls_of(took(1, scheduled_time=NOON + 3 * SECOND))).iloc[0]
+    row = summarize(calls_of(took(1, scheduled_time=NOW_MS + 3 * SECOND_MS))).iloc[0]
     assert seconds(row["schedule_delay_max"]) == -3
 
 
@@ -399,7 +399,7 @@ def test_negative_delay_counts_as_it_is() -> None:
     [("1min", 0.5), ("59s", 1.0), ("2min", 0.0), (pd.Timedelta(0), 1.0), (np.timedelta64(2, "m"), 0.0)],
 )
 def test_call_is_late_beyond_the_tolerance(late_after: Any, rate: float) -> None:
-    calls = calls_of(took(1, scheduled_time=NOON - MINUTE), took(1, scheduled_time=NOON - MINUTE - 1), took(1))
+    calls = calls_of(*(took(1, scheduled_time=NOW_MS - MINUTE_MS - early_ms) for early_ms in (0, 1)), took(1))
     assert summarize(calls, late_after=late_after)["late_rate"].tolist() == [rate]
 
 
@@ -414,8 +414,8 @@ def test_span_that_cannot_be_read_is_refused(name: str, value: Any) -> None:
 
 
 def test_last_success_is_the_latest_start_of_a_completed_call() -> None:
-    found = [took(9, start_time=NOON), took(1, start_time=NOON + 5), took(1, "Failed", start_time=NOON + 7)]
-    assert summarize(calls_of(*found))["last_success_time"].tolist() == [pd.Timestamp(NOON + 5, unit="ms", tz="UTC")]
+    found = [took(9, start_time=NOW_MS), took(1, start_time=NOW_MS + 5), took(1, "Failed", start_time=NOW_MS + 7)]
+    assert summarize(calls_of(*found))["last_success_time"].tolist() == [pd.Timestamp(NOW_MS + 5, unit="ms", tz="UTC")]
 
 
 def test_no_success_has_no_time() -> None:
@@ -423,7 +423,7 @@ def test_no_success_has_no_time() -> None:
 
 
 def test_success_at_epoch_0_is_one() -> None:
-    last = summarize(calls_of(record(start_time=0, end_time=1)))["last_success_time"]
+    last = summarize(calls_of(make_call(start_time=0, end_time=1)))["last_success_time"]
     assert last.tolist() == [pd.Timestamp(0, unit="ms", tz="UTC")]
 
 
@@ -433,17 +433,17 @@ def test_success_at_epoch_0_is_one() -> None:
 )
 def test_streak_is_of_failures_in_a_row_among_finished_calls(letters: str, streak: int) -> None:
     status = {"C": "Completed", "F": "Failed", "T": "Timeout", "R": "Running", "X": "Cancelled"}
-    found = [took(1, status[letter], start_time=NOON + place) for place, letter in enumerate(letters)]
+    found = [took(1, status[letter], start_time=NOW_MS + place) for place, letter in enumerate(letters)]
     assert summarize(calls_of(took(1, start_time=0), *found))["longest_failure_streak"].tolist() == [streak]
 
 
 def test_streak_goes_by_start_time_whatever_the_order() -> None:
-    found = [took(1, letter, start_time=NOON + place) for place, letter in enumerate(["Failed", "Completed", "Failed"])]
+    found = [took(1, status, start_time=NOW_MS + k) for k, status in enumerate(["Failed", "Completed", "Failed"])]
     assert summarize(calls_of(*found).iloc[[0, 2, 1]])["longest_failure_streak"].tolist() == [1]
 
 
 def test_streak_of_one_function_does_not_go_on_in_another() -> None:
-    found = [took(1, "Failed", function_id=place % 2, start_time=NOON + place) for place in range(6)]
+    found = [took(1, "Failed", function_id=place % 2, start_time=NOW_MS + place) for place in range(6)]
     assert summarize(calls_of(*found))["longest_failure_streak"].tolist() == [3, 3]
 
 
@@ -499,7 +499,7 @@ def test_unknown_grouping_is_refused(by: Any) -> None:
 
 def test_frequency_groups_by_start_in_the_order_of_time() -> None:
     starts = (0, 59, 60, 200)
-    summary = summarize(calls_of(*(took(1, "Failed", start_time=NOON + one * MINUTE) for one in starts)), by="1h")
+    summary = summarize(calls_of(*(took(1, "Failed", start_time=NOW_MS + one * MINUTE_MS) for one in starts)), by="1h")
     assert [f"{one:%H:%M}" for one in summary.index] == ["12:00", "13:00", "15:00"]
     assert (summary.index.name, summary["calls"].tolist()) == ("start_time", [2, 1, 1])
 
@@ -510,14 +510,14 @@ def test_weeks_begin_on_mondays(by: str) -> None:
 
 
 def test_frequency_within_functions_keeps_their_order() -> None:
-    found = [took(1, function_id=place % 2, start_time=NOON + place * 30 * MINUTE) for place in range(6)]
+    found = [took(1, function_id=place % 2, start_time=NOW_MS + place * 30 * MINUTE_MS) for place in range(6)]
     summary = summarize(calls_of(*found), by=["function", "1h"])
     assert [name for name, _ in summary.index] == ["0"] * 3 + ["1"] * 3
     assert summary.index.names == ["function", "start_time"]
 
 
 def test_as_many_groups_as_calls_are_as_right() -> None:
-    starts = pd.to_datetime(NOON + np.arange(70_000) * MINUTE, unit="ms", utc=True).as_unit("ms")
+    starts = pd.to_datetime(NOW_MS + np.arange(70_000) * MINUTE_MS, unit="ms", utc=True).as_unit("ms")
     summary = summarize(lasting(1).take(np.zeros(70_000, dtype="int64")).assign(start_time=starts), by="1min")
     assert (len(summary), summary["calls"].max(), set(summary["longest_failure_streak"])) == (70_000, 1, {0})
 
@@ -553,8 +553,8 @@ def test_spread_among_the_timeouts_is_missing_and_last() -> None:
 
 
 def test_spread_of_delays_leaves_out_calls_without_one() -> None:
-    calls = calls_of(took(1, scheduled_time=NOON - SECOND), took(1), took(1, function_id=7))
-    assert spread(calls, "schedule_delay")["calls"].to_dict() == {"2": 1}
+    calls = calls_of(took(1, scheduled_time=NOW_MS - SECOND_MS), took(1), took(1, function_id=7))
+    assert spread(calls, "schedule_delay")["calls"].to_dict() == {"7": 1}
 
 
 def test_spread_of_no_calls_is_empty() -> None:
@@ -567,13 +567,13 @@ def test_spread_of_something_else_is_refused() -> None:
 
 
 def test_bins_are_whole_and_the_empty_ones_are_there() -> None:
-    counts = over_time(calls_of(took(1), took(1, "Failed", start_time=NOON + 3 * MINUTE + 7)), bins=60)
-    assert counts.index.tolist() == [pd.Timestamp(NOON + one * MINUTE, unit="ms", tz="UTC") for one in range(4)]
+    counts = over_time(calls_of(took(1), took(1, "Failed", start_time=NOW_MS + 3 * MINUTE_MS + 7)), bins=60)
+    assert counts.index.tolist() == [pd.Timestamp(NOW_MS + one * MINUTE_MS, unit="ms", tz="UTC") for one in range(4)]
     assert counts[["Completed", "Failed"]].to_numpy().tolist() == [[1, 0], [0, 0], [0, 0], [0, 1]]
 
 
-@steady
-@given(st.lists(st.integers(NOON, NOON + 90 * DAY), max_size=10), st.integers(1, 200))
+@few_examples
+@given(st.lists(st.integers(NOW_MS, NOW_MS + 90 * DAY_MS), max_size=10), st.integers(1, 200))
 def test_every_call_is_in_one_bin(starts: list[int], bins: int) -> None:
     calls = calls_of(*(took(1, start_time=one) for one in starts))
     counts = over_time(calls, bins)
@@ -604,8 +604,8 @@ def test_what_is_no_call_frame_is_refused(measure: Callable[[pd.DataFrame], pd.D
 
 
 @pytest.mark.parametrize("measure", [summarize, spread, over_time])
-@steady
-@given(frames())
+@few_examples
+@given(call_frames())
 def test_calls_are_not_changed(measure: Callable[[pd.DataFrame], pd.DataFrame], calls: pd.DataFrame) -> None:
     before = calls.copy(deep=True)
     measure(calls)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
-from builders import NOON, SECOND, frame_of, frames, record, steady
+from factories import NOW_MS, SECOND_MS, call_frame, call_frames, few_examples, make_call
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import CensoredData, ecdf
@@ -41,14 +41,14 @@ PLACEBO_CURVE = {
 def remissions(words: str) -> pd.DataFrame:
     """Make a call frame of weeks as seconds: what has not ended was cut off."""
     found = [
-        record(
+        make_call(
             id=number,
             status="Timeout" if word.endswith("+") else "Completed",
-            end_time=NOON + int(word.rstrip("+")) * SECOND,
+            end_time=NOW_MS + int(word.rstrip("+")) * SECOND_MS,
         )
         for number, word in enumerate(words.split(), start=1)
     ]
-    return frame_of(*found)
+    return call_frame(*found)
 
 
 def curve_of(times: Sequence[int], ended: Sequence[bool]) -> Curves:
@@ -109,7 +109,7 @@ def test_wilson_interval_is_the_published_one(events: int, n: int, low: float, h
 # Against scipy
 
 
-@steady
+@few_examples
 @given(st.lists(st.tuples(st.integers(-3, 30), st.booleans()), min_size=1, max_size=60))
 def test_curve_is_that_of_scipy(observed: list[tuple[int, bool]]) -> None:
     ended, cut = ([one for one, done in observed if done is wanted] for wanted in (True, False))
@@ -120,7 +120,7 @@ def test_curve_is_that_of_scipy(observed: list[tuple[int, bool]]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The confidence interval is undefined")
-@steady
+@few_examples
 @given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), min_size=2, max_size=60).filter(dict))
 def test_band_is_that_of_scipy(observed: list[tuple[int, bool]]) -> None:
     ended, cut = ([one for one, done in observed if done is wanted] for wanted in (True, False))
@@ -133,7 +133,7 @@ def test_band_is_that_of_scipy(observed: list[tuple[int, bool]]) -> None:
     assert high[inside].tolist() == pytest.approx(band.high.evaluate(times[inside]).tolist(), abs=1e-9)
 
 
-@steady
+@few_examples
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9) | st.just(2**60), st.booleans()), max_size=60),
     st.sampled_from([0.5, 0.9, 0.95]),
@@ -166,8 +166,8 @@ def test_without_censoring_a_quantile_is_an_order_statistic(size: int, share: fl
 # The tidy frame
 
 
-@steady
-@given(frames(), st.sampled_from(["function", "schedule", "status", "1h", ["function", "status"]]))
+@few_examples
+@given(call_frames(), st.sampled_from(["function", "schedule", "status", "1h", ["function", "status"]]))
 def test_columns_and_dtypes_are_always_the_same(calls: pd.DataFrame, by: str | list[str]) -> None:
     found = cf.survival(calls, by)
     names = ["start_time"] if by == "1h" else [by] if isinstance(by, str) else by
@@ -175,8 +175,8 @@ def test_columns_and_dtypes_are_always_the_same(calls: pd.DataFrame, by: str | l
     assert {name: str(found[name].dtype) for name in DTYPES} == DTYPES
 
 
-@steady
-@given(frames())
+@few_examples
+@given(call_frames())
 def test_every_curve_starts_at_1_and_never_rises(calls: pd.DataFrame) -> None:
     for _, one in cf.survival(calls).groupby("function", observed=True):
         assert one["survival"].iloc[0] == 1
@@ -264,8 +264,8 @@ def test_what_is_no_call_frame_is_refused() -> None:
         cf.survival(pd.DataFrame({"a": [1]}))
 
 
-@steady
-@given(frames())
+@few_examples
+@given(call_frames())
 def test_calls_are_not_changed(calls: pd.DataFrame) -> None:
     before = calls.copy(deep=True)
     cf.survival(calls)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+from factories import NOW_MS
+
 from callframe.api.client import Client
 from callframe.auth.credentials import Credentials, StaticToken
 from callframe.auth.settings import Target
@@ -23,31 +25,8 @@ if TYPE_CHECKING:
 
     from callframe.sample.project_data import ProjectData
 
-NOW_MS = 1_780_000_000_000  # 2026-05-28 20:26:40 UTC
-DAY_MS = 24 * 60 * 60 * 1000
 FAST_RETRY = Retry(backoff_factor=0.01, backoff_max=0.05)
 TOKEN = "t0ken.of-nobody.c2ln"
-
-
-def call_record(**changes: Any) -> dict[str, Any]:
-    """Return the JSON of a completed call of function 7 that started a minute ago."""
-    start_ms = changes.get("startTime", NOW_MS - 60_000)
-    call = {"id": 1, "functionId": 7, "status": "Completed", "startTime": start_ms, "endTime": NOW_MS - 30_000}
-    return call | changes
-
-
-def function_record(**changes: Any) -> dict[str, Any]:
-    """Return the JSON of function 7."""
-    return {"id": 7, "name": "Seven", "externalId": "seven", "createdTime": NOW_MS - 30 * DAY_MS} | changes
-
-
-def call_records(count: int, *, function_id: int = 7, step_ms: int = 1000) -> list[dict[str, Any]]:
-    """Return completed calls that started every `step_ms` until now; call ids are unique across functions."""
-    first_ms = NOW_MS - count * step_ms
-    return [
-        call_record(id=function_id * 1_000_000 + at, functionId=function_id, startTime=first_ms + at * step_ms)
-        for at in range(count)
-    ]
 
 
 @dataclass(frozen=True)
