@@ -33,7 +33,7 @@ def main() -> None:
         page.wait_for_timeout(2_000)  # icons and tables come after the plot
         box = plot.bounding_box()
         assert box is not None  # noqa: S101 - it was waited for
-        clip = {"x": 0, "y": 0, "width": WIDTH, "height": box["y"] + box["height"] + 8}
+        clip = {"x": 0, "y": 0, "width": WIDTH, "height": box["y"] + box["height"]}
         png = page.screenshot(clip=clip, animations="disabled", caret="hide")  # type: ignore[arg-type] # a plain dict
     image = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLORS)
     image.save(TOP / "docs" / "dashboard.png", optimize=True)

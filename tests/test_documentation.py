@@ -52,7 +52,7 @@ def links(text: str) -> list[str]:
 def scope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """Hold the names that the code of a page binds, and close what it leaves open."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cf, "demo", functools.partial(cf.demo, calls=20_000))  # as many as it takes, and no more
+    monkeypatch.setattr(cf, "demo", functools.partial(cf.demo, calls=5_000))  # the pages show how, not how fast
     names: dict[str, Any] = {}
     yield names
     for value in names.values():
@@ -108,3 +108,10 @@ def test_modules_named_in_contributing_exist() -> None:
     text = (TOP / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = re.findall(r"`((?:\w+/)?\w+\.py)`", text)
     assert [name for name in named if not (TOP / "callframe" / name).exists() and not (TOP / name).exists()] == []
+
+
+def test_messages_in_troubleshooting_exist() -> None:
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (TOP / "callframe").rglob("*.py"))
+    quoted = re.findall(r'^\*\*"(.+?)"\*\*', TEXT["docs/guide/troubleshooting.md"], re.MULTILINE)
+    parts = [part.strip() for message in quoted for part in message.split("...")]
+    assert [part for part in parts if part not in source] == []
