@@ -46,7 +46,10 @@ class Credentials(abc.ABC):
 
     def authorization(self) -> str:
         """Return the value of the Authorization header, after renewing the token if it is about to expire."""
-        return self._current_header().reveal()
+        result = self._result
+        if result.header is None or self._clock() >= result.expiry_time_s - RENEWAL_MARGIN_S:
+            return self._refresh(result, force=False).reveal()
+        return result.header.reveal()
 
     def renew(self, rejected: str | Secret[str]) -> bool:
         """Replace a rejected Authorization header; return whether there is a different one now."""
@@ -64,12 +67,6 @@ class Credentials(abc.ABC):
         raise TypeError(
             f"{type(self).__name__} stays in memory: it cannot be pickled or copied. Sign in again where it is needed."
         )
-
-    def _current_header(self) -> Secret[str]:
-        result = self._result
-        if result.header is not None and self._clock() < result.expiry_time_s - RENEWAL_MARGIN_S:
-            return result.header
-        return self._refresh(result, force=False)
 
     def _refresh(self, previous: TokenResult, *, force: bool) -> Secret[str]:
         """Request a token; threads that saw the same previous result share the new one, errors included."""

@@ -56,6 +56,7 @@ VARIABLES = {
 
 TOOLKIT_VARIABLES = (*VARIABLES.values(), "PROVIDER")
 
+_SECRETS = ("client", "token", "client_secret", "proxies")
 _TENANT = re.compile(r"[A-Za-z0-9.-]+")
 
 
@@ -80,19 +81,11 @@ class ConnectionOptions:
 
     @classmethod
     def from_arguments(cls, **arguments: Any) -> ConnectionOptions:
-        """Wrap the arguments that may hold a secret, and reject those that contradict each other."""
-        arguments |= {
-            name: wrap_secret(arguments.get(name)) for name in ("client", "token", "client_secret", "proxies")
-        }
-        options = cls(**arguments)
-        options.check()
-        return options
+        """Wrap the arguments that may hold a secret."""
+        arguments |= {name: wrap_secret(arguments.get(name)) for name in _SECRETS}
+        return cls(**arguments)
 
-    def given(self, *names: str) -> list[str]:
-        """List which of these options are given, as `name=`."""
-        return [f"{name}=" for name in names if getattr(self, name) is not None]
-
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         """Reject invalid options, and options that exclude each other."""
         if self.login is not None and self.login not in LOGINS:
             raise ArgumentError(f"login is {self.login!r}; expected one of {', '.join(LOGINS)}.")
@@ -109,6 +102,10 @@ class ConnectionOptions:
         for name, login in (("token", "token"), ("client_secret", "client_credentials")):
             if self.given(name) and self.login not in (None, login):
                 raise ArgumentError(f"{name}= is not used by login={self.login!r}; leave one of them out.")
+
+    def given(self, *names: str) -> list[str]:
+        """List which of these options are given, as `name=`."""
+        return [f"{name}=" for name in names if getattr(self, name) is not None]
 
 
 def _is_text(value: object) -> bool:
@@ -159,10 +156,11 @@ def _client_config(client: Secret[Any]) -> tuple[str, str, Secret[Any]] | None:
 
 def _check_same_origin(options: ConnectionOptions, origin: str, source: str) -> None:
     """Refuse to send a token to an origin other than its own."""
-    if options.base_url is not None and normalize_origin(options.base_url) != origin:
+    base_url = origin if options.base_url is None else normalize_origin(options.base_url)
+    if base_url != origin:
         raise ArgumentError(
-            f"base_url= is {normalize_origin(options.base_url)!r} and {source} is for {origin!r}; a token is sent only"
-            " to the host it is for. Leave base_url= out, or sign in another way."
+            f"base_url= is {base_url!r} and {source} is for {origin!r}; a token is sent only to the host it is for."
+            " Leave base_url= out, or sign in another way."
         )
     if options.cluster is not None:
         _check_agreement(options.cluster, "cluster=", origin, source)
