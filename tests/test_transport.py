@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -159,6 +160,19 @@ def test_forked_process_opens_its_own_connections(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(os, "getpid", lambda: -1)  # as after a fork
         client.retrieve_call(7, 1)
         assert len(connections) == 2
+
+
+@pytest.mark.parametrize("url", ["https://x.cognitedata.com/", "http://x.cognitedata.com/"])
+@pytest.mark.parametrize("proxies", [{}, {"http": "http://127.0.0.1:9", "https": "http://127.0.0.1:9"}])
+def test_connections_never_print_what_they_send(
+    url: str, proxies: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HTTPConnection, "debuglevel", 1)
+    adapter: Any = Transport(url)._session.get_adapter(url)
+    request = requests.Request("GET", url).prepare()
+    connection = adapter.get_connection_with_tls_context(request, verify=True, proxies=proxies).ConnectionCls("x")
+    assert isinstance(connection, HTTPConnection)
+    assert connection.debuglevel == 0
 
 
 # Certificates

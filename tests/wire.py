@@ -1,4 +1,4 @@
-"""Shared by the tests that send requests: records, a project of the embedded service, and a fake HTTP server."""
+"""Shared by the tests that send requests: a project of the embedded service, and a fake HTTP server."""
 
 from __future__ import annotations
 
