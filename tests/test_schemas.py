@@ -1,4 +1,4 @@
-"""Pages become records; what breaks the contract is set aside, and the rest arrive."""
+"""Records of the API: decoding, invalid records and lone surrogates."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def decode(**changes: Any) -> Call:
     return item
 
 
-# What arrives
+# Valid records
 
 
-def test_published_example_is_decoded_field_by_field() -> None:
+def test_published_example_is_decoded() -> None:
     assert decode_record(json.dumps(PUBLISHED_RECORD).encode(), Call) == Call(
         id=4503599627370496,
         function_id=4503599627370496,
@@ -52,17 +52,17 @@ def test_published_example_is_decoded_field_by_field() -> None:
     )
 
 
-def test_call_without_optional_fields_arrives() -> None:
+def test_optional_fields_can_be_absent() -> None:
     call = decode_record(b'{"id": 1, "functionId": 2, "status": "Running", "startTime": 0}', Call)
     assert call == Call(1, 2, "Running", 0, None, None, None, None)
 
 
 @pytest.mark.parametrize("field", ["endTime", "scheduledTime", "scheduleId", "error"])
-def test_null_is_the_same_as_absent(field: str) -> None:
+def test_null_is_like_an_absent_field(field: str) -> None:
     assert decode(**{field: None}) == decode(**{field: ...})
 
 
-def test_unknown_fields_are_passed_over() -> None:
+def test_unknown_fields_are_ignored() -> None:
     assert decode(new={"deep": [1]}) == decode()
 
 
@@ -71,13 +71,13 @@ def test_unknown_status_is_kept() -> None:
 
 
 @pytest.mark.parametrize("value", [1, 2**31, 2**53 - 2, MAX_ID])
-def test_ids_are_exact_over_the_whole_range(value: int) -> None:
+def test_ids_are_exact(value: int) -> None:
     call = decode(id=value, functionId=value, scheduleId=value)
     assert (call.id, call.function_id, call.schedule_id) == (value, value, value)
 
 
 @pytest.mark.parametrize("value", [0, 1, NOW_MS, MAX_TIME_MS])
-def test_times_from_the_epoch_to_the_year_9999_are_kept(value: int) -> None:
+def test_times_from_1970_to_9999_are_valid(value: int) -> None:
     call = decode(startTime=value, endTime=value, scheduledTime=value)
     assert (call.start_time, call.end_time, call.scheduled_time) == (value, value, value)
 
@@ -109,7 +109,7 @@ def test_error_of_any_shape_is_kept(error: object, expected: object) -> None:
 # Pages
 
 
-def test_cursor_is_handed_on() -> None:
+def test_cursor_is_returned() -> None:
     assert decode_page(page_body(nextCursor="abc"), Call).next_cursor == "abc"
 
 
@@ -118,25 +118,25 @@ def test_last_page_has_no_cursor(more: dict[str, Any]) -> None:
     assert decode_page(page_body(call_record(), **more), Call).next_cursor is None
 
 
-def test_cursor_survives_a_bad_record_on_its_page() -> None:
+def test_cursor_of_a_page_with_an_invalid_record_is_returned() -> None:
     assert decode_page(page_body(5, nextCursor="abc"), Call).next_cursor == "abc"
 
 
-def test_empty_cursor_is_none_beside_a_bad_record_too() -> None:
+def test_empty_cursor_of_a_page_with_an_invalid_record_is_none() -> None:
     assert decode_page(page_body(5, nextCursor=""), Call).next_cursor is None
 
 
-def test_items_keep_their_order_round_a_bad_one() -> None:
-    found = decode_page(page_body(call_record(id=3), call_record(id=0), call_record(id=1), call_record(id=2)), Call)
-    assert [call.id for call in found.items] == [3, 1, 2]
+def test_items_around_an_invalid_record_keep_their_order() -> None:
+    result = decode_page(page_body(call_record(id=3), call_record(id=0), call_record(id=1), call_record(id=2)), Call)
+    assert [call.id for call in result.items] == [3, 1, 2]
 
 
-def test_one_page_does_not_hand_its_set_aside_to_the_next() -> None:
+def test_pages_do_not_share_invalid_records() -> None:
     decode_page(page_body(5), Call)
     assert decode_page(page_body(call_record()), Call).set_aside == []
 
 
-def test_byte_order_mark_is_passed_over() -> None:
+def test_byte_order_mark_is_ignored() -> None:
     assert len(decode_page(b"\xef\xbb\xbf" + page_body(call_record()), Call).items) == 1
 
 
@@ -148,18 +148,18 @@ def test_byte_order_mark_is_passed_over() -> None:
         *(b'{"items": [', b'{"items": []} more', b"[" * 100_000),
     ],
 )
-def test_body_that_is_no_page_is_refused(body: bytes) -> None:
+def test_body_that_is_not_a_page_is_an_error(body: bytes) -> None:
     with pytest.raises(MalformedBodyError, match="expected"):
         decode_page(body, Call)
 
 
-def test_message_about_a_long_body_is_short() -> None:
+def test_error_message_about_a_long_body_is_short() -> None:
     with pytest.raises(MalformedBodyError) as caught:
         decode_page(b"<html>" + b"x" * 10_000, Call)
     assert len(str(caught.value)) < 200
 
 
-# What is set aside
+# Invalid records
 
 
 @pytest.mark.parametrize(
@@ -196,39 +196,39 @@ def test_message_about_a_long_body_is_short() -> None:
         ({"status": 3}, "status: .*found 3"),
     ],
 )
-def test_record_that_breaks_the_contract_is_set_aside_and_the_rest_arrive(changes: dict[str, Any], reason: str) -> None:
-    found = decode_page(page_body(call_record(id=7), call_record(**changes), call_record(id=8)), Call)
-    assert [call.id for call in found.items] == [7, 8]
-    assert [bool(re.search(reason, one.reason)) for one in found.set_aside] == [True]
+def test_invalid_record_is_set_aside_and_the_others_are_returned(changes: dict[str, Any], reason: str) -> None:
+    result = decode_page(page_body(call_record(id=7), call_record(**changes), call_record(id=8)), Call)
+    assert [call.id for call in result.items] == [7, 8]
+    assert [bool(re.search(reason, record.reason)) for record in result.set_aside] == [True]
 
 
 @pytest.mark.parametrize("item", [5, None, "text", [], True, 0.5])
-def test_item_that_is_no_object_is_set_aside(item: object) -> None:
-    found = decode_page(page_body(call_record(), item), Call)
-    assert (len(found.items), [one.record_id for one in found.set_aside]) == (1, [None])
+def test_item_that_is_not_an_object_is_set_aside(item: object) -> None:
+    result = decode_page(page_body(call_record(), item), Call)
+    assert (len(result.items), [record.record_id for record in result.set_aside]) == (1, [None])
 
 
-def test_set_aside_record_tells_its_id() -> None:
+def test_invalid_record_has_its_id() -> None:
     assert decode_page(page_body(call_record(id=5, startTime=-1)), Call).set_aside[0].record_id == 5
 
 
 @pytest.mark.parametrize("value", [..., None, 0, 1.0, "1", True, 2**53])
-def test_id_that_cannot_be_trusted_is_not_told(value: object) -> None:
+def test_invalid_record_does_not_have_an_invalid_id(value: object) -> None:
     assert decode_page(page_body(call_record(id=value)), Call).set_aside[0].record_id is None
 
 
-def test_reason_shows_a_little_of_a_long_value() -> None:
+def test_reason_shows_the_beginning_of_a_long_value() -> None:
     reason = decode_page(page_body(call_record(status=["x" * 10_000])), Call).set_aside[0].reason
     assert len(reason) < 150
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"5", b"null", b"", b"<html>", b'{"items": []}'])
-def test_single_call_that_breaks_the_contract_is_refused(body: bytes) -> None:
+def test_invalid_single_record_is_an_error(body: bytes) -> None:
     with pytest.raises(MalformedBodyError):
         decode_record(body, Call)
 
 
-# Halves of surrogate pairs
+# Lone surrogates
 
 
 @pytest.mark.parametrize(
@@ -249,72 +249,72 @@ def test_lone_surrogate_becomes_the_replacement_character(escaped: str, expected
 
 
 @pytest.mark.parametrize("name", ["message", "trace"])
-def test_lone_surrogate_is_mended_within_an_error(name: str) -> None:
+def test_lone_surrogate_in_an_error_is_replaced(name: str) -> None:
     error = decode(error={"message": "m", "trace": "t", name: "\ud83d"}).error
     assert isinstance(error, CallError)
     assert getattr(error, name) == "\ufffd"
 
 
-def test_lone_surrogate_in_a_status_is_mended() -> None:
+def test_lone_surrogate_in_a_status_is_replaced() -> None:
     assert decode(status="\ude00").status == "\ufffd"
 
 
-def test_lone_surrogate_in_a_single_call_is_mended() -> None:
+def test_lone_surrogate_in_a_single_record_is_replaced() -> None:
     assert decode_record(json.dumps(call_record(error="\ud83d")).encode(), Call).error == "\ufffd"
 
 
-def test_lone_surrogates_are_mended_at_any_depth_of_free_json() -> None:
+def test_lone_surrogates_are_replaced_at_any_depth() -> None:
     assert decode_json(rb'{"\ud83d": ["\ud83d", {"a": "\ude00"}]}') == {"\ufffd": ["\ufffd", {"a": "\ufffd"}]}
 
 
-def test_bytes_that_are_no_utf8_cost_only_themselves() -> None:
+def test_only_invalid_utf8_bytes_are_replaced() -> None:
     body = page_body(call_record(error="HERE"), call_record(id=2)).replace(b"HERE", b"a\xffb")
     assert [call.error for call in decode_page(body, Call).items] == ["a\ufffdb", None]
 
 
 @few_examples
 @given(st.text(st.characters(codec=None), max_size=20))
-def test_any_text_arrives_with_only_lone_surrogates_replaced(text: str) -> None:
+def test_only_lone_surrogates_of_a_text_are_replaced(text: str) -> None:
     expected = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     assert decode(error=text).error == expected
 
 
 @few_examples
 @given(st.lists(st.one_of(st.just(None), st.integers(1, MAX_ID)), max_size=6))
-def test_every_item_of_a_page_arrives_or_is_set_aside(found_ids: list[int | None]) -> None:
-    found = decode_page(page_body(*(call_record(id=one) for one in found_ids)), Call)
-    assert [call.id for call in found.items] == [one for one in found_ids if one]
-    assert len(found.set_aside) == found_ids.count(None)
+def test_every_item_is_returned_or_set_aside(item_ids: list[int | None]) -> None:
+    result = decode_page(page_body(*(call_record(id=item_id) for item_id in item_ids)), Call)
+    assert [call.id for call in result.items] == [item_id for item_id in item_ids if item_id]
+    assert len(result.set_aside) == item_ids.count(None)
 
 
-# The other records
+# Other records
 
 
-def test_function_needs_an_id_only() -> None:
+def test_function_requires_only_an_id() -> None:
     assert decode_page(page_body({"id": 5}), Function).items == [Function(5)]
 
 
 @pytest.mark.parametrize(("kind", "field"), [(Function, "fileId"), (Schedule, "sessionId")])
 @pytest.mark.parametrize("value", [2**63, 10**30])
-def test_other_id_beyond_64_bits_is_set_aside(kind: type[Function | Schedule], field: str, value: int) -> None:
-    found = decode_page(page_body({"id": 5, field: value}, {"id": 6}), kind)
-    assert [one.id for one in found.items] == [6]
-    assert found.set_aside[0].reason.startswith(f"{field}: ")
+def test_record_with_an_id_beyond_64_bits_is_set_aside(kind: type[Function | Schedule], field: str, value: int) -> None:
+    result = decode_page(page_body({"id": 5, field: value}, {"id": 6}), kind)
+    assert [record.id for record in result.items] == [6]
+    assert result.set_aside[0].reason.startswith(f"{field}: ")
 
 
-def test_error_of_a_function_may_be_an_object() -> None:
+def test_error_of_a_function_can_be_an_object() -> None:
     (function,) = decode_page(page_body({"id": 5, "error": {"message": "m", "trace": "t"}}), Function).items
     assert function.error == CallError("m", "t")
 
 
 @pytest.mark.parametrize("field", ["functionId", "functionExternalId"])
-def test_schedule_names_its_function_either_way(field: str) -> None:
+def test_schedule_has_the_id_or_the_external_id_of_its_function(field: str) -> None:
     value = 7 if field == "functionId" else "fn"
     (schedule,) = decode_page(page_body({"id": 5, field: value}), Schedule).items
     assert {schedule.function_id, schedule.function_external_id} == {value, None}
 
 
-def test_log_line_without_a_time_is_kept() -> None:
+def test_log_entry_without_a_timestamp_is_valid() -> None:
     assert decode_page(page_body({"message": "m"}), LogEntry).items == [LogEntry(None, "m")]
 
 
@@ -329,17 +329,17 @@ def test_absent_response_is_none() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{", b"\xff"])
-def test_free_json_that_is_none_is_refused(body: bytes) -> None:
+def test_invalid_json_is_an_error(body: bytes) -> None:
     with pytest.raises(MalformedBodyError):
         decode_json(body)
 
 
 @pytest.mark.parametrize("decode_body", [decode_json, partial(decode_record, record_type=CallResponse)])
-def test_json_nested_too_deep_is_refused(decode_body: Callable[[bytes], object]) -> None:
+def test_deeply_nested_json_is_an_error(decode_body: Callable[[bytes], object]) -> None:
     with pytest.raises(MalformedBodyError):
         decode_body(b'{"response": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
 
 
-def test_page_with_json_nested_too_deep_is_refused() -> None:
+def test_page_with_deeply_nested_json_is_an_error() -> None:
     with pytest.raises(MalformedBodyError):
         decode_page(b'{"items": [' + b"[" * 100_000 + b"]" * 100_000 + b"]}", Call)
