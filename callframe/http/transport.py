@@ -68,19 +68,10 @@ def user_agent() -> str:
 
 class Transport:
     """
-    Send requests to one origin without revealing secrets. Threads may share it.
+    Send requests to one origin, `https://host[:port]`, without revealing secrets. Threads may share it.
 
-    Parameters
-    ----------
-    origin
-        `https://host[:port]`, or plain http to this machine. Requests to this machine ignore proxies.
-    verify
-        Whether to check the server's certificate, or a bundle of certificates to trust. By default the bundle named by
-        `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` or `SSL_CERT_FILE`, else that of certifi.
-    proxies
-        Proxy by scheme, as `requests` takes them; by default those of the environment. They may contain a password.
-    timeout_s
-        Seconds to wait for a connection, and for the next bytes of a response.
+    `verify` and `proxies` are those of `requests`, by default from the environment, where `SSL_CERT_FILE` counts too.
+    Requests to this machine ignore proxies.
     """
 
     def __init__(
@@ -114,7 +105,7 @@ class Transport:
         Send one request and read the whole response, whatever its status; redirects are not followed.
 
         The response holds the request and with it the token, so callers must not keep it. `auth` sets the Authorization
-        header, since a `.netrc` would override one in `headers`. Raises `TransportError` unless the response is whole.
+        header, since a `.netrc` would override one in `headers`. Raises `TransportError` without a complete response.
         """
         message: str
         self._reopen_after_fork()
