@@ -241,9 +241,7 @@ def demo(out: str, *, serve: bool, port: int, count: int, functions: int, latenc
     click.echo("\nWritten:")
     for path in _export(calls, folder):
         click.echo(f"  {path}")
-    click.echo(
-        f"\nOpen {folder / 'failures.png'} next, then {folder / 'calls.csv'}. With your own project: cf.connect()."
-    )
+    click.echo(f"\nOpen {folder / 'failures.png'} and {folder / 'calls.csv'} next. For your own project: cf.connect().")
     _exit_if_incomplete(calls)
 
 

@@ -1,8 +1,8 @@
 """
 Parallel paging through call listings.
 
-A query selects calls of one function by time range and filter, or by ids, and is read page by page with a cursor.
-Queries run in parallel; a long one is split into shorter time ranges and read again when workers are idle. The API does
+A query selects calls of one function by window and filter, or by ids, and is read page by page with a cursor.
+Queries run in parallel; a long one is split into shorter windows and read again when workers are idle. The API does
 not document the order of calls in a listing, so reading cannot continue in parallel from a cursor.
 """
 
