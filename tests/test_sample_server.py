@@ -532,8 +532,8 @@ def test_service_listens_on_ipv6_loopback_too(serve: Serve) -> None:
 def test_serving_forever_ends_cleanly_on_a_signal(number: signal.Signals) -> None:
     code = (
         "from callframe.sample.server import Service\n"
-        "from callframe.sample.project_data import World\n"
-        "service = Service(World.of(functions=[]))\n"
+        "from callframe.sample.project_data import ProjectData\n"
+        "service = Service(ProjectData.of(functions=[]))\n"
         "start = service.start\n"
         "service.start = lambda: (start(), print(service.url, flush=True))\n"
         "service.serve_forever()\n"
