@@ -11,11 +11,11 @@ __version__ = version("callframe")
 from callframe.analysis.comparison import compare
 from callframe.analysis.concurrency import concurrency, concurrency_peaks, overlapping_runs
 from callframe.analysis.failures import failure_episodes, failure_groups, failures
+from callframe.analysis.kaplan_meier import survival
 from callframe.analysis.quality import quality
 from callframe.analysis.rollup import merge_rollups, rollup, summarize_rollup
 from callframe.analysis.schedules import duplicate_runs, missed_runs, schedule_report
 from callframe.analysis.summary import summarize
-from callframe.analysis.survival import survival
 from callframe.archive import Archive, SyncReport
 from callframe.completeness import coverage, is_complete
 from callframe.dashboard import explore

@@ -17,6 +17,7 @@ import callframe as cf
 from callframe import frame
 from callframe.analysis import comparison as comparisons
 from callframe.analysis import statistics
+from callframe.analysis.kaplan_meier import estimate_distribution
 
 AT_MS = START_MS + 7 * DAY_MS
 AT = pd.Timestamp(AT_MS, unit="ms", tz="UTC")
@@ -133,8 +134,8 @@ def test_drawn_medians_are_those_of_resamples() -> None:
     values = np.sort(np.random.default_rng(0).lognormal(8, 1, 41)).round()
     rng = np.random.default_rng(1)
     resampled = np.quantile(rng.choice(values, (20_000, 41)), 0.5, axis=1, method="inverted_cdf")
-    known = statistics.curve(values, np.ones(41, dtype=bool))
-    drawn = np.concatenate([comparisons._medians(known, 41, rng) for _ in range(5)])
+    known = estimate_distribution(values, np.ones(41, dtype=bool))
+    drawn = np.concatenate([comparisons._draw_medians(known, 41, rng) for _ in range(5)])
     assert stats.ks_2samp(drawn, resampled).statistic < 0.015
 
 
@@ -142,7 +143,7 @@ def test_curve_is_that_of_the_published_example() -> None:
     # Remission of leukaemia under 6-MP, in weeks (Freireich et al., 1963, Blood 21:699)
     ended = [6, 6, 6, 7, 10, 13, 16, 22, 23]
     left = [6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]
-    known = statistics.curve(np.array([*ended, *left], dtype=float), np.arange(21) < 9)
+    known = estimate_distribution(np.array([*ended, *left], dtype=float), np.arange(21) < 9)
     assert (1 - known.done).round(3).tolist() == [0.857, 0.807, 0.753, 0.690, 0.627, 0.538, 0.448]
 
 

@@ -20,11 +20,11 @@ from pandas.testing import assert_frame_equal, assert_series_equal
 
 import callframe as cf
 from callframe import frame
-from callframe.analysis import histogram
+from callframe.analysis.aggregates import to_buckets
 from callframe.analysis.grouping import group, parse_by
-from callframe.analysis.kaplan_meier import curves
+from callframe.analysis.kaplan_meier import estimate_curves, is_event, observe
 from callframe.analysis.summary import QUANTILES as QUANTILES_OF
-from callframe.analysis.survival import awaited, work
+from callframe.limits import RunLimit
 from callframe.timespan import NO_TIME
 
 if TYPE_CHECKING:
@@ -113,9 +113,9 @@ def test_durations_of_odd_calls_are_those_of_a_curve_of_buckets(
 ) -> None:
     calls = frame_from_rows(rows).sort_values(["start_time", "call_id"], ignore_index=True)
     found = cf.summarize(divided(calls, cuts_of(calls, cuts)), by)
-    groups, worked = group(calls, parse_by(by, durations=True, several=True)), work(calls)
-    times, ended = histogram.replace(worked.times), awaited(worked.kinds, groups)
-    exact = curves(times, ended, groups, None, groups.max(worked.times))
+    groups, worked = group(calls, parse_by(by, durations=True, several=True)), observe(calls, RunLimit())
+    times, ended = to_buckets(worked.time_ms), is_event(worked.status, groups)
+    exact = estimate_curves(times, ended, groups, None, groups.max(worked.time_ms))
     for name, share in QUANTILES_OF.items():
         expected = pd.Series(exact.quantile(share), index=groups.index)
         assert milliseconds(found[f"duration_{name}"]).tolist() == expected.reindex(found.index).tolist()

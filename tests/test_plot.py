@@ -293,7 +293,7 @@ def test_history_of_a_year_is_drawn_by_week() -> None:
 
 
 def test_history_rejects_what_is_not_a_rollup() -> None:
-    with pytest.raises(FrameError, match="This is no rollup"):
+    with pytest.raises(FrameError, match="Not a rollup"):
         plot.history(frame.empty())
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import callframe as cf
 from callframe import frame
-from callframe.analysis import rollup as rollups
+from callframe.analysis.aggregates import buckets as buckets_of
+from callframe.analysis.aggregates import to_buckets
 
 STUCK_MS = 15 * 60_000
 MS: Any = pd.Timedelta(milliseconds=1)
@@ -27,7 +28,7 @@ def one(**changes: Any) -> dict[str, Any]:
 
 
 def buckets(*spans: int) -> list[int]:
-    found: list[int] = rollups._buckets(np.array(spans)).tolist()
+    found: list[int] = to_buckets(np.array(spans)).tolist()
     return found
 
 
@@ -86,11 +87,11 @@ def test_merging_forgets_what_the_calls_rest_on_when_parts_differ() -> None:
 
 def test_every_span_is_within_one_percent_of_its_bucket() -> None:
     spans = np.concatenate([np.arange(200_000), np.geomspace(2e5, 2**53, 200_000).astype("int64")])
-    assert (100 * np.abs(rollups._buckets(spans) - spans) <= spans).all()
+    assert (100 * np.abs(to_buckets(spans) - spans) <= spans).all()
 
 
 def test_buckets_grow_by_about_two_percent() -> None:
-    least = rollups._edges()[0]
+    least = buckets_of()[0]
     ratios = least[1:] / np.maximum(least[:-1], 1)
     assert np.abs(ratios[least[:-1] > 10_000] - 1.0202).max() < 0.0002
 

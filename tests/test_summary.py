@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from callframe import frame
-from callframe.analysis.summary import over_time, spread, summarize
+from callframe.analysis.activity import status_counts as over_time
+from callframe.analysis.summary import quantiles_by_function as spread
+from callframe.analysis.summary import summarize
 from callframe.errors import ArgumentError, FrameError
 from callframe.timespan import MAX_TIME_MS
 

@@ -1,4 +1,4 @@
-"""When calls happen: by function over a day, and by hour of the week."""
+"""When calls start: over time by status, over a day by function, and by hour of the week. Data for plots."""
 
 from __future__ import annotations
 
@@ -10,76 +10,61 @@ import pandas as pd
 from callframe import frame
 from callframe.errors import ArgumentError
 
-DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
-def activity(calls: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp, *, bins: int = 288) -> pd.DataFrame:
+def status_counts(calls: pd.DataFrame, bins: int = 60) -> pd.DataFrame:
     """
-    Count the calls and the failures of each function that start in each bin of a stretch of time.
+    Count calls by start time and status.
 
-    Parameters
-    ----------
-    calls
-        Call frame.
-    start, end
-        The stretch, its end excluded; with a time zone.
-    bins
-        Number of bins of equal width.
+    One row per bin, also without calls, with its start (UTC) as the index, and a column per status. The width of the
+    about `bins` bins is a whole number of minutes, hours or days.
+    """
+    frame.check(calls)
+    categories, start = list(calls["status"].cat.categories), calls["start_time"]
+    if calls.empty:
+        return pd.DataFrame(0, index=pd.DatetimeIndex(start), columns=categories)
+    width = round_width((start.max() - start.min()) / bins)
+    floor = start.dt.floor(width)
+    counts = pd.crosstab(floor, calls["status"].astype("object")).reindex(columns=categories, fill_value=0)
+    edges = pd.date_range(floor.min(), floor.max(), freq=width, name="start_time", unit="ms")
+    return counts.reindex(edges, fill_value=0).rename_axis(columns=None)
 
-    Returns
-    -------
-    activity
-        One row a function and bin that has calls: `function` str, `bin` int64 from 0, `calls` int64, `failures` int64.
 
-    Raises
-    ------
-    FrameError
-        It is no call frame.
+def round_width(width: pd.Timedelta) -> pd.Timedelta:
+    """Round the width of a bin up to a usual number of minutes or hours, or to whole days."""
+    widths = [pd.Timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)]
+    return next((usual for usual in widths if usual >= width), pd.Timedelta(days=width // pd.Timedelta(days=1) + 1))
+
+
+def function_counts(calls: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp, *, bins: int = 288) -> pd.DataFrame:
+    """
+    Count the calls and the failures of each function in bins of equal width between two times, the end excluded.
+
+    One row per function and bin that has calls: `function` str, `bin` from 0, `calls` and `failures` int64.
     """
     frame.check(calls)
     inside = calls[(calls["start_time"] >= start) & (calls["start_time"] < end)]
-    place = ((inside["start_time"] - start) / (end - start) * bins).astype("int64").clip(upper=bins - 1)
-    counts = (
-        pd.DataFrame(
-            {
-                "function": inside["function"].astype(frame.TEXT),
-                "bin": place,
-                "calls": 1,
-                "failures": inside["status"].isin(frame.FAILURES).astype("int64"),
-            }
-        )
-        .groupby(["function", "bin"])
-        .sum()
-        .reset_index()
+    position = ((inside["start_time"] - start) / (end - start) * bins).astype("int64").clip(upper=bins - 1)
+    rows = pd.DataFrame(
+        {
+            "function": inside["function"].astype(frame.TEXT),
+            "bin": position,
+            "calls": 1,
+            "failures": inside["status"].isin(frame.FAILURES).astype("int64"),
+        }
     )
+    counts = rows.groupby(["function", "bin"]).sum().reset_index()
     return counts.astype({"function": frame.TEXT, "bin": "int64", "calls": "int64", "failures": "int64"})
 
 
-def week(calls: pd.DataFrame, of: Literal["calls", "failures", "delays"] = "calls", *, tz: str = "UTC") -> pd.DataFrame:
+def by_hour_of_week(
+    calls: pd.DataFrame, of: Literal["calls", "failures", "delays"] = "calls", *, tz: str = "UTC"
+) -> pd.DataFrame:
     """
-    Measure calls, failures or schedule delays by hour and weekday.
+    Count calls or failures of all weeks by weekday and hour, or take the median schedule delay in seconds.
 
-    Parameters
-    ----------
-    calls
-        Call frame.
-    of
-        `"calls"` and `"failures"` (Failed and Timeout) are counts an hour of the clock, of all weeks together;
-        `"delays"` is the median schedule delay in seconds.
-    tz
-        Time zone of the hours.
-
-    Returns
-    -------
-    week
-        Seven rows, Monday first, and 24 columns; float64, missing where no call is.
-
-    Raises
-    ------
-    FrameError
-        It is no call frame.
-    ArgumentError
-        `of` is unknown.
+    Seven rows, Monday first, and 24 columns float64; missing where there are no calls. `tz` is the time zone of hours.
     """
     frame.check(calls)
     if of not in {"calls", "failures", "delays"}:
@@ -93,6 +78,5 @@ def week(calls: pd.DataFrame, of: Literal["calls", "failures", "delays"] = "call
     else:
         table = calls["call_id"].groupby(keys).size().astype("float64")
     full = table.reindex(pd.MultiIndex.from_product([range(7), range(24)], names=["weekday", "hour"]))
-    return pd.DataFrame(
-        full.to_numpy(dtype="float64", na_value=np.nan).reshape(7, 24), index=list(DAYS), columns=list(range(24))
-    )
+    values = full.to_numpy(dtype="float64", na_value=np.nan).reshape(7, 24)
+    return pd.DataFrame(values, index=list(WEEKDAYS), columns=list(range(24)))

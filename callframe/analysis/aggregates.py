@@ -1,196 +1,282 @@
 """
-What a summary is made of: counts, extremes, streaks and curves by group.
+What a summary is computed from: counts, extremes, runs of failures and Kaplan-Meier curves by group.
 
-They are taken of a call frame at once, and exactly, or of its parts: then spans are counted by bucket, and all adds up.
+`measure` computes them from calls in memory, exactly. Partitions and rollups have aggregates instead, which can be
+merged: there durations and delays are counted in buckets.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from callframe.analysis import histogram, streaks
 from callframe.analysis.grouping import COLUMNS, TIME, Groups, concat, group
-from callframe.analysis.kaplan_meier import Curves, curves
-from callframe.analysis.survival import COMPLETED, awaited, work
+from callframe.analysis.kaplan_meier import COMPLETED, TIMEOUT, Curves, estimate_curves, is_event, observe
 from callframe.timespan import NO_TIME, to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from callframe.analysis.survival import Work
-    from callframe.timespan import DurationLike
+    from callframe.analysis.kaplan_meier import ObservedDurations
+    from callframe.limits import RunLimit
 
-NEEDED = (
-    "call_id", "function", "schedule_id", "status", "scheduled_time", "start_time", "end_time", "schedule_delay",
-    "duration",
-)  # fmt: skip
-"""The columns of a call frame that are looked at."""
+NEEDED = ("call_id", "function", "schedule_id", "status", "start_time", "end_time", "schedule_delay", "duration")
+"""The columns of a call frame that are read."""
 
-KINDS = ("running", "completed", "failed", "timeout", "other")
-"""What calls are counted as, in the order of `survival`."""
+EVENT, CENSORED, DELAY = range(3)
+"""The kinds of times in a histogram: durations that are events, or censored, and schedule delays."""
 
-_COUNTS = (*KINDS, "stuck", "late")
-_LARGEST = ("longest", "known", "delayed", "last_success")
-_DELAY = 2  # the kind of spans that are delays; durations are 0 where they ended, 1 where they are censored
-_PLACES, _KINDS_BITS = 13, 2  # bits for more than there are buckets on both sides of 0, and for the kinds
+NEVER_MS = 2**62
+"""The bucket of censored durations that are taken to be longer than any other."""
+
+_STATUSES = ("running", "completed", "failed", "timeout", "other")
+_COUNTS = (*_STATUSES, "stuck", "late")
+_MAXIMA = ("duration_max", "observed_max", "delay_max", "last_success")
+_RUNS = ("longest_run", "finished", "leading", "trailing")
+_KEYS = ["group", "kind", "bucket_ms"]
+
+_BUCKET_ERROR_PERCENT = 1
+_LONGEST_BUCKET_MS = 2**53
 
 
 @dataclass(frozen=True)
-class Asked:
-    """
-    What is asked of calls.
+class Options:
+    """The options of a summary, parsed; without `fetched_ms` the coverage of the calls has the time of the fetch."""
 
-    Parameters
-    ----------
-    by, run_limit
-        As for `summarize`.
-    late_after_ms
-        How late a call may start.
-    fetched_ms
-        When the calls were fetched; None where they say so.
-    """
-
-    by: Mapping[str, int]
-    run_limit: DurationLike | None
+    levels: Mapping[str, int]
+    limit: RunLimit
     late_after_ms: int
     fetched_ms: int | None = None
 
 
 @dataclass(frozen=True)
-class Tally:
+class Measures:
     """
-    What a summary is made of; all arrays hold one value a group.
+    What a summary is computed from.
 
-    Parameters
-    ----------
-    index
-        The groups.
-    numbers
-        `running`, `completed`, `failed`, `timeout`, `other`, `stuck`, `late` calls; `longest` duration of calls that
-        ended in any way, `last_success`, and the longest `streak` of failures.
-    durations, delays
-        The curves of both.
+    `columns` hold an array for the calls of each status, the `stuck` and the `late` calls, `duration_max`,
+    `last_success` and the `longest_run` of failures.
     """
 
     index: pd.Index
-    numbers: dict[str, np.ndarray]
+    columns: Mapping[str, np.ndarray]
     durations: Curves
     delays: Curves
 
 
 @dataclass(frozen=True)
-class Part:
+class Aggregate:
     """
-    What a tally is made of, which adds up.
+    What can be merged, and measures computed from.
 
     Parameters
     ----------
     groups
-        One row a group: the columns that make it, then numbers.
-    spans
-        One row a group, kind (0 durations that ended, 1 that are censored, 2 delays) and bucket; `count` of calls.
+        One row per group, in order: first its labels, under the names of the columns of a call frame.
+    histogram
+        `group` (a row of `groups`), `kind`, `bucket_ms` and the `count` of calls.
+    extent
+        Start and id of the first and of the last finished call; None without any.
+    in_order
+        Whether what was merged followed each other in time. If not, the runs of failures are wrong.
     """
 
     groups: pd.DataFrame
-    spans: pd.DataFrame
-
-    @property
-    def ordered(self) -> bool:
-        """Whether the calls of every group came in the order of start, from part to part."""
-        return bool(self.groups["ordered"].all())
+    histogram: pd.DataFrame
+    extent: tuple[tuple[int, int], tuple[int, int]] | None = None
+    in_order: bool = True
 
 
-def of_calls(calls: pd.DataFrame, asked: Asked) -> Tally:
-    """Take a tally of calls, exactly."""
-    groups, worked = group(calls, asked.by), work(calls, asked.run_limit, asked.fetched_ms)
-    order = streaks.in_order(calls, groups, worked.kinds)
-    numbers = _numbers(calls, groups, worked, asked.late_after_ms)
-    numbers["streak"] = streaks.longest(groups, worked.kinds, order)
-    durations = curves(worked.times, awaited(worked.kinds, groups), groups)
-    return Tally(groups.index, numbers, durations, curves(to_milliseconds(calls["schedule_delay"]), None, groups))
+def measure(calls: pd.DataFrame, options: Options) -> Measures:
+    """Measure calls in memory."""
+    groups, observed = group(calls, options.levels), observe(calls, options.limit, options.fetched_ms)
+    columns = _columns(calls, groups, observed, _finished(calls, observed.status), options.late_after_ms)
+    durations = estimate_curves(observed.time_ms, is_event(observed.status, groups), groups)
+    return Measures(groups.index, columns, durations, delay_curves(calls, groups))
 
 
-def of_parts(part: Part, by: Mapping[str, int]) -> Tally:
-    """Take a tally of what has been added up."""
-    groups = group(part.groups, by)
-    order = np.argsort(groups.codes)
-    table = part.groups.iloc[order]
-    numbers = {name: table[name].to_numpy() for name in (*_COUNTS, *_LARGEST, "streak")}
-    delays = (part.spans["kind"] == _DELAY).to_numpy()
-    durations = _curves(part.spans[~delays], groups, numbers["known"])
-    return Tally(groups.index, numbers, durations, _curves(part.spans[delays], groups, numbers["delayed"]))
+def delay_curves(calls: pd.DataFrame, groups: Groups) -> Curves:
+    """Estimate the distribution of schedule delays; none of them is censored."""
+    return estimate_curves(to_milliseconds(calls["schedule_delay"]), np.ones(len(calls), dtype=bool), groups)
 
 
-def measure(calls: pd.DataFrame, asked: Asked) -> Part:
-    """Take a part of a tally."""
-    groups, worked = group(calls, asked.by), work(calls, asked.run_limit, asked.fetched_ms)
-    delays = to_milliseconds(calls["schedule_delay"])
-    order = streaks.in_order(calls, groups, worked.kinds)
-    numbers = _numbers(calls, groups, worked, asked.late_after_ms)
-    numbers |= {"known": groups.max(worked.times), "delayed": groups.max(delays)}
-    numbers |= {"streak": streaks.longest(groups, worked.kinds, order), "ordered": np.ones(len(groups), dtype=bool)}
-    numbers |= streaks.ends(calls, groups, worked.kinds, order)
-    censored = (~awaited(worked.kinds, groups)).astype("int64")
-    times = np.concatenate([worked.times, delays])
-    kinds = np.concatenate([censored, np.full(len(calls), _DELAY)])
-    return Part(_table(groups, asked.by, numbers), _count(np.tile(groups.codes, 2), kinds, times))
-
-
-def add(parts: Sequence[Part], by: Mapping[str, int]) -> Part:
-    """Add parts up, which follow each other in time."""
-    together = concat([part.groups for part in parts])
-    groups = group(together, by)
-    ends = np.cumsum([len(part.groups) for part in parts])
-    codes = np.split(groups.codes, ends[:-1])
-    numbers = {name: groups.sum(together[name].to_numpy()) for name in _COUNTS}
-    numbers |= {name: groups.max(together[name].to_numpy()) for name in _LARGEST}
-    numbers |= streaks.follow([part.groups for part in parts], codes, len(groups))
-    spans = pd.concat(
+def aggregate(calls: pd.DataFrame, options: Options) -> Aggregate:
+    """Aggregate the calls of a partition."""
+    groups, observed = group(calls, options.levels), observe(calls, options.limit, options.fetched_ms)
+    finished = _finished(calls, observed.status)
+    columns = _columns(calls, groups, observed, finished, options.late_after_ms)
+    kind = np.where(is_event(observed.status, groups), EVENT, CENSORED)
+    histogram = pd.concat(
         [
-            part.spans.assign(group=code[part.spans["group"]].astype("int32"))
-            for part, code in zip(parts, codes, strict=True)
+            histogram_of(groups, kind, to_buckets(observed.time_ms)),
+            histogram_of(groups, DELAY, to_buckets(to_milliseconds(calls["schedule_delay"]))),
         ]
     )
-    spans = pd.DataFrame(spans.groupby(["group", "kind", "place"], sort=False)[["count"]].sum()).reset_index()
-    return Part(_table(groups, by, numbers), spans)
+    start_ms, call_id = to_milliseconds(calls["start_time"])[finished], calls["call_id"].to_numpy()[finished]
+    extent = None
+    if len(finished):
+        extent = (int(start_ms[0]), int(call_id[0])), (int(start_ms[-1]), int(call_id[-1]))
+    return Aggregate(label(groups, options.levels, columns), histogram, extent)
 
 
-def _numbers(calls: pd.DataFrame, groups: Groups, worked: Work, late_after_ms: int) -> dict[str, np.ndarray]:
-    kinds = len(KINDS)
-    table = np.bincount(groups.codes * kinds + worked.kinds, minlength=len(groups) * kinds).reshape(-1, kinds)
-    start = to_milliseconds(calls["start_time"])
+def merge(parts: Sequence[Aggregate], levels: Mapping[str, int]) -> Aggregate:
+    """Merge aggregates, given in order of time."""
+    table = concat([part.groups for part in parts])
+    groups = group(table, levels)
+    codes = np.split(groups.codes, np.cumsum([len(part.groups) for part in parts])[:-1])
+    columns = {name: groups.sum(table[name].to_numpy()) for name in _COUNTS}
+    columns |= {name: groups.max(table[name].to_numpy()) for name in _MAXIMA}
+    columns |= _join_runs(parts, codes, len(groups))
+    tables = [
+        part.histogram.assign(group=code[part.histogram["group"]]) for part, code in zip(parts, codes, strict=True)
+    ]
+    extents = [part.extent for part in parts if part.extent]
+    in_order = all(before[1] <= after[0] for before, after in itertools.pairwise(extents))
+    return Aggregate(
+        label(groups, levels, columns),
+        _add(pd.concat(tables)),
+        (extents[0][0], extents[-1][1]) if extents else None,
+        in_order and all(part.in_order for part in parts),
+    )
+
+
+def measures_of(aggregate: Aggregate, levels: Mapping[str, int]) -> Measures:
+    """Compute measures from an aggregate; times are those of buckets, and none is beyond the longest observed."""
+    index, histogram = group(aggregate.groups, levels).index, aggregate.histogram
+    columns = {name: aggregate.groups[name].to_numpy() for name in (*_COUNTS, *_MAXIMA, "longest_run")}
+    is_delay = histogram["kind"] == DELAY
+    durations = _bucket_curves(histogram[~is_delay], index, columns["observed_max"])
+    return Measures(index, columns, durations, _bucket_curves(histogram[is_delay], index, columns["delay_max"]))
+
+
+def _bucket_curves(histogram: pd.DataFrame, index: pd.Index, longest_ms: np.ndarray) -> Curves:
+    codes, kind, bucket_ms, count = (histogram[name].to_numpy() for name in (*_KEYS, "count"))
+    return estimate_curves(bucket_ms, kind != CENSORED, Groups(codes, index), count, longest_ms)
+
+
+def label(groups: Groups, levels: Mapping[str, int], columns: Mapping[str, np.ndarray | int]) -> pd.DataFrame:
+    """Make a table with the labels of groups, under the names of the columns of a call frame, and more columns."""
+    labels = {COLUMNS.get(name, TIME): groups.index.get_level_values(name).array for name in levels}
+    return pd.DataFrame({**labels, **columns})
+
+
+def count_statuses(groups: Groups, status: np.ndarray, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Count calls by group and status; each row stands for `weights` calls."""
+    cells = groups.codes * len(_STATUSES) + status
+    counts = np.bincount(cells, weights, minlength=len(groups) * len(_STATUSES)).astype("int64")
+    return dict(zip(_STATUSES, counts.reshape(-1, len(_STATUSES)).T.copy(), strict=True))
+
+
+def histogram_of(
+    groups: Groups, kind: np.ndarray | int, bucket_ms: np.ndarray, count: np.ndarray | int = 1
+) -> pd.DataFrame:
+    """Count calls by group, kind and bucket, those that have a time."""
+    rows = pd.DataFrame({"group": groups.codes, "kind": kind, "bucket_ms": bucket_ms, "count": count})
+    return _add(rows[bucket_ms != NO_TIME])
+
+
+def _add(histogram: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(histogram.groupby(_KEYS, sort=False)[["count"]].sum()).reset_index()
+
+
+@functools.cache
+def buckets() -> tuple[np.ndarray, np.ndarray]:
+    """
+    List the lowest time of each bucket, and the time that represents it, both rising from 0.
+
+    They are integers, so that no rounding of logarithms depends on the machine. A bucket extends as far as one integer
+    is within 1 % of all in it (Masson, Rim and Lee, 2019, PVLDB 12:2195), which makes it 1.02 times as long as the one
+    before.
+    """
+    lowest, representative = [0], [0]
+    low = 1
+    while low < _LONGEST_BUCKET_MS:
+        lowest.append(low)
+        representative.append(low * (100 + _BUCKET_ERROR_PERCENT) // 100)
+        low = representative[-1] * 100 // (100 - _BUCKET_ERROR_PERCENT) + 1
+    return np.array(lowest), np.array(representative)
+
+
+def to_buckets(time_ms: np.ndarray) -> np.ndarray:
+    """Replace times by those that represent their buckets; negative ones mirror positive ones, `NO_TIME` stays."""
+    lowest, representative = buckets()
+    missing = time_ms == NO_TIME
+    positions = np.searchsorted(lowest, np.abs(np.where(missing, 0, time_ms)), side="right") - 1
+    return np.where(missing, NO_TIME, np.sign(time_ms) * representative[positions])
+
+
+def _columns(
+    calls: pd.DataFrame, groups: Groups, observed: ObservedDurations, finished: np.ndarray, late_after_ms: int
+) -> dict[str, np.ndarray]:
+    delay_ms = to_milliseconds(calls["schedule_delay"])
+    start_ms = to_milliseconds(calls["start_time"])
     return {
-        **dict(zip(KINDS, table.T.copy(), strict=True)),
-        "stuck": groups.count(worked.stuck),
-        "late": groups.count(to_milliseconds(calls["schedule_delay"]) > late_after_ms),
-        "longest": groups.max(to_milliseconds(calls["duration"])),
-        "last_success": groups.max(np.where(worked.kinds == COMPLETED, start, NO_TIME)),
+        **count_statuses(groups, observed.status),
+        "stuck": groups.count(observed.stuck),
+        "late": groups.count(delay_ms > late_after_ms),
+        "duration_max": groups.max(to_milliseconds(calls["duration"])),
+        "observed_max": groups.max(observed.time_ms),
+        "delay_max": groups.max(delay_ms),
+        "last_success": groups.max(np.where(observed.status == COMPLETED, start_ms, NO_TIME)),
+        **_runs(groups, observed.status, finished),
     }
 
 
-def _table(groups: Groups, by: Mapping[str, int], numbers: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Put the columns that groups are made by beside what is told of them."""
-    keys = {COLUMNS.get(name, TIME): groups.index.get_level_values(name).array for name in by}
-    return pd.DataFrame({**keys, **numbers})
+def _finished(calls: pd.DataFrame, status: np.ndarray) -> np.ndarray:
+    """Find the positions of the finished calls, in order of start and id."""
+    start_ms, call_id = to_milliseconds(calls["start_time"]), calls["call_id"].to_numpy()
+    is_finished = (status >= COMPLETED) & (status <= TIMEOUT)
+    later = start_ms[1:] > start_ms[:-1]
+    if (later | ((start_ms[1:] == start_ms[:-1]) & (call_id[1:] >= call_id[:-1]))).all():
+        return np.flatnonzero(is_finished)
+    order = np.lexsort((call_id, start_ms))
+    return order[is_finished[order]]
 
 
-def _count(codes: np.ndarray, kinds: np.ndarray, times: np.ndarray) -> pd.DataFrame:
-    """Count spans that are known by group, kind and bucket."""
-    known = times != NO_TIME
-    packed = ((codes[known] << _KINDS_BITS) + kinds[known]) << _PLACES
-    packed += histogram.places(times[known]) + (1 << (_PLACES - 1))
-    found, count = np.unique(packed, return_counts=True)
-    place = (found & ((1 << _PLACES) - 1)) - (1 << (_PLACES - 1))
-    kind = (found >> _PLACES) & ((1 << _KINDS_BITS) - 1)
-    columns = {"group": found >> (_PLACES + _KINDS_BITS), "kind": kind, "place": place, "count": count}
-    return pd.DataFrame(columns).astype({"group": "int32", "kind": "int8", "place": "int16"})
+def _runs(groups: Groups, status: np.ndarray, finished: np.ndarray) -> dict[str, np.ndarray]:
+    """
+    Measure the runs of consecutive failures among the finished calls of each group, which are given in order.
+
+    Gives the `longest_run`, how many calls are `finished`, and the runs before the first success (`leading`) and after
+    the last (`trailing`), which may go on in the partitions before and after.
+    """
+    codes = groups.codes[finished].astype("uint16" if len(groups) < 2**16 else "int64")  # short ones sort faster
+    order = np.argsort(codes, kind="stable")
+    codes = codes[order].astype("int64")
+    bounds = np.searchsorted(codes, np.arange(len(groups) + 1))
+    succeeded = status[finished[order]] == COMPLETED
+    failures = np.flatnonzero(~succeeded)
+    is_first = (np.diff(failures, prepend=-2) != 1) | (np.diff(codes[failures], prepend=-1) != 0)
+    longest = np.zeros(len(groups), dtype="int64")
+    lengths = np.diff(np.append(np.flatnonzero(is_first), len(failures)))
+    np.maximum.at(longest, codes[failures[is_first]], lengths)
+    successes = np.flatnonzero(succeeded)
+    first = np.append(successes, len(codes))[np.searchsorted(successes, bounds[:-1])]
+    last = np.append(successes, -1)[np.searchsorted(successes, bounds[1:]) - 1]
+    return {
+        "longest_run": longest,
+        "finished": np.diff(bounds),
+        "leading": np.minimum(first, bounds[1:]) - bounds[:-1],
+        "trailing": np.minimum(bounds[1:] - 1 - last, np.diff(bounds)),
+    }
 
 
-def _curves(spans: pd.DataFrame, groups: Groups, largest: np.ndarray) -> Curves:
-    times = histogram.stand_for(spans["place"].to_numpy())
-    of = Groups(groups.codes[spans["group"].to_numpy()], groups.index)
-    return curves(times, (spans["kind"] != 1).to_numpy(), of, spans["count"].to_numpy(), largest)
+def _join_runs(parts: Sequence[Aggregate], codes: Sequence[np.ndarray], size: int) -> dict[str, np.ndarray]:
+    """Join the runs of failures of parts that follow each other; `codes` are the groups of the rows of each part."""
+    joined = {name: np.zeros(size, dtype="int64") for name in _RUNS}
+    for part, code in zip(parts, codes, strict=True):
+        before = {name: values[code] for name, values in joined.items()}
+        after = {name: part.groups[name].to_numpy() for name in _RUNS}
+        across = before["trailing"] + after["leading"]
+        joined["longest_run"][code] = np.maximum.reduce([before["longest_run"], after["longest_run"], across])
+        all_failed = before["leading"] == before["finished"]
+        joined["leading"][code] = before["leading"] + np.where(all_failed, after["leading"], 0)
+        all_failed = after["trailing"] == after["finished"]
+        joined["trailing"][code] = after["trailing"] + np.where(all_failed, before["trailing"], 0)
+        joined["finished"][code] += after["finished"]
+    return joined

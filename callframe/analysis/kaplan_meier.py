@@ -1,7 +1,8 @@
 """
-Kaplan-Meier curves of many groups at once, from integers: no frame comes in here, and none goes out.
+How long work takes, where some of it was cut off or still runs: Kaplan-Meier curves by group.
 
-The estimator is that of Kaplan and Meier (1958, JASA 53:457).
+The estimator is that of Kaplan and Meier (1958, JASA 53:457). Its events are the ends of completed work. A call that
+ended otherwise, or still runs, is censored: its work would have taken longer than the time observed.
 """
 
 from __future__ import annotations
@@ -12,324 +13,356 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
-from callframe.timespan import NO_TIME
+from callframe import frame
+from callframe.analysis.grouping import Groups, group, parse_by
+from callframe.analysis.statistics import Z95
+from callframe.completeness import observed_until_ms
+from callframe.errors import ArgumentError
+from callframe.limits import RunLimit
+from callframe.timespan import NO_TIME, to_milliseconds, to_timedelta
 
 if TYPE_CHECKING:
-    from callframe.analysis.grouping import Groups
+    from collections.abc import Sequence
 
-_LARGEST = int(np.iinfo("int64").max)
+    from callframe.timespan import DurationLike
 
-Z95 = 1.959963984540054
-"""The 97.5 % point of the normal distribution."""
+RUNNING, COMPLETED, FAILED, TIMEOUT, OTHER = range(5)
+"""The codes of statuses: those of `frame.STATUSES` in their order, then any other."""
 
 _TOLERANCE = 1e-9  # of the logarithm of a survival, a sum of up to millions of terms
-_DEEP = 1e6  # the logarithm of something beyond every quantile
+
+
+@dataclass(frozen=True)
+class ObservedDurations:
+    """The status code of each call, how long it worked (`NO_TIME` if not known), and the positions of stuck calls."""
+
+    status: np.ndarray
+    time_ms: np.ndarray
+    stuck: np.ndarray
+
+
+def observe(calls: pd.DataFrame, limit: RunLimit, fetched_ms: int | None = None) -> ObservedDurations:
+    """
+    Find how long each call worked.
+
+    That is the duration of an ended call, the age of a Running one unless it is stuck, and the run limit of a Timeout
+    without an end. Without `fetched_ms` the coverage of the calls has the time of the fetch.
+    """
+    status = status_codes(calls["status"])
+    time_ms = to_milliseconds(calls["duration"]).copy()
+    running = np.flatnonzero(status == RUNNING)
+    fetched_ms = observed_until_ms(calls) if fetched_ms is None else fetched_ms
+    age_ms = fetched_ms - to_milliseconds(calls["start_time"])[running]
+    is_stuck = age_ms > limit.longest_ms
+    time_ms[running] = np.where(is_stuck | (age_ms < 0), NO_TIME, age_ms)
+    time_ms[(time_ms == NO_TIME) & (status == TIMEOUT)] = limit.shortest_ms
+    return ObservedDurations(status, time_ms, running[is_stuck])
+
+
+def status_codes(status: pd.Series) -> np.ndarray:
+    """Translate a status column into the codes of statuses."""
+    codes = {name: code for code, name in enumerate(frame.STATUSES)}
+    by_category = [codes.get(name, OTHER) for name in status.cat.categories]
+    return np.array([*by_category, OTHER], dtype="uint8")[status.cat.codes.to_numpy()]
+
+
+def is_event(status: np.ndarray, groups: Groups) -> np.ndarray:
+    """Tell the ends that are events from censored calls; in groups by status any end is one."""
+    events: np.ndarray = status != RUNNING if "status" in groups.index.names else status == COMPLETED
+    return events
+
+
+def survival(
+    calls: pd.DataFrame,
+    by: str | Sequence[str] = "function",
+    *,
+    run_limit: DurationLike | None = None,
+    points: int | None = None,
+) -> pd.DataFrame:
+    """
+    Estimate the share of work that is not done after a time: Kaplan-Meier curves, as for a plot.
+
+    The event is the end of completed work. Running calls are censored at their age when they were fetched, Timeout and
+    Failed calls at their durations, as in `summarize`. In groups by status the event is any end.
+
+    Parameters
+    ----------
+    calls
+        Call frame with any number of rows.
+    by
+        As in `summarize`.
+    run_limit
+        As in `summarize`.
+    points
+        About how many rows a group may have; None for a row at every time at which work ended. The survival of a row
+        that is left out is less than `1 / points` below that of a row that is kept.
+
+    Returns
+    -------
+    survival
+        One row per step of each curve. First the groups, then `duration` timedelta64[ms], `survival`, `low`, `high`
+        float64, `at_risk`, `events` int64. A group starts with a row of survival 1 at duration 0, or at its earliest
+        event where a clock made that negative; it has a row at each time at which work ended, and a last one where
+        censored calls were observed for longer. `low` and `high` are the log-log 95 % band (Kalbfleisch and Prentice,
+        1980), missing where survival is 1 or 0. `at_risk` counts the calls neither ended nor censored before, `events`
+        the ends at that time.
+
+    Raises
+    ------
+    FrameError
+        `calls` is not a call frame.
+    ArgumentError
+        `by`, `run_limit` or `points` is invalid.
+
+    Examples
+    --------
+    >>> import callframe as cf
+    >>> with cf.demo(calls=1_000) as project:
+    ...     curves = cf.survival(project.calls(start="14d"))
+    >>> float(curves["survival"].max())
+    1.0
+    """
+    frame.check(calls)
+    if points is not None and points < 1:
+        raise ArgumentError(f"points={points!r}; expected an integer of at least 1, or None.")
+    groups = group(calls, parse_by(by, durations=True, several=True))
+    observed = observe(calls, RunLimit.parse(run_limit))
+    curves = estimate_curves(observed.time_ms, is_event(observed.status, groups), groups)
+    at_longest = groups.count(observed.time_ms == curves.longest_ms[groups.codes])
+    steps = _steps(curves)
+    kept = steps if points is None else steps[_thin(steps, points)]
+    rows = pd.concat([_first_rows(curves), kept, _last_rows(curves, steps, at_longest)])
+    rows = rows.sort_values(["group", "order", "duration"], kind="stable", ignore_index=True)
+    positions = rows["group"].to_numpy()
+    labels = {name: groups.index.get_level_values(name).take(positions) for name in map(str, groups.index.names)}
+    columns = rows.drop(columns=["group", "order"]).assign(duration=to_timedelta(rows["duration"].to_numpy()))
+    return pd.concat([pd.DataFrame(labels, index=rows.index), columns], axis=1)
+
+
+def _steps(curves: Curves) -> pd.DataFrame:
+    """Make a row for each time at which work ended."""
+    low, high = curves.band
+    return pd.DataFrame(
+        {
+            "group": np.repeat(np.arange(len(curves.calls)), curves.rows),
+            "order": 1,
+            "duration": curves.time_ms,
+            "survival": curves.survival,
+            "low": low,
+            "high": high,
+            "at_risk": curves.at_risk,
+            "events": curves.events,
+        }
+    )
+
+
+def _thin(steps: pd.DataFrame, points: int) -> np.ndarray:
+    """Keep the first row of each `1 / points` of survival, and the first and the last row of each group."""
+    codes = steps["group"].to_numpy()
+    level = codes * (points + 1.0) - np.floor(steps["survival"].to_numpy() * points + _TOLERANCE)
+    kept: np.ndarray = np.diff(level, prepend=-np.inf) != 0
+    kept[np.flatnonzero(np.diff(codes))] = True
+    kept[-1:] = True
+    return kept
+
+
+def _first_rows(curves: Curves) -> pd.DataFrame:
+    """Make a row for each group before anything ended."""
+    groups = np.flatnonzero(curves.calls)
+    first_ms = np.where(curves.rows > 0, curves.quantile(0.0), curves.longest_ms)[groups]
+    rows = {"group": groups, "order": 0, "duration": np.minimum(first_ms, 0), "survival": 1.0, "low": np.nan}
+    return pd.DataFrame({**rows, "high": np.nan, "at_risk": curves.calls[groups], "events": 0})
+
+
+def _last_rows(curves: Curves, steps: pd.DataFrame, at_longest: np.ndarray) -> pd.DataFrame:
+    """Make a row for each group in which censored calls were observed beyond the last event."""
+    last = steps.drop_duplicates("group", keep="last").set_index("group").reindex(np.arange(len(curves.calls)))
+    beyond = (curves.calls > 0) & (curves.longest_ms > last["duration"].fillna(0).to_numpy())
+    return (
+        last.assign(order=2, duration=curves.longest_ms, at_risk=at_longest, events=0)
+        .fillna({"survival": 1.0})
+        .rename_axis("group")[beyond]
+        .reset_index()
+    )
 
 
 @dataclass(frozen=True)
 class Curves:
     """
-    Kaplan-Meier curves by group.
+    Kaplan-Meier curves of groups, a row for each time at which work of a group ended.
 
     Parameters
     ----------
-    packed
-        Group, time and whether it is censored of each call in one integer, in rising order: ends come before what is
-        censored at the same time.
-    values
-        The times that `packed` counts.
     bounds
-        Where each group begins in `packed`, and where the last one stops.
-    weights
-        How many calls each of `packed` stands for; None where it is one.
-    known
-        The largest time of each group, where the times here stand for others; None where they are their own.
+        Where the rows of each group start, and where those of the last group end.
+    time_ms, events, at_risk
+        For each row: the time, how many calls ended then, and how many had neither ended nor been censored before.
+    calls
+        For each group: on how many calls its curve is based.
+    longest_ms
+        For each group: the longest time observed, of any call; `NO_TIME` without calls.
     """
 
-    packed: np.ndarray
-    values: _Times
     bounds: np.ndarray
-    weights: np.ndarray | None = None
-    known: np.ndarray | None = None
+    time_ms: np.ndarray
+    events: np.ndarray
+    at_risk: np.ndarray
+    calls: np.ndarray
+    longest_ms: np.ndarray
 
-    @cached_property
-    def before(self) -> np.ndarray | None:
-        """How many calls come before each of `packed`, and how many there are; None where its place says so."""
-        return None if self.weights is None else np.append(0, np.cumsum(self.weights))
-
-    @cached_property
-    def sizes(self) -> np.ndarray:
-        """How many calls each group's curve rests on."""
-        return np.diff(self.bounds if self.before is None else self.before[self.bounds])
-
-    @cached_property
-    def places(self) -> np.ndarray:
-        """Where the ends are in `packed`."""
-        return np.flatnonzero((self.packed & 1) == 0)
-
-    @cached_property
-    def first(self) -> np.ndarray:
-        """Where the ends of each group begin in `places`, and where the last group's stop."""
-        return np.searchsorted(self.places, self.bounds)
-
-    @cached_property
+    @property
     def rows(self) -> np.ndarray:
-        """How many of `places` each group has."""
-        return np.diff(self.first)
+        """The number of rows of each group."""
+        return np.diff(self.bounds)
+
+    @property
+    def events_by_group(self) -> np.ndarray:
+        """The number of events of each group."""
+        return np.diff(np.append(0, np.cumsum(self.events))[self.bounds])
 
     @cached_property
-    def ended(self) -> np.ndarray | int:
-        """How many calls ended at each of `places`."""
-        return 1 if self.weights is None else self.weights[self.places]
+    def hazard(self) -> np.ndarray:
+        """The cumulative hazard, minus the logarithm of survival, after each row; infinite where no call is left."""
+        with np.errstate(divide="ignore"):
+            return self._accumulate(-np.log1p(-self.events / self.at_risk), np.inf)
 
-    @cached_property
-    def ends(self) -> np.ndarray:
-        """How many calls of each group ended."""
-        return self.rows if self.weights is None else np.diff(np.append(0, np.cumsum(self.ended))[self.first])
+    @property
+    def survival(self) -> np.ndarray:
+        """The share of work that is not done after each row."""
+        survival: np.ndarray = np.exp(-self.hazard)
+        return survival
 
-    @cached_property
-    def longest(self) -> np.ndarray:
-        """The largest time known of each group, of an end or censored; `NO_TIME` where there is none."""
-        if self.known is not None:
-            return self.known
-        known = self.sizes > 0
-        return self._times_at(self.bounds[1:][known] - 1, known)
-
-    @cached_property
-    def at_risk(self) -> np.ndarray:
-        """How many had not ended and were not censored before each end; of ends at a time each finds one fewer."""
-        if self.before is None:
-            at_risk: np.ndarray = np.repeat(self.bounds[1:], self.rows) - self.places
-            return at_risk
-        weighted: np.ndarray = np.repeat(self.before[self.bounds[1:]], self.rows) - self.before[self.places]
-        return weighted
-
-    @cached_property
-    def closing(self) -> np.ndarray:
-        """The ends that leave nobody: survival is 0, and its logarithm no number to add up."""
-        last: np.ndarray = self.first[1:][self.rows > 0] - 1
-        ended = self.ended if isinstance(self.ended, int) else self.ended[last]
-        closing: np.ndarray = last[self.at_risk[last] == ended]
-        return closing
-
-    @cached_property
-    def last_of_tie(self) -> np.ndarray:
-        """The ends that are the last of their group at their time."""
-        packed = self.packed[self.places]
-        return np.append(np.flatnonzero(packed[1:] != packed[:-1]), np.arange(len(packed))[-1:])
-
-    @cached_property
-    def depth(self) -> np.ndarray:
-        """The negative logarithm of survival after each end, added up over all groups and without closing ends."""
-        depth = self._left()
-        np.divide(np.negative(self.ended), depth, out=depth)
-        np.log1p(depth, out=depth)
-        np.cumsum(depth, out=depth)
-        np.negative(depth, out=depth)
-        return depth
-
-    @cached_property
-    def variance(self) -> np.ndarray:
-        """The variance of that logarithm (Greenwood, 1926), added up likewise."""
-        left = self._left()
-        left *= self._left() - self.ended
-        np.divide(self.ended, left, out=left)
-        return np.cumsum(left, out=left)
+    @property
+    def band(self) -> tuple[np.ndarray, np.ndarray]:
+        """The low and high ends of the log-log 95 % band of survival; missing where no call is left."""
+        middle, half = self._log_log_band
+        with np.errstate(over="ignore"):
+            return np.exp(-np.exp(middle + half)), np.exp(-np.exp(middle - half))
 
     def quantile(self, share: float) -> np.ndarray:
-        """
-        Find the time by which a share has ended.
-
-        Parameters
-        ----------
-        share
-            From 0 to 1.
-
-        Returns
-        -------
-        times
-            The earliest end of each group at which survival is at most 1 - share; `NO_TIME` where it stays above.
-        """
-        if len(self.places) == len(self.packed):  # nothing is censored
-            known, rank = self.sizes > 0, np.ceil(share * self.sizes - _TOLERANCE).astype("int64")
-            return self._times_at(self._at_rank(np.maximum(rank, 1))[known], known)
-        goal = self._before(self.depth) + (-math.log1p(-share) if share < 1 else math.inf) - _TOLERANCE
-        place = np.maximum(np.searchsorted(self.depth, goal), self.first[:-1])
-        closed = np.isin(self.first[1:] - 1, self.closing) & (self.rows > 0)
-        return self._ends_at(np.where(closed, np.minimum(place, self.first[1:] - 1), place))
+        """Find the earliest time of each group by which a share is done, `NO_TIME` where the curve stays above."""
+        goal = -math.log1p(-share) if share < 1 else math.inf
+        return self._first_time(self.hazard >= goal - _TOLERANCE)
 
     def interval(self, share: float) -> tuple[np.ndarray, np.ndarray]:
         """
         Find the 95 % interval of a quantile: where the log-log band of the curve crosses 1 - share.
 
-        This is the interval of Brookmeyer and Crowley (1982, Biometrics 38:29) with the log-log transformation.
-
-        Parameters
-        ----------
-        share
-            Above 0 and below 1.
-
-        Returns
-        -------
-        low, high
-            `NO_TIME` where the band does not cross, and where a group has too few ends: fewer than it takes for the
-            longest to exceed the quantile with 95 % probability, which is 5 for the median and 59 for p95.
+        This is the interval of Brookmeyer and Crowley (1982, Biometrics 38:29). An end is `NO_TIME` where the band does
+        not cross, and both are where a group has fewer events than it takes for the longest to exceed the quantile with
+        95 % probability: 5 for the median, 59 for p95.
         """
-        middle, half = self._band
+        middle, half = self._log_log_band
         goal = math.log(-math.log1p(-share)) - _TOLERANCE
-        low = self._first_where(middle + half >= goal)
-        high = self._first_where(middle - half >= goal)
-        few = self.ends < math.ceil(math.log(0.05) / math.log(share))
-        return np.where(few, NO_TIME, low), np.where(few, NO_TIME, high)
+        low = self._first_time((middle + half >= goal) | np.isinf(middle))
+        high = self._first_time(middle - half >= goal)
+        too_few = self.events_by_group < math.ceil(math.log(0.05) / math.log(share))
+        return np.where(too_few, NO_TIME, low), np.where(too_few, NO_TIME, high)
 
-    def done(self) -> tuple[np.ndarray, np.ndarray]:
-        """Give the times at which groups have ends, and the share of each group's calls that has ended by then."""
-        last = self.last_of_tie
-        done = -np.expm1(np.repeat(self._before(self.depth), self.rows)[last] - self.depth[last])
-        done[np.isin(last, self.closing)] = 1
-        return self.values.of(self.packed[self.places[last]]), done
-
-    def above(self, times: np.ndarray) -> np.ndarray:
-        """Tell what is known to be exceeded where a quantile is missing: the largest time the curve is known at."""
-        return np.where(times == NO_TIME, self.longest, NO_TIME)
-
-    def steps(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """
-        Give the curves, a row at each time at which a group has ends.
-
-        Returns
-        -------
-        times, survival, low, high
-            Milliseconds, and the share that is left with its log-log 95 % band, which is missing where none is left.
-        """
-        last = self.last_of_tie
-        middle, half = self._band
-        closed = np.isin(last, self.closing)
-        times = self.values.of(self.packed[self.places[last]])
-        with np.errstate(over="ignore"):  # of closing ends, and of bands as wide as can be
-            survival, low, high = (np.exp(-np.exp(log)) for log in (middle, middle + half, middle - half))
-        return times, survival, np.where(closed, np.nan, low), np.where(closed, np.nan, high)
+    def above(self, quantile: np.ndarray) -> np.ndarray:
+        """Find what a quantile that is missing exceeds: the longest time observed."""
+        return np.where(quantile == NO_TIME, self.longest_ms, NO_TIME)
 
     @cached_property
-    def _band(self) -> tuple[np.ndarray, np.ndarray]:
-        """The logarithm of the own depth at the last of each tie, and half the width of its 95 % band."""
-        last, rows = self.last_of_tie, self.rows
-        depth = (self.depth - np.repeat(self._before(self.depth), rows))[last]
-        half = (self.variance - np.repeat(self._before(self.variance), rows))[last]
-        np.sqrt(np.maximum(half, 0, out=half), out=half)
+    def _log_log_band(self) -> tuple[np.ndarray, np.ndarray]:
+        """The logarithm of the hazard and half the width of its band, by the variance of Greenwood (1926)."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            half /= depth
-            middle = np.log(depth, out=depth)
-        half *= Z95
-        closing = np.searchsorted(last, self.closing)
-        middle[closing], half[closing] = _DEEP, 2 * _DEEP  # nothing is left below, and it is not known above
-        return middle, half
+            variance = self._accumulate(self.events / (self.at_risk * (self.at_risk - self.events)), np.nan)
+            return np.log(self.hazard), Z95 * np.sqrt(np.maximum(variance, 0)) / self.hazard
 
-    def _left(self) -> np.ndarray:
-        """As `at_risk`, in numbers that let closing ends add nothing."""
-        left = self.at_risk.astype("float64")
-        left[self.closing] = np.inf
-        return left
+    def _accumulate(self, steps: np.ndarray, at_end: float) -> np.ndarray:
+        """Add up the steps of each group; `at_end` where no call is left."""
+        ended = self.events == self.at_risk
+        total = np.cumsum(np.where(ended, 0, steps))
+        total -= np.repeat(np.append(0, total)[self.bounds[:-1]], self.rows)
+        total[ended] = at_end
+        return total
 
-    def _before(self, total: np.ndarray) -> np.ndarray:
-        """Take what has been added up before the ends of each group."""
-        if not len(total):
-            return np.zeros(len(self.rows))
-        return np.where(self.first[:-1] > 0, total[self.first[:-1] - 1], 0.0)
-
-    def _at_rank(self, rank: np.ndarray) -> np.ndarray:
-        """Find the place in `packed` of the call of each group that has a rank, the first of which is 1."""
-        if self.before is None:
-            place: np.ndarray = self.bounds[:-1] + rank - 1
-            return place
-        weighted: np.ndarray = np.searchsorted(self.before[1:], self.before[self.bounds[:-1]] + rank)
-        return weighted
-
-    def _first_where(self, holds: np.ndarray) -> np.ndarray:
-        """Find the earliest time of each group at which something holds."""
-        last = self.last_of_tie[np.flatnonzero(holds)]
-        return self._ends_at(np.append(last, len(self.places))[np.searchsorted(last, self.first[:-1])])
-
-    def _ends_at(self, ends: np.ndarray) -> np.ndarray:
-        """Take times of ends, one a group; `NO_TIME` where it is none of the group's."""
-        own = ends < self.first[1:]
-        return self._times_at(self.places[ends[own]], own)
-
-    def _times_at(self, places: np.ndarray, known: np.ndarray) -> np.ndarray:
-        """Take times at places, for the groups where something is known."""
-        times = np.full(len(known), NO_TIME)
-        times[known] = self.values.of(self.packed[places])
-        return times if self.known is None else np.minimum(times, self.known)
-
-
-@dataclass(frozen=True)
-class _Times:
-    """How times stand in packed integers: as so many above the lowest, or as places among the distinct ones."""
-
-    bits: int
-    lowest: int
-    distinct: np.ndarray | None = None
-
-    def of(self, packed: np.ndarray) -> np.ndarray:
-        """Unpack."""
-        numbers: np.ndarray = (packed >> 1) & ((1 << self.bits) - 1)
-        times: np.ndarray = numbers + self.lowest if self.distinct is None else self.distinct[numbers]
+    def _first_time(self, holds: np.ndarray) -> np.ndarray:
+        """Find the time of the first row of each group for which something holds."""
+        rows = np.flatnonzero(holds)
+        first = np.append(rows, len(holds))[np.searchsorted(rows, self.bounds[:-1])]
+        reached = first < self.bounds[1:]
+        times = np.full(len(reached), NO_TIME)
+        times[reached] = self.time_ms[first[reached]]
         return times
 
 
-def curves(
-    times: np.ndarray,
-    ended: np.ndarray | None,
+def estimate_curves(
+    time_ms: np.ndarray,
+    events: np.ndarray,
     groups: Groups,
     weights: np.ndarray | None = None,
-    largest: np.ndarray | None = None,
+    longest_ms: np.ndarray | None = None,
 ) -> Curves:
     """
     Estimate Kaplan-Meier curves by group.
 
-    Parameters
-    ----------
-    times
-        Milliseconds of each call, int64; those that are `NO_TIME` are left out.
-    ended
-        Whether it ended then, and was not censored; None where all did.
-    groups
-        The group of each.
-    weights
-        How many calls each stands for; one by default.
-    largest
-        The largest time of each group, where `times` stand for others: no time that is found is beyond it.
-
-    Returns
-    -------
-    curves
-        A call censored at the time of an end counts as at risk there.
+    `events` tells for each time whether it is an event or censored; a call censored at the time of an event is at risk
+    then. Calls without a time are left out. `weights` is how many calls each time stands for. Where times are those of
+    buckets, `longest_ms` is the longest time of each group: no result is beyond it.
     """
-    known = times != NO_TIME
+    given = time_ms != NO_TIME
     codes = groups.codes
-    if not known.all():
-        times, codes, ended = times[known], codes[known], None if ended is None else ended[known]
-        weights = None if weights is None else weights[known]
-    packed, values = _numbered(times, len(groups))
-    packed <<= 1
-    if ended is not None:
-        packed |= ~ended
-    packed |= codes << (values.bits + 1)
-    if weights is None:
-        packed.sort()  # ten times as fast as to sort by three keys
-    else:
-        order = np.argsort(packed)
-        packed, weights = packed[order], weights[order]
-    bounds = np.searchsorted(packed, np.arange(len(groups) + 1) << (values.bits + 1))
-    return Curves(packed, values, bounds, weights, largest)
+    if not given.all():
+        time_ms, codes, events = time_ms[given], codes[given], events[given]
+        weights = None if weights is None else weights[given]
+    codes, time_ms, events, weights = _sort(codes, time_ms, events, weights)
+    starts = np.flatnonzero(np.append(True, (codes[1:] != codes[:-1]) | (time_ms[1:] != time_ms[:-1]))[: len(codes)])
+    calls_before = np.arange(len(codes) + 1) if weights is None else np.append(0, np.cumsum(weights))
+    events_before = np.append(0, np.cumsum(events if weights is None else events * weights))
+    bounds = np.searchsorted(codes, np.arange(len(groups) + 1))
+    if longest_ms is None:
+        longest_ms = np.where(bounds[1:] > bounds[:-1], np.append(time_ms, NO_TIME)[bounds[1:] - 1], NO_TIME)
+    at_time = np.diff(events_before[np.append(starts, len(codes))])
+    rows, codes = starts[at_time > 0], codes[starts[at_time > 0]]
+    return Curves(
+        bounds=np.searchsorted(codes, np.arange(len(groups) + 1)),
+        time_ms=np.minimum(time_ms[rows], longest_ms[codes]),
+        events=at_time[at_time > 0],
+        at_risk=calls_before[bounds[1:]][codes] - calls_before[rows],
+        calls=np.diff(calls_before[bounds]),
+        longest_ms=longest_ms,
+    )
 
 
-def _numbered(times: np.ndarray, groups: int) -> tuple[np.ndarray, _Times]:
-    """Count times in as few bits as leave room for the groups, a bit for what is censored, and the sign."""
-    lowest = int(times.min(initial=_LARGEST))
-    bits = max(0, int(times.max(initial=lowest)) - lowest).bit_length()
-    if bits + groups.bit_length() <= 62:  # noqa: PLR2004 - of 64
-        return times - lowest, _Times(bits, lowest)
-    distinct, numbers = np.unique(times, return_inverse=True)
-    return numbers.astype("int64"), _Times(len(distinct).bit_length(), 0, distinct)
+def _sort(
+    codes: np.ndarray, time_ms: np.ndarray, events: np.ndarray, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Sort by group and time."""
+    lowest = int(time_ms.min(initial=np.iinfo("int64").max))
+    bits = max(0, int(time_ms.max(initial=lowest)) - lowest).bit_length()
+    if weights is None and bits + int(codes.max(initial=0)).bit_length() < 62:  # noqa: PLR2004 - of 64, less two flags
+        # One sort of packed integers takes a tenth of the time of lexsort; the benchmark "summarize" needs that
+        packed = codes << (bits + 1)
+        packed |= (time_ms - lowest) << 1
+        packed |= events
+        packed.sort()
+        return packed >> (bits + 1), ((packed >> 1) & ((1 << bits) - 1)) + lowest, packed & 1, None
+    order = np.lexsort((time_ms, codes))
+    return codes[order], time_ms[order], events[order], None if weights is None else weights[order]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """The share of work that is done by each time, rising; the rest takes longer than anything observed."""
+
+    time_ms: np.ndarray
+    done: np.ndarray
+
+    def quantile(self, shares: np.ndarray | float) -> np.ndarray:
+        """Find the earliest times by which shares are done, infinite where the distribution does not get there."""
+        position = np.searchsorted(self.done, np.asarray(shares) - _TOLERANCE, side="left")
+        return np.append(self.time_ms, np.inf)[position]
+
+
+def estimate_distribution(time_ms: np.ndarray, events: np.ndarray) -> Distribution:
+    """Estimate the distribution of one group; a time that is infinite is censored beyond all others."""
+    finite = np.isfinite(time_ms)
+    beyond = float(time_ms[finite].max(initial=0)) + 1
+    whole = np.where(finite, time_ms, beyond).astype("int64")
+    groups = Groups(np.zeros(len(time_ms), dtype="int64"), pd.RangeIndex(1))
+    curves = estimate_curves(whole, events & finite, groups)
+    return Distribution(curves.time_ms.astype("float64"), -np.expm1(-curves.hazard))

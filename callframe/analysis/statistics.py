@@ -1,36 +1,22 @@
-"""Estimates that several measures share: Wilson's interval, the Kaplan-Meier curve, how dependent calls are."""
+"""Statistics of calls that succeed or fail: Wilson's interval, and how much less dependent calls tell."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-from callframe.analysis.grouping import Groups
-from callframe.analysis.kaplan_meier import Z95, curves
+Z95 = 1.959963984540054
+"""The 97.5 % point of the normal distribution."""
 
-_ROUNDING = 1e-9  # a share that differs by less from a step of a curve stands on it
+_NEGLIGIBLE = 1e-9  # a sum of squares that differs from 0 by rounding only
 _BLOCKS = (16, 32, 64)
-_CALLS_A_BLOCK = 4
-_FEWEST = 6  # degrees of freedom from which on blocks tell their variance
+_MIN_CALLS_PER_BLOCK = 4
+_MIN_FREEDOM = 6  # degrees of freedom below which the variance between blocks is too uncertain
 
 
 def wilson(failures: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """
-    Estimate rates with their 95 % intervals (Wilson, 1927, JASA 22:209).
-
-    Parameters
-    ----------
-    failures, n
-        Counts, which need not be whole.
-
-    Returns
-    -------
-    rate, low, high
-        Missing where `n` is 0.
-    """
+    """Estimate rates with their 95 % intervals (Wilson, 1927, JASA 22:209); missing where `n` is 0."""
     failures, n = np.asarray(failures, dtype="float64"), np.asarray(n, dtype="float64")
     n = np.where(n == 0, np.nan, n)
     rate = failures / n
@@ -41,121 +27,62 @@ def wilson(failures: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     return rate, np.where(np.isnan(n), np.nan, low), np.where(np.isnan(n), np.nan, high)
 
 
-@dataclass(frozen=True)
-class Curve:
+def design_effect(values: np.ndarray, is_after: np.ndarray, days: np.ndarray, statistic: float | None = None) -> float:
     """
-    The share of work done by each time, as Kaplan and Meier estimate it (1958, JASA 53:457).
+    Estimate how many consecutive calls carry the information of one independent call; 1 where calls are independent.
 
-    Parameters
-    ----------
-    times
-        Where the curve rises, ascending.
-    done
-        The share done by then. Where the last is below 1, the rest takes longer than anything observed.
-    """
+    Failures come in bursts, and so do slow calls. The variance of a mean of dependent values is that of independent
+    values times a design effect, by which counts can be divided (Rao and Scott, 1992, Biometrics 48:577). It is
+    estimated as the largest of 1, of what the correlation of neighbours implies (Bartlett, 1946, JRSS Suppl. 8:27), and
+    of the variance between blocks: days, and a few numbers of consecutive calls.
 
-    times: np.ndarray
-    done: np.ndarray
-
-    def quantile(self, shares: np.ndarray | float) -> np.ndarray:
-        """Give the smallest time by which at least that share is done; infinite where the curve does not get there."""
-        place = np.searchsorted(self.done, np.asarray(shares) - _ROUNDING, side="left")
-        return np.append(self.times, np.inf)[place]
-
-
-def curve(times: np.ndarray, ended: np.ndarray) -> Curve:
-    """
-    Estimate the curve of durations of which some are known in part.
-
-    Parameters
-    ----------
-    times
-        How long each ran, in whole milliseconds; what was cut off at the run limit counts as infinite and not ended.
-    ended
-        Whether it ended then; else it was still running.
-
-    Returns
-    -------
-    curve
-        Without censored times, the empirical distribution.
-    """
-    finite = np.isfinite(times)
-    beyond = float(times[finite].max(initial=0)) + 1
-    whole = np.where(finite, times, beyond).astype("int64")
-    found = curves(whole, ended & finite, Groups(np.zeros(len(times), dtype="int64"), pd.RangeIndex(1)))
-    rises, done = found.done()
-    return Curve(rises.astype("float64"), done)
-
-
-def design_effect(values: np.ndarray, later: np.ndarray, days: np.ndarray, statistic: float | None = None) -> float:
-    """
-    Estimate how many calls in a row tell no more than one independent call would.
-
-    Failures come in bursts, and slow calls do. The variance of a mean of dependent values is that of independent ones
-    times a design effect, by which counts can be divided (Rao and Scott, 1992, Biometrics 48:577). It is taken as the
-    largest of 1, of what the correlation of neighbours gives (Bartlett, 1946, JRSS Suppl. 8:27), and of the variance
-    between blocks: days, and some numbers of consecutive calls.
-
-    Parameters
-    ----------
-    values
-        One a call, in order of start; the calls before come first.
-    later
-        Which of them are after.
-    days
-        The day each started.
-    statistic
-        What is to be tested, in standard errors of independent calls. A variance of few blocks is itself not well
-        known, so a statistic divided by the root of it follows Student's t; the effect is such that it can be taken for
-        normal. None where a 95 % interval is to be made.
-
-    Returns
-    -------
-    effect
-        1 where calls are independent.
+    `values`, one per call, and `days`, on which they started, are in order of start, calls before first; `is_after`
+    marks the others. `statistic` is what is to be tested, in standard errors of independent calls. The variance between
+    few blocks is itself uncertain, so a statistic divided by its root follows Student's t; the effect is such that the
+    result can be taken for normal. Without a statistic the effect is for a 95 % interval.
     """
     deviations = np.empty(len(values))
-    for side in (~later, later):
+    for side in (~is_after, is_after):
         deviations[side] = values[side] - values[side].mean() if side.any() else 0
     square = float(np.square(deviations).sum())
-    if square <= _ROUNDING:
+    if square <= _NEGLIGIBLE:
         return 1.0
-    middle = np.flatnonzero(later[1:] != later[:-1]) + 1
+    middle = np.flatnonzero(is_after[1:] != is_after[:-1]) + 1
     blocks = [np.flatnonzero(days[1:] != days[:-1]) + 1]
     blocks += [np.arange(0, len(values), -(-len(values) // count)) for count in _BLOCKS]
-    starts = [np.unique(np.concatenate([[0], middle, each])) for each in blocks]
+    starts = [np.unique(np.concatenate([[0], middle, block])) for block in blocks]
     scaled = deviations / math.sqrt(square)
-    effects = [_of_blocks(np.add.reduceat(scaled, each), later[each], len(later), statistic) for each in starts]
-    return max(1.0, _of_neighbours(deviations, later, square), *effects)
+    effects = [
+        _effect_of_blocks(np.add.reduceat(scaled, start), is_after[start], len(values), statistic) for start in starts
+    ]
+    return max(1.0, _effect_of_neighbours(deviations, is_after, square), *effects)
 
 
-def _of_neighbours(deviations: np.ndarray, later: np.ndarray, square: float) -> float:
-    """Sum the correlations that an autoregression has at all distances."""
-    together = later[1:] == later[:-1]
-    found = float((deviations[1:] * deviations[:-1])[together].sum()) / square
-    found += (
-        (1 + 3 * found) * 2 / len(deviations)
-    )  # its bias in short series (Marriott and Pope, 1954, Biometrika 41:390)
-    found = min(found, 1 - 1 / len(deviations))
-    return (1 + found) / (1 - found)
+def _effect_of_neighbours(deviations: np.ndarray, is_after: np.ndarray, square: float) -> float:
+    """Add up the correlations that an autoregression has at all distances."""
+    same_side = is_after[1:] == is_after[:-1]
+    correlation = float((deviations[1:] * deviations[:-1])[same_side].sum()) / square
+    correlation += (1 + 3 * correlation) * 2 / len(deviations)  # bias (Marriott and Pope, 1954, Biometrika 41:390)
+    correlation = min(correlation, 1 - 1 / len(deviations))
+    return (1 + correlation) / (1 - correlation)
 
 
-def _of_blocks(sums: np.ndarray, after: np.ndarray, calls: int, statistic: float | None) -> float:
-    """Add up the variance of the sums over blocks, widened by Student's t for there being few blocks."""
-    counts = np.array([(~after).sum(), after.sum()])
-    freedom = counts.sum() - 2
-    if counts.min() < 2 or freedom < _FEWEST or calls < _CALLS_A_BLOCK * len(sums):  # noqa: PLR2004 - to vary
+def _effect_of_blocks(sums: np.ndarray, is_after: np.ndarray, calls: int, statistic: float | None) -> float:
+    """Add up the variance of the sums over blocks, widened by Student's t because blocks are few."""
+    counts = np.array([(~is_after).sum(), is_after.sum()])
+    freedom = int(counts.sum()) - 2
+    if counts.min() < 2 or freedom < _MIN_FREEDOM or calls < _MIN_CALLS_PER_BLOCK * len(sums):  # noqa: PLR2004 - to vary
         return 1.0
-    square = float((np.square(sums) * (counts / (counts - 1))[after.astype("int64")]).sum())
-    return square * _widening(square, int(freedom), statistic)
+    variance = float((np.square(sums) * (counts / (counts - 1))[is_after.astype("int64")]).sum())
+    return variance * _widening(variance, freedom, statistic)
 
 
-def _widening(square: float, freedom: int, statistic: float | None) -> float:
-    """Tell by how much a variance has to be larger for the normal distribution to say what Student's t does."""
+def _widening(variance: float, freedom: int, statistic: float | None) -> float:
+    """Find by how much a variance must grow for the normal distribution to give the p-value of Student's t."""
     from scipy.special import ndtri, stdtr, stdtrit  # noqa: PLC0415 - slow to import, and not needed to fetch
 
-    if statistic is None or square <= _ROUNDING:
+    if statistic is None or variance <= _NEGLIGIBLE:
         return float(stdtrit(freedom, 0.975) / Z95) ** 2
-    student = statistic / math.sqrt(square)
+    student = statistic / math.sqrt(variance)
     normal = -float(ndtri(stdtr(freedom, -student)))
     return (student / normal) ** 2 if 0 < normal < math.inf else 1.0

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from callframe import frame
-from callframe.analysis.activity import activity, week
+from callframe.analysis.activity import by_hour_of_week, function_counts
 from callframe.analysis.concurrency import concurrency as concurrency_curve
 from callframe.completeness import Coverage
 from callframe.limits import FUNCTION_QUOTA, PROJECT_QUOTA
@@ -142,7 +142,7 @@ def heatmap(
         `of` or `tz` is unknown.
     """
     time_zone(tz)
-    table = week(calls, of, tz=tz)
+    table = by_hour_of_week(calls, of, tz=tz)
     values = table.to_numpy()
     ax = style.axes(ax, height=3.4)
     options: dict[str, Any] = {
@@ -283,7 +283,7 @@ def _draw_bars(ax: Axes, inside: pd.DataFrame, rows: dict[str, int], last: pd.Ti
 
 
 def _draw_bins(ax: Axes, inside: pd.DataFrame, rows: dict[str, int], first: pd.Timestamp, last: pd.Timestamp) -> None:
-    counts = activity(inside, first, last, bins=_BINS)
+    counts = function_counts(inside, first, last, bins=_BINS)
     row = counts["function"].astype("object").map(rows).to_numpy(dtype="int64")
     grid = np.full((len(rows), _BINS), np.nan)
     grid[row, counts["bin"].to_numpy()] = counts["calls"].to_numpy()

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from callframe import frame
-from callframe.analysis.summary import round_width, spread, summarize
-from callframe.analysis.survival import survival as survival_curves
+from callframe.analysis.activity import round_width
+from callframe.analysis.kaplan_meier import survival as survival_curves
+from callframe.analysis.summary import quantiles_by_function, summarize
 from callframe.completeness import Coverage
 from callframe.limits import DEFAULT_LATE_AFTER
 from callframe.plot import style
@@ -208,7 +209,7 @@ def _series_options(series: int, name: object, kwargs: dict[str, Any]) -> dict[s
 
 
 def _by_function(calls: pd.DataFrame, *, title: str, footer: bool, ax: Axes | None, **kwargs: Any) -> Axes:
-    table = spread(calls, "duration")
+    table = quantiles_by_function(calls, "duration")
     ax = style.axes(ax, height=style.rows_height(len(table)))
     rows = np.arange(len(table))
     seconds = table.drop(columns="calls").apply(lambda column: column.dt.total_seconds())

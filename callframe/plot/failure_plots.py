@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from callframe import frame
+from callframe.analysis.activity import status_counts
 from callframe.analysis.failures import failures as group_failures
-from callframe.analysis.summary import over_time
 from callframe.errors import ArgumentError
 from callframe.plot import style
 
@@ -179,7 +179,7 @@ def _failures_over_time(
     calls: pd.DataFrame, tz: str, *, title: str | None, footer: bool, ax: Axes | None, **kwargs: Any
 ) -> Axes:
     ax = style.axes(ax, height=3.6)
-    counts = over_time(calls)
+    counts = status_counts(calls)
     bottom = np.zeros(len(counts))
     left = style.to_matplotlib_dates(counts.index)
     width = np.diff(left).min() if len(left) > 1 else 1 / 1440

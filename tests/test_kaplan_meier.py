@@ -15,8 +15,8 @@ from scipy.stats import CensoredData, ecdf
 import callframe as cf
 from callframe import frame
 from callframe.analysis.grouping import Groups
-from callframe.analysis.kaplan_meier import Curves, curves
-from callframe.analysis.summary import wilson
+from callframe.analysis.kaplan_meier import Curves, estimate_curves
+from callframe.analysis.statistics import wilson
 from callframe.errors import ArgumentError, FrameError
 from callframe.timespan import NO_TIME
 
@@ -53,7 +53,7 @@ def remissions(words: str) -> pd.DataFrame:
 
 def curve_of(times: Sequence[int], ended: Sequence[bool]) -> Curves:
     groups = Groups(np.zeros(len(times), dtype="int64"), pd.Index(["a"]))
-    return curves(np.array(times, dtype="int64"), np.array(ended, dtype=bool), groups)
+    return estimate_curves(np.array(times, dtype="int64"), np.array(ended, dtype=bool), groups)
 
 
 def many(rng: np.random.Generator, groups: int, size: int, *, cut: bool) -> tuple[Curves, float]:
@@ -61,7 +61,7 @@ def many(rng: np.random.Generator, groups: int, size: int, *, cut: bool) -> tupl
     took = np.exp(rng.normal(10, 1, groups * size))
     limit = np.exp(rng.normal(12.2, 1.2, groups * size)) if cut else np.full(groups * size, np.inf)
     codes = Groups(np.repeat(np.arange(groups), size), pd.RangeIndex(groups))
-    return curves(np.minimum(took, limit).astype("int64"), took <= limit, codes), float(np.mean(took > limit))
+    return estimate_curves(np.minimum(took, limit).astype("int64"), took <= limit, codes), float(np.mean(took > limit))
 
 
 def seconds(spans: pd.Series) -> list[float]:
@@ -113,7 +113,8 @@ def test_wilson_interval_is_the_published_one(events: int, n: int, low: float, h
 @given(st.lists(st.tuples(st.integers(-3, 30), st.booleans()), min_size=1, max_size=60))
 def test_curve_is_that_of_scipy(observed: list[tuple[int, bool]]) -> None:
     ended, cut = ([one for one, done in observed if done is wanted] for wanted in (True, False))
-    times, left, _, _ = curve_of(*zip(*observed, strict=True)).steps()
+    found = curve_of(*zip(*observed, strict=True))
+    times, left = found.time_ms, found.survival
     sf = ecdf(CensoredData(uncensored=ended, right=cut)).sf
     assert left.tolist() == pytest.approx(sf.evaluate(times).tolist(), abs=1e-12)
     assert times.tolist() == sorted(set(ended))
@@ -124,7 +125,8 @@ def test_curve_is_that_of_scipy(observed: list[tuple[int, bool]]) -> None:
 @given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), min_size=2, max_size=60).filter(dict))
 def test_band_is_that_of_scipy(observed: list[tuple[int, bool]]) -> None:
     ended, cut = ([one for one, done in observed if done is wanted] for wanted in (True, False))
-    times, left, low, high = curve_of(*zip(*observed, strict=True)).steps()
+    found = curve_of(*zip(*observed, strict=True))
+    times, left, (low, high) = found.time_ms, found.survival, found.band
     sf = ecdf(CensoredData(uncensored=ended, right=cut)).sf
     with np.errstate(all="ignore"):
         band = sf.confidence_interval(method="log-log")
@@ -140,7 +142,7 @@ def test_band_is_that_of_scipy(observed: list[tuple[int, bool]]) -> None:
 )
 def test_groups_do_not_touch_each_other(observed: list[tuple[int, int, bool]], share: float) -> None:
     codes, times, ended = (np.array([one[place] for one in observed], dtype="int64") for place in range(3))
-    together = curves(times, ended.astype(bool), Groups(codes, pd.RangeIndex(4)))
+    together = estimate_curves(times, ended.astype(bool), Groups(codes, pd.RangeIndex(4)))
     for code in set(codes.tolist()):
         alone = curve_of(times[codes == code].tolist(), ended[codes == code].astype(bool).tolist())
         assert together.quantile(share)[code] == alone.quantile(share)[0]
@@ -151,7 +153,7 @@ def test_times_too_far_apart_to_pack_are_as_right() -> None:
     times = [-(2**61), 5, 2**61, 2**61]
     found = curve_of(times, [True, True, False, True])
     assert [found.quantile(share)[0] for share in (0.25, 0.5, 1.0)] == [-(2**61), 5, NO_TIME]
-    assert found.longest.tolist() == [2**61]
+    assert found.longest_ms.tolist() == [2**61]
 
 
 @pytest.mark.parametrize("size", [7, 10, 20, 100, 700, 1000])
@@ -195,13 +197,13 @@ def test_weights_stand_for_as_many_calls(rows: list[tuple[int, int, bool, int]],
         else [np.empty(0, dtype="int64")] * 4
     )
     groups = [Groups(one, pd.RangeIndex(4)) for one in (codes, np.repeat(codes, weights))]
-    short = curves(times, ended.astype(bool), groups[0], weights)
-    full = curves(np.repeat(times, weights), np.repeat(ended, weights).astype(bool), groups[1])
-    for name in ("sizes", "ends", "longest"):
+    short = estimate_curves(times, ended.astype(bool), groups[0], weights)
+    full = estimate_curves(np.repeat(times, weights), np.repeat(ended, weights).astype(bool), groups[1])
+    for name in ("calls", "events", "at_risk", "time_ms", "longest_ms"):
         assert getattr(short, name).tolist() == getattr(full, name).tolist()
     assert short.quantile(share).tolist() == full.quantile(share).tolist()
     assert [one.tolist() for one in short.interval(0.5)] == [one.tolist() for one in full.interval(0.5)]
-    for one, other in zip(short.steps(), full.steps(), strict=True):
+    for one, other in zip((short.survival, *short.band), (full.survival, *full.band), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
