@@ -26,8 +26,7 @@ from callframe.archive import registry, schema
 from callframe.archive.coverage_ledger import CoverageLedger
 from callframe.archive.storage_options import StorageOptions
 from callframe.archive.transactions import Tables
-from callframe.sample.call_store import ABSENT, RUNNING, STATUSES, CallStore
-from callframe.sample.project_data import ProjectData
+from callframe.sample.project_data import MISSING, RUNNING, STATUSES, CallStore, ProjectData
 from callframe.timespan import TimeRange
 
 Record = TypeVar("Record", Function, Schedule)
@@ -101,14 +100,14 @@ def later(made: Made) -> ProjectData:
     """Make a small world of the newest calls, to be served to a sync that goes on from the cut."""
     histories = {}
     for function_id in _ids(made.world):
-        history = made.world.history(function_id)
+        history = made.world.store(function_id)
         kept = history.columns["start"] >= made.cut_ms - _OVERLAP_MS
         columns = {name: column[kept] for name, column in history.columns.items()}
         histories[function_id] = CallStore(function_id, columns, error=history.error)
     return ProjectData(
         functions=made.world.functions,
         schedules=made.world.schedules,
-        histories=histories,
+        stores=histories,
         logs=lambda *_: [],
         response=lambda *_: None,
     )
@@ -119,21 +118,21 @@ def _ids(world: ProjectData) -> list[int]:
 
 
 def _columns(world: ProjectData, function_id: int) -> dict[str, Any]:
-    return world.history(function_id).columns
+    return world.store(function_id).columns
 
 
 def _wire(made: Made, function_id: int, low: int, high: int) -> pa.Table:
     """Take the columns of some calls as a page of the service would give them at the cut."""
-    history = made.world.history(function_id)
+    history = made.world.store(function_id)
     rows = np.flatnonzero((history.columns["start"] >= low) & (history.columns["start"] < high))
     held = {name: column[rows] for name, column in history.columns.items()}
     running = (held["end"] >= made.cut_ms) | (held["status"] == RUNNING)
     status = np.where(running, RUNNING, held["status"])
-    end, cause = (np.where(running, ABSENT, held[name]) for name in ("end", "cause"))
+    end, cause = (np.where(running, MISSING, held[name]) for name in ("end", "cause"))
     messages: list[str | None] = [None] * len(rows)
     traces = messages.copy()
     tell = history.error or (lambda *_: None)
-    for place in np.flatnonzero(cause != ABSENT).tolist():
+    for place in np.flatnonzero(cause != MISSING).tolist():
         told = tell(int(held["id"][place]), int(held["start"][place]), int(cause[place]))
         if isinstance(told, dict):
             messages[place], traces[place] = told["message"], told.get("trace")
@@ -146,7 +145,7 @@ def _wire(made: Made, function_id: int, low: int, high: int) -> pa.Table:
             "function_id": np.full(len(rows), function_id),
             "schedule_id": _maybe(held["schedule_id"]),
             "status": words,
-            "scheduled_time": _maybe(np.where(held["schedule_id"] == ABSENT, ABSENT, held["scheduled"])),
+            "scheduled_time": _maybe(np.where(held["schedule_id"] == MISSING, MISSING, held["scheduled"])),
             "start_time": held["start"],
             "end_time": _maybe(end),
             "error_message": pa.array(messages, pa.large_string()),
@@ -156,7 +155,7 @@ def _wire(made: Made, function_id: int, low: int, high: int) -> pa.Table:
 
 
 def _maybe(values: Any) -> pa.Array:
-    return pa.array(values, pa.int64(), mask=values == ABSENT)
+    return pa.array(values, pa.int64(), mask=values == MISSING)
 
 
 def _decoded(records: list[dict[str, Any]], kind: type[Record]) -> list[Record]:

@@ -432,13 +432,13 @@ def _made_up(rows: int) -> Any:
     from callframe import frame
     from callframe.api import schemas
     from callframe.api.schemas import Call, CallError
-    from callframe.sample.error_samples import CAUSES, error
+    from callframe.sample.call_output import ERROR_SAMPLES, error
 
     start, gap = 1_790_000_000_000, 14 * 86_400_000 // rows
     records = []
     for at in range(rows):
         failed = at % 20 == 0
-        told = error(at + 1, start + at * gap, at // 20 % len(CAUSES)) if failed else {}
+        told = error(at + 1, start + at * gap, at // 20 % len(ERROR_SAMPLES)) if failed else {}
         records.append(
             Call(
                 id=4_503_599_627_370_496 + at,

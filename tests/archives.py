@@ -17,7 +17,7 @@ from callframe.api.schemas import Call, Function, decode_page
 from callframe.auth.credentials import StaticToken
 from callframe.auth.settings import Target
 from callframe.project import Project
-from callframe.sample.http_api import Problem
+from callframe.sample.http_api import ApiError
 from callframe.sample.project_data import ProjectData
 from callframe.sample.server import Service
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from callframe.sample.call_store import Filter, Page
+    from callframe.sample.project_data import Filter, Page
 
 MINUTE = 60_000
 LATE_MS = 15 * MINUTE
@@ -41,17 +41,17 @@ class Story(ProjectData):
     broken: list[tuple[int, int, int]]
     """Function id and start times, from and before, of what cannot be listed."""
 
-    def page(self, function_id: int, wanted: Filter, **more: Any) -> Page:
-        low, high = wanted.start
+    def page(self, function_id: int, filter_: Filter, **more: Any) -> Page:
+        low, high = filter_.start
         for one, start, end in self.broken:
             if one == function_id and low is not None and high is not None and low < end and high >= start:
-                raise Problem(400, "This stretch cannot be listed")
-        return super().page(function_id, wanted, **more)
+                raise ApiError(400, "This stretch cannot be listed")
+        return super().page(function_id, filter_, **more)
 
 
 def story(*calls: dict[str, Any], functions: list[dict[str, Any]] | None = None, **more: Any) -> Story:
     """Begin a story, of one function, seven, unless it is told of others."""
-    made = Story.of(functions=functions or [function_record()], calls={7: [], **_by_function(calls)}, **more)
+    made = Story.from_records(functions=functions or [function_record()], calls={7: [], **_by_function(calls)}, **more)
     assert isinstance(made, Story)
     made.broken = []
     return made

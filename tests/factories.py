@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ from callframe.timespan import MAX_TIME_MS, iso
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-NOW_MS = 1_790_769_600_000  # 2026-09-30 12:00 UTC, a Wednesday
+NOW = dt.datetime(2026, 9, 30, 12, tzinfo=dt.UTC)  # a Wednesday
+NOW_MS = 1_790_769_600_000
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
 START_MS = NOW_MS - 14 * DAY_MS
 

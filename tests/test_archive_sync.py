@@ -213,7 +213,7 @@ def test_two_projects_share_an_archive_and_are_asked_for_by_name(tmp_path: Path)
 
 
 def test_answers_that_fail_now_and_then_change_nothing(archive: cf.Archive) -> None:
-    faults = Faults(too_many=0.1, unavailable=0.1, reset=0.05, cut=0.05)
+    faults = Faults(throttled=0.1, unavailable=0.1, reset=0.05, truncated=0.05)
     with told(story(*call_records(300, step_ms=DAY_MS // 10)), faults=faults, page_cap=20) as project:
         assert archive.sync(project).complete
         same(archive.calls(), project.calls("seven", start="90d"))

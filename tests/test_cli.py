@@ -48,7 +48,7 @@ LOGS = {
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    data = ProjectData.of(functions=FUNCTIONS, calls=CALLS, logs=LOGS)
+    data = ProjectData.from_records(functions=FUNCTIONS, calls=CALLS, logs=LOGS)
     with Service(data) as service:
         yield service
 
@@ -67,7 +67,7 @@ def run(service: Service, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture
 def run_with_forbidden_function(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    data = ProjectData.of(functions=FUNCTIONS, calls=CALLS)
+    data = ProjectData.from_records(functions=FUNCTIONS, calls=CALLS)
     with Service(data, faults=Faults(forbidden=frozenset({OTHER}))) as service:
         yield runner(service, monkeypatch)
 
@@ -328,7 +328,7 @@ def test_report_on_a_function_contains_only_its_schedules(monkeypatch: pytest.Mo
         }
         for k, function in enumerate((FUNCTION, OTHER))
     ]
-    with Service(ProjectData.of(functions=FUNCTIONS, calls=CALLS, schedules=listed)) as service:
+    with Service(ProjectData.from_records(functions=FUNCTIONS, calls=CALLS, schedules=listed)) as service:
         for name, value in service.environment().items():
             monkeypatch.setenv(name, value)
         CliRunner().invoke(cli.main, ["report", "ingest", "--out", str(tmp_path / "report.html")])

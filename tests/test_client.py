@@ -61,7 +61,7 @@ PAGE = json_reply({"items": CALLS})
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[ServedProject]:
-    data = ProjectData.of(
+    data = ProjectData.from_records(
         functions=[function_record(), function_record(id=8, name="Eight", externalId=None)],
         schedules=[{"id": 71, "functionId": 7, "name": "s", "createdTime": 1, "cronExpression": "* * * * *"}],
         calls=CALLS,
@@ -485,15 +485,17 @@ def test_simultaneous_429_responses_reduce_the_number_of_concurrent_requests() -
 
 
 def test_concurrent_requests_are_limited_to_the_workers() -> None:
-    data = ProjectData.of(functions=[function_record()], calls=call_records(20))
+    data = ProjectData.from_records(functions=[function_record()], calls=call_records(20))
     with serve_project(data, workers=3, latency_s=0.02) as served, ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda _: served.client.retrieve_call(7, 7_000_001), range(24)))
-        assert served.service.most_at_once == 3
+        assert served.service.max_concurrent_requests == 3
 
 
 def test_request_that_waits_for_a_retry_does_not_block_others() -> None:
-    faults = Faults(too_many=0.5, retry_after_s=None, seed=1)
-    with serve_project(ProjectData.of(functions=[function_record()], calls=CALLS), workers=1, faults=faults) as served:
+    faults = Faults(throttled=0.5, retry_after_s=None, seed=1)
+    with serve_project(
+        ProjectData.from_records(functions=[function_record()], calls=CALLS), workers=1, faults=faults
+    ) as served:
         with ThreadPoolExecutor(4) as pool:
             call_ids = list(pool.map(lambda _: served.client.retrieve_call(7, 1).id, range(20)))
         assert call_ids == [1] * 20

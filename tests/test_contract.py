@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
 from cognite.client import ClientConfig, CogniteClient, global_config
 from cognite.client.credentials import Token
+from factories import NOW, NOW_MS
 from wire import ServedProject, serve_project
 
 import callframe as cf
@@ -20,14 +20,12 @@ if TYPE_CHECKING:
 # The first releases of version 8 warn about loopback addresses.
 pytestmark = pytest.mark.filterwarnings("ignore:Given base URL may be invalid:UserWarning")
 
-END = dt.datetime(2026, 6, 15, 12, 34, 56, tzinfo=dt.UTC)
-END_MS = int(END.timestamp() * 1000)
 KEYS = ("id", "functionId", "scheduleId", "status", "scheduledTime", "startTime", "endTime")
 
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[ServedProject]:
-    with serve_project(ProjectData.generate(calls=4_000, functions=8, end_time=END), now_ms=END_MS) as served:
+    with serve_project(ProjectData.generate(calls=4_000, functions=8, end_time=NOW), now_ms=NOW_MS) as served:
         yield served
 
 
@@ -88,7 +86,7 @@ def of(calls: pd.DataFrame, function_id: int) -> pd.DataFrame:
 def test_listed_calls_agree(sdk: Any, calls: pd.DataFrame, served: ServedProject) -> None:
     listed = [
         call
-        for function in served.service.world.functions
+        for function in served.service.data.functions
         for call in sdk.functions.calls.list(function_id=function["id"], limit=None)
     ]
     assert len(listed) == 4_000
@@ -112,7 +110,7 @@ def test_calls_by_several_ids_agree(served: ServedProject, calls: pd.DataFrame) 
 def test_calls_by_status_agree(sdk: Any, served: ServedProject, status: str) -> None:
     listed = [
         call
-        for function in served.service.world.functions
+        for function in served.service.data.functions
         for call in sdk.functions.calls.list(function_id=function["id"], status=status, limit=None)
     ]
     assert rows_of_sdk(listed) == rows(served.project.calls(start="30d", status=status))
@@ -199,5 +197,5 @@ def test_activation_agrees(sdk: Any, served: ServedProject) -> None:
 
 def test_connection_uses_the_credentials_of_the_sdk(sdk: Any, calls: pd.DataFrame) -> None:
     with cf.connect(client=sdk) as project:
-        fetched = project.calls(start=calls["start_time"].min(), end=END)
+        fetched = project.calls(start=calls["start_time"].min(), end=NOW)
     pd.testing.assert_frame_equal(fetched, calls)

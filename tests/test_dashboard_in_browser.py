@@ -388,7 +388,7 @@ def hostile() -> Iterator[Service]:
     }  # fmt: skip
     schedules = [{"id": 5, "name": EVIL, "functionId": 1, "cronExpression": "* * * * *", "createdTime": now - 600_000}]
     logs = {(1, 11): [{"timestamp": now, "message": EVIL}, {"timestamp": now, "message": LONG}]}
-    with Service(ProjectData.of(functions=functions, schedules=schedules, calls=calls, logs=logs)) as service:
+    with Service(ProjectData.from_records(functions=functions, schedules=schedules, calls=calls, logs=logs)) as service:
         yield service
 
 

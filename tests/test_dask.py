@@ -13,7 +13,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from factories import call_frames, edge_case_rows, few_examples, frame_from_rows
+from factories import NOW, call_frames, edge_case_rows, few_examples, frame_from_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal, assert_series_equal
@@ -30,7 +30,6 @@ from callframe.timespan import NO_TIME
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-END = dt.datetime(2026, 10, 1, tzinfo=dt.UTC)
 BY: list[Any] = ["function", "schedule", "status", "1D", ["function", "status"], ["schedule", "1h"]]
 QUANTILES = [f"{kind}_{name}" for kind in ("duration", "schedule_delay") for name in ("p50", "p90", "p95", "p99")]
 INTERVALS = [f"duration_{name}_{end}" for name in ("p50", "p95") for end in ("low", "high")]
@@ -39,9 +38,9 @@ ABOVE = [f"duration_{name}_above" for name in ("p50", "p90", "p95", "p99")]
 
 @pytest.fixture(scope="module")
 def calls() -> pd.DataFrame:
-    with cf.demo(calls=6_000, seed=1, end_time=END) as project:
-        calls = project.calls(start=END - dt.timedelta(days=14), end=END)
-    calls.attrs["callframe"]["fetched_at"] = END.isoformat()  # so that what was running then does not depend on the day
+    with cf.demo(calls=6_000, seed=1, end_time=NOW) as project:
+        calls = project.calls(start=NOW - dt.timedelta(days=14), end=NOW)
+    calls.attrs["callframe"]["fetched_at"] = NOW.isoformat()  # so that what was running then does not depend on the day
     return calls
 
 

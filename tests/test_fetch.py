@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import itertools
 import json
 import signal
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
-from factories import DAY_MS, NOW_MS, call_record, call_records, function_record
+from factories import DAY_MS, NOW, NOW_MS, call_record, call_records, function_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import FakeServer, ReceivedRequest, Reply, ServedProject, client_of, error_reply, json_reply, serve_project
@@ -44,7 +43,7 @@ def call_ids(calls: pd.DataFrame) -> list[int]:
 
 def project_data(calls: Sequence[dict[str, Any]]) -> ProjectData:
     """Return project data with function 7."""
-    return ProjectData.of(functions=[function_record()], calls=calls)
+    return ProjectData.from_records(functions=[function_record()], calls=calls)
 
 
 def calls_of_functions(count: int) -> list[dict[str, Any]]:
@@ -114,7 +113,9 @@ def test_long_query_is_split_for_idle_workers() -> None:
 
 def test_call_at_epoch_zero_is_in_the_window() -> None:
     with serve_project(
-        ProjectData.of(functions=[function_record(createdTime=0)], calls=[call_record(startTime=0, endTime=0)])
+        ProjectData.from_records(
+            functions=[function_record(createdTime=0)], calls=[call_record(startTime=0, endTime=0)]
+        )
     ) as served:
         fetched = fetch_window(served, 0, 1)
     assert fetched["start_time"].to_list() == [pd.Timestamp(0, tz="UTC")]
@@ -122,7 +123,7 @@ def test_call_at_epoch_zero_is_in_the_window() -> None:
 
 def test_several_functions_are_fetched_together() -> None:
     calls = calls_of_functions(20)
-    with serve_project(ProjectData.of(functions=FUNCTIONS, calls=calls), page_cap=7) as served:
+    with serve_project(ProjectData.from_records(functions=FUNCTIONS, calls=calls), page_cap=7) as served:
         fetched = served.project.calls()
     assert fetched["function_id"].value_counts().to_dict() == {7: 20, 8: 20, 9: 20}
     assert fetched["function"].cat.categories.to_list() == ["f7", "f8", "f9"]
@@ -131,10 +132,10 @@ def test_several_functions_are_fetched_together() -> None:
 def test_concurrent_requests_are_limited_to_the_workers() -> None:
     calls = calls_of_functions(100)
     with serve_project(
-        ProjectData.of(functions=FUNCTIONS, calls=calls), workers=3, page_cap=10, latency_s=0.01
+        ProjectData.from_records(functions=FUNCTIONS, calls=calls), workers=3, page_cap=10, latency_s=0.01
     ) as served:
         served.project.calls()
-        assert served.service.most_at_once == 3
+        assert served.service.max_concurrent_requests == 3
 
 
 # Pages
@@ -191,7 +192,7 @@ def test_cursor_of_an_earlier_page_ends_the_query() -> None:
 def test_expired_cursor_restarts_the_query(workers: int) -> None:
     calls = calls_of_functions(20)
     with serve_project(
-        ProjectData.of(functions=FUNCTIONS, calls=calls),
+        ProjectData.from_records(functions=FUNCTIONS, calls=calls),
         workers=workers,
         page_cap=7,
         faults=Faults(expire_cursors_after=2),
@@ -330,7 +331,7 @@ def test_fetched_calls_are_those_that_match_the_query(  # noqa: PLR0917 - Hypoth
     short_pages: bool,
 ) -> None:
     start_ms, end_ms = NOW_MS - 42 + edges[0], NOW_MS - 42 + edges[1]
-    data, faults = ProjectData.of(functions=FUNCTIONS, calls=calls), Faults(short_pages=short_pages)
+    data, faults = ProjectData.from_records(functions=FUNCTIONS, calls=calls), Faults(short_pages=short_pages)
     with serve_project(data, page_cap=page_cap, workers=workers, faults=faults) as served:
         window = TimeRange(start_ms, end_ms)
         schedules = [] if schedule is None else [(schedule, None)]
@@ -353,17 +354,14 @@ def test_fetched_calls_are_those_that_match_the_query(  # noqa: PLR0917 - Hypoth
 # Faults
 
 
-END = dt.datetime(2026, 6, 15, 12, 34, 56, tzinfo=dt.UTC)
-
-
 def fetch_all(data: ProjectData, **options: Any) -> pd.DataFrame:
-    with serve_project(data, now_ms=int(END.timestamp() * 1000), page_cap=1000, **options) as served:
+    with serve_project(data, now_ms=NOW_MS, page_cap=1000, **options) as served:
         return served.project.calls(start="15d")
 
 
 def test_frame_is_identical_despite_transient_faults() -> None:
-    data = ProjectData.generate(calls=100_000, end_time=END)
-    faults = Faults(too_many=0.10, unavailable=0.05, reset=0.03, cut=0.02, retry_after_s=0.01)
+    data = ProjectData.generate(calls=100_000, end_time=NOW)
+    faults = Faults(throttled=0.10, unavailable=0.05, reset=0.03, truncated=0.02, retry_after_s=0.01)
     expected, actual = fetch_all(data), fetch_all(data, faults=faults)
     assert len(expected) == 100_000
     assert is_complete(actual)
@@ -372,7 +370,7 @@ def test_frame_is_identical_despite_transient_faults() -> None:
 
 
 def test_permanent_fault_is_a_warning_for_its_function_only() -> None:
-    data = ProjectData.of(functions=FUNCTIONS, calls=call_records(30))
+    data = ProjectData.from_records(functions=FUNCTIONS, calls=call_records(30))
     faults, message = Faults(forbidden=frozenset({8})), "f8: 403 from .*functionsAcl:READ"
     with serve_project(data, faults=faults) as served, pytest.warns(IncompleteWarning, match=message):
         fetched = served.project.calls()
@@ -456,7 +454,7 @@ def test_ctrl_c_before_the_first_page_returns_an_empty_frame() -> None:
 
 def test_function_that_was_finished_before_the_interrupt_is_complete() -> None:
     calls = calls_of_functions(20)
-    with serve_project(ProjectData.of(functions=FUNCTIONS, calls=calls), workers=1, page_cap=1000) as served:
+    with serve_project(ProjectData.from_records(functions=FUNCTIONS, calls=calls), workers=1, page_cap=1000) as served:
 
         def report(progress: FetchProgress) -> None:
             if progress.fraction > 0.3:

@@ -79,7 +79,7 @@ CALLS = [
 def served() -> Iterator[ServedProject]:
     logs: dict[tuple[int, int], list[dict[str, Any]]] = {}
     logs[OLD, 1] = [{"timestamp": 0, "message": "b"}, {"timestamp": NOW_MS, "message": ""}, {"message": "a"}]
-    data = ProjectData.of(
+    data = ProjectData.from_records(
         functions=FUNCTIONS, schedules=SCHEDULES, calls=CALLS, logs=logs, responses={(OLD, 1): {"n": 1}}
     )
     with serve_project(data) as served:
@@ -100,7 +100,7 @@ def call_ids(calls: pd.DataFrame) -> list[int]:
 
 @pytest.fixture(scope="module")
 def published() -> Iterator[pd.DataFrame]:
-    data = ProjectData.of(
+    data = ProjectData.from_records(
         functions=[function_record(id=PUBLISHED["functionId"], externalId="example")], calls=[PUBLISHED]
     )
     with serve_project(data) as served:
@@ -147,7 +147,7 @@ def test_unknown_call_is_an_error(project: Project) -> None:
 
 
 def test_call_of_an_unlisted_function_is_labelled_by_its_id() -> None:
-    with serve_project(ProjectData.of(functions=[], calls={7: [call_record()]})) as served:
+    with serve_project(ProjectData.from_records(functions=[], calls={7: [call_record()]})) as served:
         assert served.project.call(7, 1)["function"].to_list() == ["7"]
 
 
@@ -262,7 +262,7 @@ def test_warning_names_only_the_first_unknown_ids(project: Project) -> None:
 
 def test_functions_are_cached_for_a_minute_if_only_labels_are_needed() -> None:
     now_s = [NOW_MS / 1000]
-    with serve_project(ProjectData.of(functions=FUNCTIONS, calls=CALLS)) as served:
+    with serve_project(ProjectData.from_records(functions=FUNCTIONS, calls=CALLS)) as served:
         project = Project(served.client, clock=lambda: now_s[0])
         for passed_s, listings in ((0, 1), (59, 1), (2, 2)):
             now_s[0] += passed_s
@@ -272,7 +272,7 @@ def test_functions_are_cached_for_a_minute_if_only_labels_are_needed() -> None:
 
 @pytest.mark.parametrize("functions", [(), ("ingest-sap",), (NEW, "shared"), (NEW, 12345)], ids=str)
 def test_functions_are_listed_again_unless_only_labels_are_needed(functions: tuple[Any, ...]) -> None:
-    with serve_project(ProjectData.of(functions=FUNCTIONS, calls=CALLS)) as served, warnings.catch_warnings():
+    with serve_project(ProjectData.from_records(functions=FUNCTIONS, calls=CALLS)) as served, warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteWarning)  # 12345 is not a function of the project
         served.project.functions()
         served.project.calls(*functions)
@@ -286,7 +286,7 @@ def test_frame_without_calls_has_all_dtypes(project: Project) -> None:
 
 
 def test_project_without_functions_has_no_calls() -> None:
-    with serve_project(ProjectData.of(functions=[])) as served:
+    with serve_project(ProjectData.from_records(functions=[])) as served:
         assert served.project.calls().empty
         assert served.project.functions().empty
 
@@ -366,7 +366,7 @@ VALID: list[dict[str, Any] | bytes] = [*call_records(20)]
 
 @pytest.fixture(scope="module")
 def with_invalid_records() -> Iterator[tuple[pd.DataFrame, pytest.WarningsRecorder]]:
-    data = ProjectData.of(functions=[function_record()], calls={7: [*INVALID, *VALID]})
+    data = ProjectData.from_records(functions=[function_record()], calls={7: [*INVALID, *VALID]})
     with serve_project(data, page_cap=7, workers=2) as served, pytest.warns(RecordWarning) as warned:
         yield served.project.calls(), warned
 
@@ -393,7 +393,7 @@ def test_function_with_invalid_records_is_complete(with_invalid_records: Any) ->
 
 def test_lone_surrogate_is_replaced() -> None:
     invalid = b'{"id":9,"functionId":7,"status":"Failed","startTime":1790769599000,"error":{"message":"half \\ud83d"}}'
-    with serve_project(ProjectData.of(functions=[function_record()], calls={7: [invalid, *VALID]})) as served:
+    with serve_project(ProjectData.from_records(functions=[function_record()], calls={7: [invalid, *VALID]})) as served:
         calls = served.project.calls()
     assert len(calls) == 21
     assert calls["error_message"].dropna().to_list() == ["half \ufffd"]
@@ -402,7 +402,7 @@ def test_lone_surrogate_is_replaced() -> None:
 def test_unknown_status_is_kept_with_one_warning() -> None:
     calls = [call_record(id=number, status="Paused") for number in (1, 2)]
     with (
-        serve_project(ProjectData.of(functions=[function_record()], calls=calls)) as served,
+        serve_project(ProjectData.from_records(functions=[function_record()], calls=calls)) as served,
         pytest.warns(RecordWarning) as warned,
     ):
         fetched = served.project.calls()
@@ -412,7 +412,9 @@ def test_unknown_status_is_kept_with_one_warning() -> None:
 
 def test_unknown_fields_are_ignored() -> None:
     with serve_project(
-        ProjectData.of(functions=[function_record(colour="red")], calls=[call_record(colour="red", nested={"a": [1]})])
+        ProjectData.from_records(
+            functions=[function_record(colour="red")], calls=[call_record(colour="red", nested={"a": [1]})]
+        )
     ) as served:
         assert call_ids(served.project.calls()) == [1]
 
@@ -423,7 +425,9 @@ def test_unknown_fields_are_ignored() -> None:
 @pytest.fixture(scope="module")
 def forbidden() -> Iterator[ServedProject]:
     faults = Faults(forbidden=frozenset({SAME_NAME}))
-    with serve_project(ProjectData.of(functions=FUNCTIONS, schedules=SCHEDULES, calls=CALLS), faults=faults) as served:
+    with serve_project(
+        ProjectData.from_records(functions=FUNCTIONS, schedules=SCHEDULES, calls=CALLS), faults=faults
+    ) as served:
         yield served
 
 
@@ -478,7 +482,7 @@ def test_missing_credentials_are_an_error(tmp_path: Any, monkeypatch: pytest.Mon
 
 
 def project_data(created_ms: int | None, calls: list[dict[str, Any]]) -> ProjectData:
-    return ProjectData.of(functions=[function_record(createdTime=created_ms)], calls={7: calls})
+    return ProjectData.from_records(functions=[function_record(createdTime=created_ms)], calls={7: calls})
 
 
 LONG_AGO, RECENTLY = NOW_MS - 200 * DAY_MS, NOW_MS - 20 * DAY_MS
@@ -523,7 +527,7 @@ def not_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
 def shown_progress(capsys: pytest.CaptureFixture[str], *, latency_s: float, progress: bool | None) -> str:
     """Fetch five pages and return what was written to stderr."""
     with serve_project(
-        ProjectData.of(functions=[function_record()], calls=call_records(50)),
+        ProjectData.from_records(functions=[function_record()], calls=call_records(50)),
         workers=1,
         page_cap=10,
         latency_s=latency_s,
@@ -616,7 +620,7 @@ def test_listing_as_long_as_its_limit_gives_a_warning(method: str) -> None:
 
 def test_invalid_function_is_left_out_with_a_warning() -> None:
     with (
-        serve_project(ProjectData.of(functions=[function_record(), {"name": "no id"}])) as served,
+        serve_project(ProjectData.from_records(functions=[function_record(), {"name": "no id"}])) as served,
         pytest.warns(RecordWarning, match="1 functions violate the API's contract"),
     ):
         assert served.project.functions()["function_id"].to_list() == [7]

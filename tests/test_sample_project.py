@@ -1,4 +1,4 @@
-"""The made-up world: as many calls as asked for, always the same, with every trouble real projects have."""
+"""Sample project data: exact numbers of calls, reproducible, with the irregularities of real projects."""
 
 from __future__ import annotations
 
@@ -11,58 +11,49 @@ from statistics import median
 from typing import Any
 
 import pytest
+from factories import DAY_MS, MINUTE_MS, NOW, NOW_MS, call_record
 
 from callframe.errors import ArgumentError
-from callframe.sample.call_store import Filter, Range
-from callframe.sample.project_data import ProjectData
-
-END = datetime(2026, 6, 15, 12, 34, 56, tzinfo=UTC)
-END_MS = round(END.timestamp() * 1000)
-DAY_MS = 86_400_000
-MINUTE_MS = 60_000
+from callframe.sample.project_data import Filter, ProjectData, Range
 
 
 @cache
-def whole_world() -> ProjectData:
-    return ProjectData.generate(end_time=END)
+def project_data() -> ProjectData:
+    return ProjectData.generate(end_time=NOW)
 
 
 @cache
-def small_world() -> ProjectData:
-    return ProjectData.generate(calls=3_000, end_time=END)
+def small_data() -> ProjectData:
+    return ProjectData.generate(calls=3_000, end_time=NOW)
 
 
 @cache
 def calls_of(external_id: str, nth: int = 0) -> list[Any]:
-    return whole_world().calls(ids_of(external_id)[nth])
+    return project_data().calls(ids_of(external_id)[nth])
 
 
 @cache
 def all_calls() -> list[Any]:
-    world = whole_world()
-    return [call for function in world.functions for call in world.calls(function["id"])]
+    data = project_data()
+    return [call for function in data.functions for call in data.calls(function["id"])]
 
 
-def log_of(function_id: int, call_id: int) -> list[dict[str, Any]]:
-    lines = whole_world().logs(function_id, call_id)
+def log_lines(function_id: int, call_id: int) -> list[dict[str, Any]]:
+    lines = project_data().logs(function_id, call_id)
     assert lines is not None
     return lines
 
 
 def ids_of(external_id: str) -> list[int]:
-    return [record["id"] for record in whole_world().functions if record.get("externalId") == external_id]
+    return [record["id"] for record in project_data().functions if record.get("externalId") == external_id]
 
 
 def schedules_of(function_id: int) -> list[dict[str, Any]]:
-    return [record for record in whole_world().schedules if record.get("functionId") == function_id]
+    return [record for record in project_data().schedules if record.get("functionId") == function_id]
 
 
-def record(**changes: object) -> dict[str, object]:
-    return {"id": 1, "functionId": 7, "status": "Completed", "startTime": 1000, "endTime": 2000} | changes
-
-
-def world_of(*calls: dict[str, object] | bytes) -> ProjectData:
-    return ProjectData.of(functions=[{"id": 7, "name": "f"}], calls=calls)
+def data_of(*calls: dict[str, object] | bytes) -> ProjectData:
+    return ProjectData.from_records(functions=[{"id": 7, "name": "f"}], calls=calls)
 
 
 @pytest.mark.parametrize(
@@ -70,61 +61,61 @@ def world_of(*calls: dict[str, object] | bytes) -> ProjectData:
     [(0, 1), (0, 20), (1, 1), (7, 20), (999, 3), (5_000, 100), (60_000, 20), (200_000, 1)],
 )
 def test_number_of_calls_and_functions_is_exact(calls: int, functions: int) -> None:
-    world = ProjectData.generate(calls=calls, functions=functions, end_time=END)
-    assert (world.call_count, len(world.functions)) == (calls, functions)
+    data = ProjectData.generate(calls=calls, functions=functions, end_time=NOW)
+    assert (data.call_count, len(data.functions)) == (calls, functions)
 
 
 @pytest.mark.parametrize("days", [0.01, 1, 90])
-def test_number_of_calls_is_exact_in_any_length_of_time(days: float) -> None:
-    assert ProjectData.generate(calls=20_000, end_time=END, days=days).call_count == 20_000
+def test_number_of_calls_is_exact_for_any_length_of_history(days: float) -> None:
+    assert ProjectData.generate(calls=20_000, end_time=NOW, days=days).call_count == 20_000
 
 
-def test_same_arguments_make_the_same_world() -> None:
-    again = ProjectData.generate(calls=3_000, end_time=END)
-    assert (again.functions, again.schedules) == (small_world().functions, small_world().schedules)
+def test_same_arguments_give_the_same_data() -> None:
+    again = ProjectData.generate(calls=3_000, end_time=NOW)
+    assert (again.functions, again.schedules) == (small_data().functions, small_data().schedules)
     for function in again.functions:
-        assert again.calls(function["id"]) == small_world().calls(function["id"])
+        assert again.calls(function["id"]) == small_data().calls(function["id"])
 
 
-def test_another_seed_makes_another_world() -> None:
-    other = ProjectData.generate(calls=3_000, end_time=END, seed=1)
-    assert {function["id"] for function in other.functions}.isdisjoint(f["id"] for f in small_world().functions)
+def test_another_seed_gives_other_data() -> None:
+    other = ProjectData.generate(calls=3_000, end_time=NOW, seed=1)
+    assert {function["id"] for function in other.functions}.isdisjoint(f["id"] for f in small_data().functions)
 
 
-def test_logs_and_responses_are_the_same_each_time() -> None:
-    function_id = small_world().functions[0]["id"]
-    call_id = small_world().calls(function_id)[5]["id"]
-    again = ProjectData.generate(calls=3_000, end_time=END)
-    assert again.logs(function_id, call_id) == small_world().logs(function_id, call_id)
-    assert again.response(function_id, call_id) == small_world().response(function_id, call_id)
+def test_logs_and_responses_are_reproducible() -> None:
+    function_id = small_data().functions[0]["id"]
+    call_id = small_data().calls(function_id)[5]["id"]
+    again = ProjectData.generate(calls=3_000, end_time=NOW)
+    assert again.logs(function_id, call_id) == small_data().logs(function_id, call_id)
+    assert again.response(function_id, call_id) == small_data().response(function_id, call_id)
 
 
 @pytest.mark.parametrize(
     "arguments",
     [{"calls": -1}, {"functions": 0}, {"functions": 101}, {"days": 0}, {"end_time": datetime(2026, 1, 1)}],  # noqa: DTZ001
 )
-def test_impossible_world_is_refused(arguments: dict[str, Any]) -> None:
+def test_invalid_arguments_are_rejected(arguments: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError):
         ProjectData.generate(**arguments)
 
 
 def test_history_ends_now_by_default() -> None:
-    world = ProjectData.generate(calls=1_000, functions=1)
-    newest = world.calls(world.functions[0]["id"])[0]["startTime"]
+    data = ProjectData.generate(calls=1_000, functions=1)
+    newest = data.calls(data.functions[0]["id"])[0]["startTime"]
     assert newest <= round(datetime.now(UTC).timestamp() * 1000)
 
 
-def test_ids_are_unique_and_spread_over_the_whole_range() -> None:
+def test_ids_are_unique_and_cover_the_whole_range() -> None:
     ids = [call["id"] for call in all_calls()]
     assert len(set(ids)) == 150_000
     assert 1 <= min(ids) < 2**45
     assert 2**52 < max(ids) < 2**53
 
 
-def test_every_call_lies_within_the_fortnight() -> None:
-    begin = END_MS - 14 * DAY_MS
-    assert all(begin <= call["startTime"] <= END_MS for call in all_calls())
-    assert all(call["startTime"] < call["endTime"] <= END_MS for call in all_calls() if "endTime" in call)
+def test_every_call_is_within_14_days() -> None:
+    begin = NOW_MS - 14 * DAY_MS
+    assert all(begin <= call["startTime"] <= NOW_MS for call in all_calls())
+    assert all(call["startTime"] < call["endTime"] <= NOW_MS for call in all_calls() if "endTime" in call)
 
 
 def test_calls_are_listed_newest_first() -> None:
@@ -132,26 +123,26 @@ def test_calls_are_listed_newest_first() -> None:
     assert all(one >= other for one, other in pairwise(starts))
 
 
-def test_functions_look_like_functions() -> None:
+def test_function_records_have_the_fields_of_the_api() -> None:
     required = {"id", "name", "fileId", "status", "createdTime", "runtime", "cpu", "memory", "metadata"}
-    assert all(required <= function.keys() for function in whole_world().functions)
+    assert all(required <= function.keys() for function in project_data().functions)
 
 
 def test_schedules_run_from_every_minute_to_daily() -> None:
-    crons = {schedule["cronExpression"] for schedule in whole_world().schedules}
+    crons = {schedule["cronExpression"] for schedule in project_data().schedules}
     assert {"* * * * *", "*/5 * * * *"} <= crons
     assert any(cron.split()[1].isdecimal() for cron in crons)
 
 
-def test_most_schedules_name_a_function_id_and_some_an_external_id() -> None:
-    named = Counter("functionId" in schedule for schedule in whole_world().schedules)
+def test_most_schedules_have_a_function_id_and_some_an_external_id() -> None:
+    named = Counter("functionId" in schedule for schedule in project_data().schedules)
     assert named[True] > 10
     assert named[False] in {1, 2}
 
 
-def test_minute_schedule_fills_nearly_every_slot() -> None:
-    slots = {call["scheduledTime"] for call in calls_of("forward-alarms")}
-    assert len(slots) == pytest.approx(14 * 1440, rel=0.01)
+def test_minute_schedule_has_a_call_at_nearly_every_scheduled_time() -> None:
+    times = {call["scheduledTime"] for call in calls_of("forward-alarms")}
+    assert len(times) == pytest.approx(14 * 1440, rel=0.01)
 
 
 def test_scheduled_time_is_a_whole_minute_and_starts_come_after() -> None:
@@ -167,9 +158,9 @@ def test_schedule_delays_are_seconds_with_a_long_tail() -> None:
 
 
 def test_calls_without_schedule_have_neither_schedule_nor_scheduled_time() -> None:
-    loose = [call for call in all_calls() if "scheduleId" not in call]
-    assert len(loose) > 10_000
-    assert not any("scheduledTime" in call for call in loose)
+    unscheduled = [call for call in all_calls() if "scheduleId" not in call]
+    assert len(unscheduled) > 10_000
+    assert not any("scheduledTime" in call for call in unscheduled)
 
 
 def test_one_function_is_never_scheduled() -> None:
@@ -177,13 +168,13 @@ def test_one_function_is_never_scheduled() -> None:
 
 
 def test_one_function_has_no_calls() -> None:
-    assert [f["name"] for f in whole_world().functions if not whole_world().calls(f["id"])] == [
+    assert [f["name"] for f in project_data().functions if not project_data().calls(f["id"])] == [
         "Backfill historian (do not run)"
     ]
 
 
 def test_one_function_has_no_external_id() -> None:
-    assert sum("externalId" not in function for function in whole_world().functions) == 1
+    assert sum("externalId" not in function for function in project_data().functions) == 1
 
 
 def test_errors_of_one_function_are_plain_strings() -> None:
@@ -200,7 +191,7 @@ def test_other_errors_have_message_and_trace() -> None:
     assert any("The above exception was the direct cause" in error["trace"] for error in errors)
 
 
-def test_messages_of_one_reason_differ() -> None:
+def test_messages_of_one_cause_differ() -> None:
     messages = {
         call["error"]["message"]
         for call in calls_of("monitor-compressor-vibration")
@@ -209,7 +200,7 @@ def test_messages_of_one_reason_differ() -> None:
     assert len(messages) > 50
 
 
-def test_only_calls_that_went_wrong_have_an_error() -> None:
+def test_only_failed_calls_and_timeouts_have_an_error() -> None:
     assert all(("error" in call) == (call["status"] in {"Failed", "Timeout"}) for call in all_calls())
 
 
@@ -218,7 +209,7 @@ def test_slow_function_times_out_in_about_8_percent_of_its_calls() -> None:
     assert 0.05 < statuses["Timeout"] / statuses.total() < 0.12
 
 
-def test_timeouts_are_cut_at_the_run_limit_and_nothing_runs_longer() -> None:
+def test_timeouts_end_at_the_run_limit_and_no_call_runs_longer() -> None:
     durations = {
         call["endTime"] - call["startTime"]: call["status"] for call in all_calls() if call["status"] != "Running"
     }
@@ -226,55 +217,55 @@ def test_timeouts_are_cut_at_the_run_limit_and_nothing_runs_longer() -> None:
     assert all(ms < 600_000 for ms, status in durations.items() if status != "Timeout")
 
 
-def test_an_outage_of_two_hours_fails_most_calls_of_several_functions() -> None:
+def test_outage_of_two_hours_fails_most_calls_of_several_functions() -> None:
     failed = Counter(call["startTime"] // (30 * MINUTE_MS) for call in all_calls() if call["status"] == "Failed")
-    worst = max(failed, key=lambda slot: failed[slot])
+    worst = max(failed, key=lambda half_hour: failed[half_hour])
     assert failed[worst] > 10 * median(failed.values())
     in_outage = [call for call in all_calls() if call["startTime"] // (30 * MINUTE_MS) == worst]
     assert len({call["functionId"] for call in in_outage if call["status"] == "Failed"}) >= 5
-    assert sum(failed[slot] > failed[worst] / 2 for slot in failed) == pytest.approx(4, abs=1)
+    assert sum(count > failed[worst] / 2 for count in failed.values()) == pytest.approx(4, abs=1)
 
 
 def test_calls_are_still_running_at_the_end() -> None:
-    fresh = [call for call in all_calls() if call["status"] == "Running" and call["startTime"] > END_MS - 600_000]
-    assert len(fresh) >= 3
-    assert not any("endTime" in call for call in fresh)
+    recent = [call for call in all_calls() if call["status"] == "Running" and call["startTime"] > NOW_MS - 600_000]
+    assert len(recent) >= 3
+    assert not any("endTime" in call for call in recent)
 
 
-def test_two_calls_are_stuck_since_days() -> None:
-    stuck = [call for call in all_calls() if call["status"] == "Running" and call["startTime"] < END_MS - 2 * DAY_MS]
+def test_two_calls_have_been_stuck_for_days() -> None:
+    stuck = [call for call in all_calls() if call["status"] == "Running" and call["startTime"] < NOW_MS - 2 * DAY_MS]
     assert len(stuck) == 2
 
 
-def test_some_slots_are_skipped() -> None:
-    slots = {call["scheduledTime"] for call in calls_of("calculate-pump-efficiency")}
-    missed = set(range(min(slots), max(slots), MINUTE_MS)) - slots
+def test_some_scheduled_times_are_skipped() -> None:
+    times = {call["scheduledTime"] for call in calls_of("calculate-pump-efficiency")}
+    missed = set(range(min(times), max(times), MINUTE_MS)) - times
     assert 20 < len(missed) < 200
 
 
-def test_exactly_one_slot_is_filled_twice() -> None:
-    slots = Counter((call["scheduleId"], call["scheduledTime"]) for call in all_calls() if "scheduleId" in call)
-    assert [count for count in slots.values() if count > 1] == [2]
+def test_exactly_one_scheduled_time_has_two_calls() -> None:
+    times = Counter((call["scheduleId"], call["scheduledTime"]) for call in all_calls() if "scheduleId" in call)
+    assert [count for count in times.values() if count > 1] == [2]
 
 
-def test_first_call_after_a_pause_starts_cold() -> None:
+def test_first_call_after_a_pause_has_a_cold_start() -> None:
     delays = [call["startTime"] - call["scheduledTime"] for call in calls_of("archive-events")]
     assert median(delays) > 8_000
 
 
-def test_redeploy_leaves_two_functions_of_one_name() -> None:
-    new, old = [f for f in whole_world().functions if f.get("externalId") == "ingest-sap-orders"]
+def test_redeployment_leaves_two_functions_with_one_name() -> None:
+    new, old = [f for f in project_data().functions if f.get("externalId") == "ingest-sap-orders"]
     assert new["name"] == old["name"]
-    assert old["createdTime"] < END_MS - 14 * DAY_MS < new["createdTime"]
+    assert old["createdTime"] < NOW_MS - 14 * DAY_MS < new["createdTime"]
 
 
-def test_calls_of_the_old_deployment_end_where_those_of_the_new_begin() -> None:
+def test_calls_of_the_old_deployment_end_when_those_of_the_new_one_start() -> None:
     new, old = calls_of("ingest-sap-orders", 0), calls_of("ingest-sap-orders", 1)
-    deployed_ms = next(f for f in whole_world().functions if f.get("externalId") == "ingest-sap-orders")["createdTime"]
+    deployed_ms = next(f for f in project_data().functions if f.get("externalId") == "ingest-sap-orders")["createdTime"]
     assert max(call["startTime"] for call in old) < deployed_ms <= min(call["startTime"] for call in new)
 
 
-def test_redeploy_made_it_1_6_times_slower() -> None:
+def test_redeployment_makes_durations_1_6_times_as_long() -> None:
     new, old = (
         median(c["endTime"] - c["startTime"] for c in calls_of("ingest-sap-orders", nth) if c["status"] == "Completed")
         for nth in (0, 1)
@@ -282,7 +273,7 @@ def test_redeploy_made_it_1_6_times_slower() -> None:
     assert 1.45 < new / old < 1.75
 
 
-def test_redeploy_brought_new_schedules() -> None:
+def test_redeployment_creates_new_schedules() -> None:
     new_id, old_id = ids_of("ingest-sap-orders")
     new, old = (
         {call["scheduleId"] for call in calls_of("ingest-sap-orders", nth) if "scheduleId" in call} for nth in (0, 1)
@@ -293,132 +284,134 @@ def test_redeploy_brought_new_schedules() -> None:
 
 
 @pytest.mark.parametrize("calls", [300, 3_000, 40_000, 400_000])
-def test_slots_of_schedules_are_mostly_filled_at_any_size(calls: int) -> None:
-    world = ProjectData.generate(calls=calls, functions=4, end_time=END)
-    for schedule in world.schedules:
-        history = world.history(schedule["functionId"]).columns
-        rows = history["schedule_id"] == schedule["id"]
-        slots = set(history["scheduled"][rows].tolist())
-        gaps = [later - earlier for earlier, later in pairwise(sorted(slots))]
-        if len(slots) > 20:
-            expected = (max(slots) - min(slots)) / median(gaps)
-            assert len(slots) > 0.95 * expected
+def test_most_scheduled_times_have_a_call_at_any_size(calls: int) -> None:
+    data = ProjectData.generate(calls=calls, functions=4, end_time=NOW)
+    for schedule in data.schedules:
+        columns = data.store(schedule["functionId"]).columns
+        rows = columns["schedule_id"] == schedule["id"]
+        times = set(columns["scheduled"][rows].tolist())
+        gaps = [later - earlier for earlier, later in pairwise(sorted(times))]
+        if len(times) > 20:
+            expected = (max(times) - min(times)) / median(gaps)
+            assert len(times) > 0.95 * expected
 
 
-def test_log_of_a_failed_call_shows_its_trace() -> None:
+def test_log_of_a_failed_call_contains_its_trace() -> None:
     function_id = ids_of("calculate-pump-efficiency")[0]
     call = next(call for call in calls_of("calculate-pump-efficiency") if call["status"] == "Failed")
-    lines = [line["message"] for line in log_of(function_id, call["id"])]
+    lines = [line["message"] for line in log_lines(function_id, call["id"])]
     assert lines[0].startswith("Starting 'Calculate pump efficiency'")
     assert lines[-1] == call["error"]["message"]
 
 
-def test_log_lines_lie_within_the_call_and_in_order() -> None:
+def test_log_lines_are_ordered_and_within_the_call() -> None:
     function_id = ids_of("forward-alarms")[0]
     call = next(call for call in calls_of("forward-alarms") if call["status"] == "Completed")
-    times = [line["timestamp"] for line in log_of(function_id, call["id"])]
+    times = [line["timestamp"] for line in log_lines(function_id, call["id"])]
     assert times == sorted(times)
     assert call["startTime"] <= times[0]
     assert times[-1] <= call["endTime"]
 
 
-def test_only_completed_calls_respond() -> None:
+def test_only_completed_calls_have_a_response() -> None:
     function_id = ids_of("forward-alarms")[0]
     for status, kind in (("Completed", dict), ("Failed", type(None))):
         call = next(call for call in calls_of("forward-alarms") if call["status"] == status)
-        assert isinstance(whole_world().response(function_id, call["id"]), kind)
+        assert isinstance(project_data().response(function_id, call["id"]), kind)
 
 
 def test_unknown_call_has_no_log() -> None:
-    assert whole_world().logs(ids_of("forward-alarms")[0], 12) is None
+    assert project_data().logs(ids_of("forward-alarms")[0], 12) is None
 
 
-def test_given_records_are_served_as_they_are() -> None:
-    given: list[dict[str, object]] = [
-        record(id=None),
-        record(id=1.5),
-        record(error="text"),
-        record(status="Odd"),
+def test_invalid_records_are_served_unchanged() -> None:
+    records: list[dict[str, object]] = [
+        call_record(id=None),
+        call_record(id=1.5),
+        call_record(error="text"),
+        call_record(status="Odd"),
         {"functionId": 7},
     ]
-    served = world_of(*given).calls(7)
-    assert sorted(map(json.dumps, served)) == sorted(map(json.dumps, given))
+    served = data_of(*records).calls(7)
+    assert sorted(map(json.dumps, served)) == sorted(map(json.dumps, records))
 
 
-def test_given_bytes_are_served_verbatim() -> None:
+def test_bytes_are_served_unchanged() -> None:
     text = rb'{"id": 3, "functionId":7,"status":"Failed","startTime":5,"error":{"message":"\ud83d"}}'
-    assert world_of(text).page(7, Filter(), limit=10).records == [text]
+    assert data_of(text).page(7, Filter(), limit=10).records == [text]
 
 
 def test_lone_surrogate_in_a_record_becomes_an_escape() -> None:
-    assert b"\\ud83d" in world_of(record(error="\ud83d")).page(7, Filter(), limit=1).records[0]
+    assert b"\\ud83d" in data_of(call_record(error="\ud83d")).page(7, Filter(), limit=1).records[0]
 
 
-def test_calls_may_be_given_by_function() -> None:
-    world = ProjectData.of(
+def test_calls_can_be_given_by_function() -> None:
+    data = ProjectData.from_records(
         functions=[{"id": 7}], calls={7: [{"id": 1, "startTime": 5}], 8: [{"id": 2, "startTime": 6}]}
     )
-    assert (world.calls(7), world.calls(8)) == ([{"id": 1, "startTime": 5}], [{"id": 2, "startTime": 6}])
+    assert (data.calls(7), data.calls(8)) == ([{"id": 1, "startTime": 5}], [{"id": 2, "startTime": 6}])
 
 
-def test_record_that_names_no_function_is_refused_with_a_way_out() -> None:
+def test_record_without_a_function_id_is_rejected_with_advice() -> None:
     with pytest.raises(ArgumentError, match="by function id"):
-        world_of({"id": 1})
+        data_of({"id": 1})
 
 
 @pytest.mark.parametrize("start", [None, -5, "soon", 1.5, 2**70])
-def test_broken_start_is_let_through_every_window(start: object) -> None:
-    world = world_of(record(startTime=start))
-    assert len(world.page(7, Filter(start=Range(10**12, None)), limit=10).records) == 1
+def test_invalid_start_passes_every_time_filter(start: object) -> None:
+    data = data_of(call_record(startTime=start))
+    assert len(data.page(7, Filter(start=Range(10**12, None)), limit=10).records) == 1
 
 
-def test_records_that_share_an_id_are_both_listed() -> None:
-    world = world_of(record(status="Running"), record(status="Completed"))
-    first = world.page(7, Filter(), limit=1)
-    second = world.page(7, Filter(), limit=1, after=first.following)
+def test_records_with_the_same_id_are_both_listed() -> None:
+    data = data_of(call_record(status="Running"), call_record(status="Completed"))
+    first = data.page(7, Filter(), limit=1)
+    second = data.page(7, Filter(), limit=1, after=first.next_position)
     assert {json.loads(text)["status"] for text in first.records + second.records} == {"Running", "Completed"}
 
 
-def test_added_call_takes_its_place() -> None:
-    world = world_of(record(id=1, startTime=10), record(id=2, startTime=30))
-    world.add_call(record(id=3, startTime=20))
-    assert [call["id"] for call in world.calls(7)] == [2, 3, 1]
+def test_added_call_is_listed_by_its_start() -> None:
+    data = data_of(call_record(id=1, startTime=10), call_record(id=2, startTime=30))
+    data.add_call(call_record(id=3, startTime=20))
+    assert [call["id"] for call in data.calls(7)] == [2, 3, 1]
 
 
 def test_replaced_call_is_listed_once() -> None:
-    world = world_of(record(status="Running"))
-    world.replace_call(record(status="Completed"))
-    assert world.calls(7) == [record(status="Completed")]
+    data = data_of(call_record(status="Running"))
+    data.replace_call(call_record(status="Completed"))
+    assert data.calls(7) == [call_record(status="Completed")]
 
 
-def test_call_that_is_not_there_cannot_be_replaced() -> None:
+def test_call_that_does_not_exist_cannot_be_replaced() -> None:
     with pytest.raises(ArgumentError, match="no call 9"):
-        world_of(record()).replace_call(record(id=9))
+        data_of(call_record()).replace_call(call_record(id=9))
 
 
 def test_call_can_be_added_to_a_generated_function() -> None:
-    world = ProjectData.generate(calls=100, functions=1, end_time=END)
-    function_id = world.functions[0]["id"]
-    world.add_call(record(functionId=function_id, startTime=END_MS + 1))
-    assert world.calls(function_id)[0]["startTime"] == END_MS + 1
-    assert len(world.calls(function_id)) == 101
+    data = ProjectData.generate(calls=100, functions=1, end_time=NOW)
+    function_id = data.functions[0]["id"]
+    data.add_call(call_record(functionId=function_id, startTime=NOW_MS + 1))
+    assert data.calls(function_id)[0]["startTime"] == NOW_MS + 1
+    assert len(data.calls(function_id)) == 101
 
 
-def test_removed_function_is_gone_with_its_calls_and_schedules() -> None:
-    world = ProjectData.of(functions=[{"id": 7}], schedules=[{"id": 1, "functionId": 7}], calls=[record()])
-    world.remove_function(7)
-    assert (world.functions, world.schedules, world.call_count) == ([], [], 0)
+def test_function_is_removed_with_its_calls_and_schedules() -> None:
+    data = ProjectData.from_records(
+        functions=[{"id": 7}], schedules=[{"id": 1, "functionId": 7}], calls=[call_record()]
+    )
+    data.remove_function(7)
+    assert (data.functions, data.schedules, data.call_count) == ([], [], 0)
     with pytest.raises(ArgumentError):
-        world.calls(7)
+        data.calls(7)
 
 
-def test_window_includes_both_its_ends() -> None:
-    world = world_of(*(record(id=at, startTime=at) for at in range(1, 8)))
-    page = world.page(7, Filter(start=Range(3, 5)), limit=10)
+def test_time_filter_includes_both_ends() -> None:
+    data = data_of(*(call_record(id=at, startTime=at) for at in range(1, 8)))
+    page = data.page(7, Filter(start=Range(3, 5)), limit=10)
     assert [json.loads(text)["id"] for text in page.records] == [5, 4, 3]
 
 
-def test_year_of_calls_is_as_long_as_asked() -> None:
-    world = ProjectData.generate(calls=2_000, functions=1, end_time=END, days=365)
-    oldest = world.calls(world.functions[0]["id"])[-1]["startTime"]
-    assert timedelta(milliseconds=END_MS - oldest) > timedelta(days=140)
+def test_history_of_a_year_is_a_year_long() -> None:
+    data = ProjectData.generate(calls=2_000, functions=1, end_time=NOW, days=365)
+    oldest = data.calls(data.functions[0]["id"])[-1]["startTime"]
+    assert timedelta(milliseconds=NOW_MS - oldest) > timedelta(days=140)

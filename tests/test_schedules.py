@@ -16,7 +16,7 @@ import callframe as cf
 from callframe import frame
 from callframe.analysis.cron import cron_times
 from callframe.analysis.schedule_matching import VERDICTS
-from callframe.sample import schedule_specs
+from callframe.sample import specs
 
 HOUR = 60 * MINUTE_MS
 HOURS = [NOW_MS - k * HOUR for k in range(24, 0, -1)]  # the slots of an hourly schedule of the last day
@@ -247,10 +247,10 @@ def test_vanished_schedule_with_nothing_missed_raises_no_alarm(expression: str, 
 
 
 def test_skipped_runs_of_the_demo_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    planned: list[schedule_specs.ScheduleSpec] = []
-    original = schedule_specs.schedule_specs
+    planned: list[specs.ScheduleSpec] = []
+    original = specs.schedule_specs
 
-    def remembered(*args: Any, **options: Any) -> list[schedule_specs.ScheduleSpec]:
+    def remembered(*args: Any, **options: Any) -> list[specs.ScheduleSpec]:
         planned.extend(found := original(*args, **options))
         return found
 
@@ -258,7 +258,7 @@ def test_skipped_runs_of_the_demo_are_found(monkeypatch: pytest.MonkeyPatch) -> 
     with cf.demo(calls=8_000, functions=8, seed=3) as project:
         calls, listed = project.calls(start="20d"), project.schedules()
     last = pd.Timestamp(calls.attrs["callframe"]["fetched_at"]).timestamp() * 1000 - 10 * MINUTE_MS
-    due = sum(int((table.slots <= last).sum()) for table in planned)
+    due = sum(int((table.times_ms <= last).sum()) for table in planned)
     report = cf.schedule_report(calls, listed)
     filled = calls.dropna(subset="schedule_id").drop_duplicates(["schedule_id", "scheduled_time"])
     filled_in_time = int((filled["scheduled_time"].astype("int64") <= last).sum())

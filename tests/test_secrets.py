@@ -230,7 +230,7 @@ def test_fetch_with_debug_logging_does_not_show_the_token(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     with serve_project(
-        ProjectData.of(functions=[function_record()], calls=call_records(50)), token=TOKEN, page_cap=7
+        ProjectData.from_records(functions=[function_record()], calls=call_records(50)), token=TOKEN, page_cap=7
     ) as served:
         calls = served.project.calls(progress=True)
         cf.write_csv(calls, tmp_path / "calls.csv")
@@ -289,7 +289,9 @@ def test_notebook_output_does_not_show_the_token(fetch_with_token_in_error: tupl
 
 @pytest.fixture
 def project() -> Iterator[cf.Project]:
-    with serve_project(ProjectData.of(functions=[function_record()], calls=call_records(5)), token=TOKEN) as served:
+    with serve_project(
+        ProjectData.from_records(functions=[function_record()], calls=call_records(5)), token=TOKEN
+    ) as served:
         served.project.calls()
         yield served.project
 

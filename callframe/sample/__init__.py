@@ -1,4 +1,4 @@
-"""Made-up calls of a made-up project, served by a real HTTP service on this machine's loopback address."""
+"""A sample project of functions, schedules and calls, served over HTTP on the loopback address."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ def demo(
     faults: Faults | None = None,
 ) -> Project:
     """
-    Start a service with a made-up project, and connect to it as to a real one.
+    Start a local HTTP service with a sample project and connect to it.
 
     The service runs in this process until the project is closed.
 
     Parameters
     ----------
     calls
-        Number of calls, exactly.
+        Exact number of calls.
     functions
         Number of functions, 1 to 100.
     seed
-        Chooses among worlds of the same kind.
+        Seed of the random generator.
     end_time
-        When the history ends; None is now.
+        End of the call history; None is now.
     days
-        Length of the history.
+        Length of the call history.
     latency_s
-        Seconds every answer waits, as answers from afar do.
+        Delay of each response in seconds.
     page_cap
-        Most calls a page holds, whatever limit is asked for.
+        Largest number of calls in a page, whatever limit is requested.
     faults
-        What goes wrong on the way, see `callframe.sample.server.Faults`; None for nothing.
+        Faults to inject, see `callframe.sample.server.Faults`; None injects none.
 
     Returns
     -------
@@ -59,10 +59,10 @@ def demo(
     CallframeError
         Starlette or uvicorn is not installed.
     """
-    from callframe.project import connect  # noqa: PLC0415 - connect knows nothing of the demo
+    from callframe.project import connect  # noqa: PLC0415 - the rest of the package does not depend on the client
 
-    made = {"calls": calls, "functions": functions, "seed": seed, "end_time": end_time, "days": days}
-    service = _service(made, latency_s=latency_s, page_cap=page_cap, faults=faults)
+    options = {"calls": calls, "functions": functions, "seed": seed, "end_time": end_time, "days": days}
+    service = _service(options, latency_s=latency_s, page_cap=page_cap, faults=faults)
     service.start()
     try:
         project = connect(base_url=service.url, project=service.project, token=service.token)
@@ -73,37 +73,24 @@ def demo(
     return project
 
 
-def serve(*, announce: Callable[[dict[str, str]], None], port: int = 0, latency_s: float = 0.0, **made: Any) -> None:
+def serve(*, announce: Callable[[dict[str, str]], None], port: int = 0, latency_s: float = 0.0, **options: Any) -> None:
     """
-    Serve a made-up project until Ctrl-C or SIGTERM.
+    Serve a sample project until Ctrl-C or SIGTERM.
 
-    Parameters
-    ----------
-    announce
-        Called once requests are answered, with the environment variables that lead a client there.
-    port
-        Port to listen on; 0 for any that is free.
-    latency_s
-        Seconds every answer waits.
-    **made
-        What `World.generate` takes: `calls`, `functions`, `seed`, `end_time`, `days`.
-
-    Raises
-    ------
-    CallframeError
-        Starlette or uvicorn is not installed, or the port is taken.
+    Once the service responds, `announce` receives the environment variables that connect a client to it. `options` are
+    those of `ProjectData.generate`.
     """
-    service = _service(made, port=port, latency_s=latency_s)
+    service = _service(options, port=port, latency_s=latency_s)
     service.serve_forever(lambda: announce(service.environment()))
 
 
-def _service(made: dict[str, Any], **options: Any) -> Service:
+def _service(data_options: dict[str, Any], **options: Any) -> Service:
     try:
         from callframe.sample.server import Service  # noqa: PLC0415 - needs the extra
     except ModuleNotFoundError as error:
         if error.name not in {"starlette", "uvicorn"}:
             raise
         raise CallframeError("The embedded service needs the extra: pip install 'callframe[demo]'") from error
-    from callframe.sample.project_data import ProjectData  # noqa: PLC0415 - keeps this module light
+    from callframe.sample.project_data import ProjectData  # noqa: PLC0415 - imports NumPy
 
-    return Service(ProjectData.generate(**made), **options)
+    return Service(ProjectData.generate(**data_options), **options)

@@ -1,19 +1,26 @@
-"""A made-up project that looks like a real one, with the troubles real ones have."""
+"""Generates a sample project with the irregularities of real ones."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from callframe.errors import ArgumentError
-from callframe.sample import call_output, error_samples
-from callframe.sample.call_store import ABSENT, COMPLETED, FAILED, RUNNING, TIMEOUT, CallStore
-from callframe.sample.function_specs import FunctionSpec, jobs
-from callframe.sample.project_data import ProjectData
-from callframe.sample.schedule_specs import DAY_MS, HOUR_MS, SKIPPED, ScheduleSpec, Span, schedule_specs
+from callframe.sample import call_output
+from callframe.sample.project_data import COMPLETED, FAILED, MISSING, RUNNING, TIMEOUT, CallStore, ProjectData
+from callframe.sample.specs import (
+    DAY_MS,
+    HOUR_MS,
+    SKIPPED,
+    FunctionSpec,
+    HistoryWindow,
+    ScheduleSpec,
+    function_specs,
+    schedule_specs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,169 +30,150 @@ if TYPE_CHECKING:
     Columns = dict[str, NDArray[np.int64]]
 
 RUN_LIMIT_MS = 600_000
-PAUSE_MS = 900_000
-"""A function not called for so long starts cold."""
+COLD_AFTER_MS = 900_000
+"""A function without a call for so long has a cold start."""
 MAX_ID = 2**53 - 1
 MAX_FUNCTIONS = 100
 MAX_SCHEDULES = 1000
 REDEPLOYED = 0.3
-"""Share of the history after the redeploy."""
-SLOWER = 1.6
-"""Factor on durations since the redeploy."""
-AT_LEAST_RUNNING = 3
+"""Share of the history after the redeployment."""
+SLOWDOWN = 1.6
+"""Factor on durations after the redeployment."""
+MIN_RUNNING = 3
 STUCK = {0: 0.23, 2: 0.64}
-"""Functions by number that have a call running ever since, and the share of the history since then."""
+"""Functions, by number, with a stuck call, and the share of the history since its start."""
 
 OUTAGE_CAUSES = ("connection_refused", "cognite_unavailable", "unauthorized", "read_timeout")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How many calls a job has, and which schedules start them."""
+class Workload:
+    """The number of calls of a function, and the schedules that start them."""
 
-    job: FunctionSpec
+    function: FunctionSpec
     number: int
-    calls: int
-    tables: list[ScheduleSpec]
+    call_count: int
+    schedules: list[ScheduleSpec]
 
 
-def generate(
-    *, calls: int = 150_000, functions: int = 20, seed: int = 0, end_time: datetime | None = None, days: float = 14
-) -> ProjectData:
-    """
-    Make up the history of a project.
-
-    Parameters
-    ----------
-    calls, functions
-        How many, exactly.
-    seed
-        Chooses among worlds of the same kind.
-    end_time
-        When the history ends; None is now.
-    days
-        Length of the history.
-
-    Returns
-    -------
-    world
-        What the service serves.
-
-    Raises
-    ------
-    ArgumentError
-        There is no such world.
-    """
-    span = _span(calls, functions, end_time, days)
-    plans = _plans(jobs(functions), calls, span, seed)
-    others = 2 * functions + 3 * sum(len(plan.tables) for plan in plans)
-    ids = _unique_ids(np.random.default_rng([seed, 1]), calls + others)
-    call_ids, project = ids[others:], _Project(span, iter(ids[:others].tolist()))
+def generate(*, calls: int, functions: int, seed: int, end_time: datetime | None, days: float) -> ProjectData:
+    """Generate a sample project, see `ProjectData.generate`."""
+    window = _history_window(calls, functions, end_time, days)
+    workloads = _workloads(function_specs(functions), calls, window, seed)
+    other_ids = 2 * functions + 3 * sum(len(workload.schedules) for workload in workloads)
+    ids = _unique_ids(np.random.default_rng([seed, 1]), calls + other_ids)
+    call_ids, builder = ids[other_ids:], _ProjectBuilder(window, iter(ids[:other_ids].tolist()))
     first = 0
-    for plan in plans:
-        rng = np.random.default_rng([seed, 2, plan.number])
-        project.add(plan, call_ids[first : first + plan.calls], rng)
-        first += plan.calls
-    return project.world()
+    for workload in workloads:
+        rng = np.random.default_rng([seed, 2, workload.number])
+        builder.add(workload, call_ids[first : first + workload.call_count], rng)
+        first += workload.call_count
+    return builder.build()
 
 
-def _span(calls: int, functions: int, end_time: datetime | None, days: float) -> Span:
+def _history_window(calls: int, functions: int, end_time: datetime | None, days: float) -> HistoryWindow:
     if calls < 0:
-        raise ArgumentError(f"calls={calls}: a history has no fewer than 0 calls.")
+        raise ArgumentError(f"calls={calls}: expected at least 0.")
     if not 1 <= functions <= MAX_FUNCTIONS:
-        raise ArgumentError(f"functions={functions}: a project has 1 to {MAX_FUNCTIONS} functions.")
+        raise ArgumentError(f"functions={functions}: expected 1 to {MAX_FUNCTIONS}.")
     if not days > 0:
-        raise ArgumentError(f"days={days}: a history is longer than 0 days.")
-    moment = datetime.now(UTC) if end_time is None else end_time
-    if moment.tzinfo is None:
-        raise ArgumentError(f"end_time={moment}: say in which time zone, as in datetime(..., tzinfo=UTC).")
-    end_ms = round(moment.timestamp() * 1000)
-    return Span(end_ms - round(days * DAY_MS), end_ms)
+        raise ArgumentError(f"days={days}: expected more than 0.")
+    end = datetime.now(UTC) if end_time is None else end_time
+    if end.tzinfo is None:
+        raise ArgumentError(f"end_time={end}: expected a time zone, as in datetime(..., tzinfo=UTC).")
+    end_ms = round(end.timestamp() * 1000)
+    return HistoryWindow(end_ms - round(days * DAY_MS), end_ms)
 
 
-def _plans(chosen: list[FunctionSpec], calls: int, span: Span, seed: int) -> list[Plan]:
-    fortnight = 14 * DAY_MS / 60_000
-    scheduled = np.array([sum(fortnight / period for period in job.periods) * (1 - SKIPPED) for job in chosen])
-    unscheduled = np.array([float(job.unscheduled) for job in chosen])
-    shares = _apportion(scheduled + unscheduled, calls)
-    at_most = min(MAX_FUNCTIONS, MAX_SCHEDULES // len(chosen))
-    plans = []
-    for number, (job, share) in enumerate(zip(chosen, shares, strict=True)):
-        wanted = round(share * scheduled[number] / max(1.0, scheduled[number] + unscheduled[number]))
+def _workloads(specs: list[FunctionSpec], calls: int, window: HistoryWindow, seed: int) -> list[Workload]:
+    minutes = 14 * DAY_MS / 60_000
+    scheduled = np.array([sum(minutes / period for period in spec.periods) * (1 - SKIPPED) for spec in specs])
+    unscheduled = np.array([float(spec.unscheduled) for spec in specs])
+    counts = _apportion(scheduled + unscheduled, calls)
+    max_schedules = min(MAX_FUNCTIONS, MAX_SCHEDULES // len(specs))
+    workloads = []
+    for number, (spec, count) in enumerate(zip(specs, counts, strict=True)):
+        scheduled_count = round(count * scheduled[number] / max(1.0, scheduled[number] + unscheduled[number]))
         rng = np.random.default_rng([seed, 3, number])
-        plans.append(Plan(job, number, share, schedule_specs(job.periods, wanted, span, at_most=at_most, rng=rng)))
-    return plans
+        schedules = schedule_specs(spec.periods, scheduled_count, window, max_count=max_schedules, rng=rng)
+        workloads.append(Workload(spec, number, count, schedules))
+    return workloads
 
 
 def _apportion(weights: NDArray[np.float64], total: int) -> list[int]:
+    """Divide a total by weights into integers, by largest remainders."""
     exact = weights * (total / weights.sum())
-    whole = np.floor(exact).astype(np.int64)
-    largest = np.argsort(whole - exact, kind="stable")[: total - int(whole.sum())]
-    whole[largest] += 1
-    return [int(number) for number in whole]
+    parts = np.floor(exact).astype(np.int64)
+    largest = np.argsort(parts - exact, kind="stable")[: total - int(parts.sum())]
+    parts[largest] += 1
+    return [int(part) for part in parts]
 
 
 def _unique_ids(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
     ids = rng.integers(1, MAX_ID, size=count, endpoint=True)
-    while len(kept := np.unique(ids)) < count:
-        ids = np.concatenate([kept, rng.integers(1, MAX_ID, size=count - len(kept), endpoint=True)])
+    while len(unique := np.unique(ids)) < count:
+        ids = np.concatenate([unique, rng.integers(1, MAX_ID, size=count - len(unique), endpoint=True)])
     return rng.permutation(ids)
 
 
-class _Project:
-    """Collects the records of a world, one job after the other."""
+class _ProjectBuilder:
+    """Collects the records of a project, one function spec at a time."""
 
-    def __init__(self, span: Span, ids: Iterator[int]) -> None:
-        self._span = span
+    def __init__(self, window: HistoryWindow, ids: Iterator[int]) -> None:
+        self._window = window
         self._ids = ids
         self._functions: list[dict[str, Any]] = []
         self._schedules: list[dict[str, Any]] = []
         self._columns: dict[int, Columns] = {}
-        self._jobs: dict[int, FunctionSpec] = {}
+        self._specs: dict[int, FunctionSpec] = {}
 
-    def add(self, plan: Plan, call_ids: NDArray[np.int64], rng: np.random.Generator) -> None:
-        """Add a job: its function records, schedules and calls."""
-        job, deployed_ms = plan.job, self._span.before_end(REDEPLOYED)
-        created_ms = self._span.begin_ms - int(rng.integers(210 * DAY_MS, 400 * DAY_MS))
-        # A table holds positions of its own schedules; ids come when it is known which deployment they belong to.
-        columns = _simulate(plan, call_ids, self._span, rng)
-        if not job.redeployed:
-            function_id = self._add_function(job, created_ms, rng)
-            self._add_schedules(plan.tables, job, function_id, columns, listed=True)
+    def add(self, workload: Workload, call_ids: NDArray[np.int64], rng: np.random.Generator) -> None:
+        """Add the function records, schedules and calls of a function spec."""
+        spec, deployed_ms = workload.function, self._window.before_end(REDEPLOYED)
+        created_ms = self._window.start_ms - int(rng.integers(210 * DAY_MS, 400 * DAY_MS))
+        # Here `schedule_id` is a position in the schedules; `_add_schedules` knows the ids of a deployment.
+        columns = _simulate(workload, call_ids, self._window, rng)
+        if not spec.redeployed:
+            function_id = self._add_function(spec, created_ms, rng)
+            self._add_schedules(workload.schedules, spec, function_id, columns, listed=True)
             self._columns[function_id] = columns
             return
         is_new = columns["start"] >= deployed_ms
         new, old = (_select(columns, rows) for rows in (is_new, ~is_new))
-        new_id = self._add_function(job, deployed_ms, rng)
-        old_id = self._add_function(job, created_ms, rng)
-        # The schedules of the old deployment are deleted already, the function itself still waits for it.
-        self._add_schedules(plan.tables, job, old_id, old, listed=False)
-        tables = [_since(table, deployed_ms) for table in plan.tables]
-        self._add_schedules(tables, job, new_id, new, listed=True)
+        new_id = self._add_function(spec, deployed_ms, rng)
+        old_id = self._add_function(spec, created_ms, rng)
+        # The schedules of the old deployment are deleted already, the function itself is not.
+        self._add_schedules(workload.schedules, spec, old_id, old, listed=False)
+        schedules = [replace(one, created_ms=max(one.created_ms, deployed_ms)) for one in workload.schedules]
+        self._add_schedules(schedules, spec, new_id, new, listed=True)
         self._columns |= {new_id: new, old_id: old}
 
-    def world(self) -> ProjectData:
-        """Build the world of what was added."""
-        _keep_some_running(list(self._columns.values()), self._span)
-        names = {number: job.name for number, job in self._jobs.items()}
+    def build(self) -> ProjectData:
+        """Build the project data."""
+        _leave_some_running(list(self._columns.values()), self._window)
+        names = {function_id: spec.name for function_id, spec in self._specs.items()}
         return ProjectData(
             functions=self._functions,
             schedules=self._schedules,
-            histories={
-                number: CallStore(number, columns, error=_string if self._jobs[number].errors_are_strings else _object)
-                for number, columns in self._columns.items()
+            stores={
+                function_id: CallStore(
+                    function_id,
+                    columns,
+                    error=_error_string if self._specs[function_id].errors_are_strings else call_output.error,
+                )
+                for function_id, columns in self._columns.items()
             },
             logs=lambda function_id, call: call_output.log(names[function_id], call),
             response=lambda _, call: call_output.response(call),
         )
 
-    def _add_function(self, job: FunctionSpec, created_ms: int, rng: np.random.Generator) -> int:
+    def _add_function(self, spec: FunctionSpec, created_ms: int, rng: np.random.Generator) -> int:
         record: dict[str, Any] = {
             "id": next(self._ids),
-            "externalId": job.external_id,
-            "name": job.name,
-            "description": job.description,
-            "owner": job.owner or None,
+            "externalId": spec.external_id,
+            "name": spec.name,
+            "description": spec.description,
+            "owner": spec.owner or None,
             "metadata": {
                 "repository": "https://git.example.com/functions",
                 "version": f"{rng.integers(0, 4)}.{rng.integers(0, 20)}.{rng.integers(0, 9)}",
@@ -193,167 +181,163 @@ class _Project:
             "fileId": next(self._ids),
             "status": "Ready",
             "createdTime": created_ms,
-            "runtime": job.runtime,
-            "runtimeVersion": {"py311": "Python 3.11", "py312": "Python 3.12"}[job.runtime],
-            "cpu": job.cpu,
-            "memory": job.memory,
+            "runtime": spec.runtime,
+            "runtimeVersion": {"py311": "Python 3.11", "py312": "Python 3.12"}[spec.runtime],
+            "cpu": spec.cpu,
+            "memory": spec.memory,
         }
         self._functions.append({field: value for field, value in record.items() if value is not None})
         function_id: int = record["id"]
-        self._jobs[function_id] = job
+        self._specs[function_id] = spec
         return function_id
 
     def _add_schedules(
-        self, tables: list[ScheduleSpec], job: FunctionSpec, function_id: int, columns: Columns, *, listed: bool
+        self, schedules: list[ScheduleSpec], spec: FunctionSpec, function_id: int, columns: Columns, *, listed: bool
     ) -> None:
-        ids = np.array([next(self._ids) for _ in tables] or [ABSENT], dtype=np.int64)
-        places = columns["schedule_id"]
-        columns["schedule_id"] = np.where(places == ABSENT, ABSENT, ids[np.maximum(places, 0)])
+        ids = np.array([next(self._ids) for _ in schedules] or [MISSING], dtype=np.int64)
+        positions = columns["schedule_id"]
+        columns["schedule_id"] = np.where(positions == MISSING, MISSING, ids[np.maximum(positions, 0)])
+        if not listed:
+            return
         owner: dict[str, Any] = {"functionId": function_id}
-        if job.schedules_by_external_id:
-            owner = {"functionExternalId": job.external_id}
-        for number, (schedule_id, table) in enumerate(zip(ids.tolist(), tables, strict=False)):
-            if listed:
-                line = f", line {number + 1}" if len(tables) > 1 else ""
-                self._schedules.append(
-                    {
-                        "id": schedule_id,
-                        "name": f"{job.name}{line}",
-                        "description": f"{job.description}{line}",
-                        "createdTime": max(table.created_ms, self._span.begin_ms),  # no runs were missed before
-                        "cronExpression": table.cron,
-                        "when": table.when,
-                        "sessionId": next(self._ids),
-                        **owner,
-                    }
-                )
+        if spec.schedules_by_external_id:
+            owner = {"functionExternalId": spec.external_id}
+        for number, (schedule_id, schedule) in enumerate(zip(ids.tolist(), schedules, strict=False)):
+            line = f", line {number + 1}" if len(schedules) > 1 else ""
+            self._schedules.append(
+                {
+                    "id": schedule_id,
+                    "name": f"{spec.name}{line}",
+                    "description": f"{spec.description}{line}",
+                    "createdTime": max(schedule.created_ms, self._window.start_ms),  # no runs were missed before
+                    "cronExpression": schedule.cron,
+                    "when": schedule.when,
+                    "sessionId": next(self._ids),
+                    **owner,
+                }
+            )
 
 
-def _object(call_id: int, start_ms: int, cause: int) -> dict[str, Any]:
-    return error_samples.error(call_id, start_ms, cause)
-
-
-def _string(call_id: int, start_ms: int, cause: int) -> str:
-    return str(error_samples.error(call_id, start_ms, cause)["message"])
+def _error_string(call_id: int, start_ms: int, cause: int) -> str:
+    return str(call_output.error(call_id, start_ms, cause)["message"])
 
 
 def _select(columns: Columns, rows: NDArray[np.bool_]) -> Columns:
     return {name: column[rows] for name, column in columns.items()}
 
 
-def _since(table: ScheduleSpec, deployed_ms: int) -> ScheduleSpec:
-    created_ms = max(table.created_ms, deployed_ms)
-    return ScheduleSpec(table.period, table.phase, created_ms, table.slots)
-
-
-def _keep_some_running(tables: list[Columns], span: Span) -> None:
-    """Leave the newest calls of some functions running: the end of a history is never quiet."""
-    since = span.end_ms - RUN_LIMIT_MS
-    busy = sum(int(((columns["status"] == RUNNING) & (columns["start"] > since)).sum()) for columns in tables)
-    fresh = [columns for columns in tables if len(columns["id"]) and columns["start"].max() > since]
-    for columns in fresh[: max(0, AT_LEAST_RUNNING - busy)]:
+def _leave_some_running(functions: list[Columns], window: HistoryWindow) -> None:
+    """Leave the newest calls of some functions running, as there always are some."""
+    since_ms = window.end_ms - RUN_LIMIT_MS
+    running = sum(int(((columns["status"] == RUNNING) & (columns["start"] > since_ms)).sum()) for columns in functions)
+    recent = [columns for columns in functions if len(columns["id"]) and columns["start"].max() > since_ms]
+    for columns in recent[: max(0, MIN_RUNNING - running)]:
         newest = int(columns["start"].argmax())
-        columns["status"][newest], columns["end"][newest], columns["cause"][newest] = RUNNING, ABSENT, ABSENT
+        columns["status"][newest], columns["end"][newest], columns["cause"][newest] = RUNNING, MISSING, MISSING
 
 
-def _simulate(plan: Plan, call_ids: NDArray[np.int64], span: Span, rng: np.random.Generator) -> Columns:
-    """
-    Run a job through the history.
-
-    Returns the columns of its calls, in no order; `schedule_id` is the position of the schedule among the plan's.
-    """
-    job, count = plan.job, plan.calls
-    slots, tables = _filled_slots(plan, span, rng)
-    loose = _loose_starts(count - len(slots), span, rng)
-    scheduled = np.concatenate([slots, np.full(len(loose), ABSENT)])
-    start = np.concatenate([slots + _delays(slots, rng), loose])
-    cold = _cold(start)
-    start += np.where(cold & (scheduled != ABSENT), rng.uniform(4_000, 20_000, count), 0).astype(np.int64)
-    start = np.clip(start, span.begin_ms, span.end_ms)
-    duration = _durations(job, start, rng) + np.where(cold, rng.uniform(3_000, 12_000, count), 0)
-    if job.redeployed:
-        duration *= np.where(start >= span.before_end(REDEPLOYED), SLOWER, 1)
-    cause = _causes(job, start, span, rng)
-    duration *= np.where(cause != ABSENT, rng.uniform(0.05, 0.9, count), 1)
-    cut = duration >= RUN_LIMIT_MS
-    duration = np.where(cut, RUN_LIMIT_MS + rng.exponential(300, count), np.maximum(duration, 200))
-    cause[cut] = error_samples.NAMES.index(error_samples.TIMED_OUT)
+def _simulate(
+    workload: Workload, call_ids: NDArray[np.int64], window: HistoryWindow, rng: np.random.Generator
+) -> Columns:
+    """Simulate the calls of a function, in no order; `schedule_id` is a position in the schedules of the workload."""
+    spec, count = workload.function, workload.call_count
+    times, positions = _scheduled_times(workload, window, rng)
+    unscheduled = _unscheduled_starts(count - len(times), window, rng)
+    no_schedule = np.full(len(unscheduled), MISSING)
+    scheduled = np.concatenate([times, no_schedule])
+    start = np.concatenate([times + _schedule_delays(times, rng), unscheduled])
+    is_cold = _cold_starts(start)
+    start += np.where(is_cold & (scheduled != MISSING), rng.uniform(4_000, 20_000, count), 0).astype(np.int64)
+    start = np.clip(start, window.start_ms, window.end_ms)
+    duration = _durations(spec, start, rng) + np.where(is_cold, rng.uniform(3_000, 12_000, count), 0)
+    if spec.redeployed:
+        duration *= np.where(start >= window.before_end(REDEPLOYED), SLOWDOWN, 1)
+    cause = _causes(spec, start, window, rng)
+    duration *= np.where(cause != MISSING, rng.uniform(0.05, 0.9, count), 1)
+    timed_out = duration >= RUN_LIMIT_MS
+    duration = np.where(timed_out, RUN_LIMIT_MS + rng.exponential(300, count), np.maximum(duration, 200))
+    cause[timed_out] = call_output.CAUSES.index(call_output.TIMED_OUT)
     end = start + duration.astype(np.int64)
-    status = np.where(cut, TIMEOUT, np.where(cause != ABSENT, FAILED, COMPLETED))
-    running = (end > span.end_ms) | _stuck(plan, start, span)
-    status[running], end[running], cause[running] = RUNNING, ABSENT, ABSENT
-    schedules = np.concatenate([tables, np.full(len(loose), ABSENT)])
+    status = np.where(timed_out, TIMEOUT, np.where(cause != MISSING, FAILED, COMPLETED))
+    running = (end > window.end_ms) | _stuck(workload, start, window)
+    status[running], end[running], cause[running] = RUNNING, MISSING, MISSING
     return {
         "id": call_ids,
         "tie": call_ids,
         "start": start,
         "end": end,
         "scheduled": scheduled,
-        "schedule_id": schedules,
+        "schedule_id": np.concatenate([positions, no_schedule]),
         "status": status,
         "cause": cause,
     }
 
 
-def _filled_slots(plan: Plan, span: Span, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Choose the slots that have a call, and the schedule of each; some are skipped, one is filled twice."""
-    slots = np.concatenate([table.slots for table in plan.tables] or [np.empty(0, np.int64)])
-    tables = np.repeat(np.arange(len(plan.tables)), [len(table.slots) for table in plan.tables])
-    number = min(plan.calls, len(slots))
-    twice = plan.number == 0 and number > 1
-    begin, end = span.outage
-    rank = rng.random(len(slots)) * np.where((slots >= begin) & (slots < end), 0.02, 1)
-    kept = np.sort(np.argsort(rank)[len(slots) - number + twice :])
-    if twice:
+def _scheduled_times(
+    workload: Workload, window: HistoryWindow, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Choose the scheduled times with a call, and their schedules; some are skipped, one has two calls."""
+    times = np.concatenate([schedule.times_ms for schedule in workload.schedules] or [np.empty(0, np.int64)])
+    positions = np.repeat(
+        np.arange(len(workload.schedules)), [len(schedule.times_ms) for schedule in workload.schedules]
+    )
+    count = min(workload.call_count, len(times))
+    has_duplicate = workload.number == 0 and count > 1
+    start, end = window.outage
+    rank = rng.random(len(times)) * np.where((times >= start) & (times < end), 0.02, 1)
+    kept = np.sort(np.argsort(rank)[len(times) - count + has_duplicate :])
+    if has_duplicate:
         kept = np.insert(kept, len(kept) // 2, kept[len(kept) // 2])
-    return slots[kept], tables[kept]
+    return times[kept], positions[kept]
 
 
-def _loose_starts(number: int, span: Span, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Choose starts that no schedule gives: batches of a workflow, in working hours mostly."""
-    size = 25 if number > 200 else 1  # noqa: PLR2004
-    batches = -(-number // size)
+def _unscheduled_starts(count: int, window: HistoryWindow, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Choose starts of calls without a schedule: batches of a workflow, mostly in working hours."""
+    size = 25 if count > 200 else 1  # noqa: PLR2004
+    batches = -(-count // size)
     hours = np.clip(rng.normal(11, 3.5, batches), 0, 23.99)
-    first_day, last_day = span.begin_ms // DAY_MS, span.end_ms // DAY_MS
+    first_day, last_day = window.start_ms // DAY_MS, window.end_ms // DAY_MS
     begin = rng.integers(first_day, last_day, batches, endpoint=True) * DAY_MS + hours * HOUR_MS
-    outside = (begin < span.begin_ms) | (begin >= span.end_ms - 120_000)
-    begin = np.where(outside, rng.uniform(span.begin_ms, span.end_ms, batches), begin)
-    start = np.repeat(begin, size)[:number] + rng.uniform(0, 120_000, number)
-    return np.asarray(np.clip(start, span.begin_ms, span.end_ms), dtype=np.int64)
+    outside = (begin < window.start_ms) | (begin >= window.end_ms - 120_000)
+    begin = np.where(outside, rng.uniform(window.start_ms, window.end_ms, batches), begin)
+    start = np.repeat(begin, size)[:count] + rng.uniform(0, 120_000, count)
+    return np.asarray(np.clip(start, window.start_ms, window.end_ms), dtype=np.int64)
 
 
-def _delays(slots: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    count = len(slots)
+def _schedule_delays(times: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    count = len(times)
     delay = rng.lognormal(np.log(3_200), 0.55, count)
-    delay *= np.where(slots % HOUR_MS == 0, 1.5, 1)  # everybody's schedule starts on the hour
+    delay *= np.where(times % HOUR_MS == 0, 1.5, 1)  # schedules of all projects start on the hour
     delay += np.where(rng.random(count) < 0.012, rng.exponential(70_000, count), 0)  # noqa: PLR2004
     return np.maximum(delay, 150).astype(np.int64)
 
 
-def _cold(start: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _cold_starts(start: NDArray[np.int64]) -> NDArray[np.bool_]:
     order = np.argsort(start, kind="stable")
-    cold = np.zeros(len(start), dtype=bool)
-    cold[order] = np.diff(start[order], prepend=-PAUSE_MS) >= PAUSE_MS
-    return cold
+    is_cold = np.zeros(len(start), dtype=bool)
+    is_cold[order] = np.diff(start[order], prepend=-COLD_AFTER_MS) >= COLD_AFTER_MS
+    return is_cold
 
 
-def _durations(job: FunctionSpec, start: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
-    duration = rng.lognormal(np.log(job.median_s * 1000), job.spread, len(start))
+def _durations(spec: FunctionSpec, start: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
+    duration = rng.lognormal(np.log(spec.median_s * 1000), spec.sigma, len(start))
     return duration * (1 + 0.1 * np.sin(2 * np.pi * (start / DAY_MS - 9 / 24)))  # more data by day
 
 
-def _causes(job: FunctionSpec, start: NDArray[np.int64], span: Span, rng: np.random.Generator) -> NDArray[np.int64]:
+def _causes(
+    spec: FunctionSpec, start: NDArray[np.int64], window: HistoryWindow, rng: np.random.Generator
+) -> NDArray[np.int64]:
     count = len(start)
-    begin, end = span.outage
-    in_outage = (start >= begin) & (start < end) & job.fragile
-    usual = np.array([error_samples.NAMES.index(name) for name in job.causes])[rng.integers(0, len(job.causes), count)]
-    common = np.array([error_samples.NAMES.index(name) for name in OUTAGE_CAUSES])[rng.integers(0, 4, count)]
-    failed = rng.random(count) < np.where(in_outage, 0.7, job.failure_rate)
-    return np.where(failed, np.where(in_outage, common, usual), ABSENT)
+    outage_start, outage_end = window.outage
+    in_outage = (start >= outage_start) & (start < outage_end) & spec.fails_in_outage
+    usual = np.array([call_output.CAUSES.index(name) for name in spec.causes])[rng.integers(0, len(spec.causes), count)]
+    common = np.array([call_output.CAUSES.index(name) for name in OUTAGE_CAUSES])[rng.integers(0, 4, count)]
+    failed = rng.random(count) < np.where(in_outage, 0.7, spec.failure_rate)
+    return np.where(failed, np.where(in_outage, common, usual), MISSING)
 
 
-def _stuck(plan: Plan, start: NDArray[np.int64], span: Span) -> NDArray[np.bool_]:
-    stuck = np.zeros(len(start), dtype=bool)
-    if plan.number in STUCK and plan.calls > 100:  # noqa: PLR2004
-        stuck[np.abs(start - span.before_end(STUCK[plan.number])).argmin()] = True
-    return stuck
+def _stuck(workload: Workload, start: NDArray[np.int64], window: HistoryWindow) -> NDArray[np.bool_]:
+    is_stuck = np.zeros(len(start), dtype=bool)
+    if workload.number in STUCK and workload.call_count > 100:  # noqa: PLR2004
+        is_stuck[np.abs(start - window.before_end(STUCK[workload.number])).argmin()] = True
+    return is_stuck
