@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -37,6 +38,9 @@ class _Group(click.Group):
     """Command group that prints errors and warnings as sentences and sets the exit status."""
 
     def invoke(self, context: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):  # a character that the output cannot encode is replaced
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = _show_warning
@@ -82,11 +86,19 @@ def _filter_options(command: Callable[..., None]) -> Callable[..., None]:
 @_filter_options
 @click.option("--call-id", "call_ids", type=int, multiple=True, help="Only the call with this id; repeatable.")
 @click.option("--out", type=click.Path(dir_okay=False), help="A .csv or .parquet file. Default: CSV to stdout.")
+@click.option("--partial", is_flag=True, help="Write even an incomplete result to --out itself, not beside it.")
 @click.option("--traces", is_flag=True, help="Include error traces in CSV.")
 @click.option("--ids", type=click.Choice(["number", "text"]), default="number", help="text: for spreadsheets.")
 @click.option("--no-escape-formulas", is_flag=True, help="Do not escape text that spreadsheets run as a formula.")
 def calls(
-    functions: tuple[str, ...], out: str | None, *, traces: bool, ids: Any, no_escape_formulas: bool, **filters: Any
+    functions: tuple[str, ...],
+    out: str | None,
+    *,
+    partial: bool,
+    traces: bool,
+    ids: Any,
+    no_escape_formulas: bool,
+    **filters: Any,
 ) -> None:
     """Fetch the calls of FUNCTIONS (ids, external ids or names; default: all) as CSV or Parquet."""
     suffix = Path(out).suffix.lower() if out else ".csv"
@@ -96,13 +108,16 @@ def calls(
         _check_folder(out)
     with cf.connect() as project:
         fetched = project.calls(*functions, **_given(filters))
+    is_beside = bool(out) and not partial and cf.is_complete(fetched) is False
+    target = str(Path(str(out)).with_suffix(f".partial{suffix}")) if is_beside else out
     if suffix == ".parquet":
-        cf.write_parquet(fetched, str(out))
+        cf.write_parquet(fetched, str(target))
     else:
         escape_formulas = not no_escape_formulas
-        cf.write_csv(fetched, out or sys.stdout.buffer, traces=traces, ids=ids, escape_formulas=escape_formulas)
-    if out:
-        click.echo(f"{len(fetched):,} calls written to {out}", err=True)
+        cf.write_csv(fetched, target or sys.stdout.buffer, traces=traces, ids=ids, escape_formulas=escape_formulas)
+    if target:
+        note = f"; {out} is left as it is, as not everything could be read (--partial replaces it)" if is_beside else ""
+        click.echo(f"{len(fetched):,} calls written to {target}{note}", err=True)
     _exit_if_incomplete(fetched)
 
 

@@ -90,6 +90,29 @@ def test_calls_are_written_to_parquet_with_their_coverage(run: Run, tmp_path: Pa
     assert cf.coverage(cf.read_parquet(tmp_path / "calls.parquet"))["complete"].all()
 
 
+def test_incomplete_result_is_written_beside_the_file_and_does_not_replace_it(
+    run_with_forbidden_function: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "calls.csv"
+    out.write_text("complete", encoding="utf-8")
+    result = run_with_forbidden_function("calls", "--out", out)
+    assert (result.exit_code, out.read_text(encoding="utf-8")) == (3, "complete")
+    assert len(cf.read_csv(tmp_path / "calls.partial.csv")) == 4
+    assert "calls.partial.csv; " in result.stderr
+
+
+def test_incomplete_result_replaces_the_file_on_request(run_with_forbidden_function: Run, tmp_path: Path) -> None:
+    result = run_with_forbidden_function("calls", "--out", tmp_path / "calls.parquet", "--partial")
+    assert (result.exit_code, [path.name for path in tmp_path.iterdir()]) == (3, ["calls.parquet"])
+
+
+def test_characters_that_the_output_cannot_encode_are_replaced(service: Service) -> None:
+    environment = {**os.environ, **service.environment(), "PYTHONIOENCODING": "cp1252"}
+    command = [sys.executable, "-m", "callframe", "logs", "ingest", "101"]
+    result = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert b"?" in result.stdout
+
+
 @pytest.mark.parametrize(("options", "cell"), [([], "\"'=HYPERLINK"), (["--no-escape-formulas"], '"=HYPERLINK')])
 def test_formulas_are_escaped_in_csv_by_default(run: Run, options: list[str], cell: str) -> None:
     assert cell in run("calls", *options).stdout
