@@ -106,6 +106,7 @@ def same(found: tuple[pd.DataFrame, list[str]], expected: tuple[pd.DataFrame, li
 # Kills and crowds
 
 
+@pytest.mark.slow
 def test_sync_killed_at_any_moment_and_then_repeated_gives_the_identical_table(
     service: Service, tmp_path: Path
 ) -> None:
@@ -135,6 +136,7 @@ def _versions(archive: cf.Archive) -> int:
     return len(list(Path(archive.path).rglob("_delta_log/*.json")))
 
 
+@pytest.mark.slow
 def test_two_processes_that_sync_at_once_end_with_one_right_table_ten_times_over(
     service: Service, tmp_path: Path
 ) -> None:

@@ -56,7 +56,7 @@ def environment(home: Path) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "IPYTHON"))} | own
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     """Run the command in an empty folder with an empty home, and wait until it prints its address."""
     empty, home, port = tmp_path_factory.mktemp("empty"), tmp_path_factory.mktemp("home"), free_port()
@@ -135,35 +135,25 @@ def test_wheel_includes_only_the_notebooks_of_their_folder() -> None:
     assert included == {f"notebooks/{name}": f"callframe/notebooks/{name}" for name in NAMES}
 
 
-def test_jupyterlab_shows_the_copies(running: RunningLab) -> None:
+@pytest.mark.slow
+def test_command_opens_copies_in_jupyterlab_until_ctrl_c(running: RunningLab) -> None:
     names = [entry["name"] for entry in running.request("GET", "/api/contents").json()["content"]]
     assert sorted(names) == NAMES
     assert running.output[0] == "The notebooks are in callframe-notebooks. Press Ctrl-C here to stop JupyterLab.\n"
-
-
-def test_jupyterlab_opens_the_first_notebook(running: RunningLab) -> None:
     assert running.request("GET", "/").url.split("?")[0] == f"{running.url}/lab/tree/01_quickstart.ipynb"
-
-
-def test_jupyterlab_requires_the_token(running: RunningLab) -> None:
-    assert requests.get(f"{running.url}/api/contents", timeout=20).status_code == 403
-
-
-def test_kernel_runs_the_python_with_callframe(running: RunningLab) -> None:
+    assert requests.get(f"{running.url}/api/contents", timeout=20).status_code == 403  # without the token
     assert running.request("POST", "/api/kernels").status_code == 201
-    started = psutil.Process(running.process.pid).children(recursive=True)
-    assert [child.cmdline()[0] for child in started if "ipykernel_launcher" in child.cmdline()] == [sys.executable]
+    children = psutil.Process(running.process.pid).children(recursive=True)
+    kernels = [child for child in children if "ipykernel_launcher" in child.cmdline()]
+    assert [kernel.cmdline()[0] for kernel in kernels] == [sys.executable]
+    if sys.platform != "win32":  # which sends Ctrl-C to whole consoles only
+        running.process.send_signal(signal.SIGINT)
+        running.process.communicate(timeout=30)
+        assert running.process.returncode == 0
+        assert psutil.wait_procs(kernels, timeout=10)[1] == []
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C to whole consoles only")
-def test_ctrl_c_stops_jupyterlab_and_its_kernels(running: RunningLab) -> None:
-    kernels = psutil.Process(running.process.pid).children(recursive=True)
-    running.process.send_signal(signal.SIGINT)
-    running.process.communicate(timeout=30)
-    assert running.process.returncode == 0
-    assert psutil.wait_procs(kernels, timeout=10)[1] == []
-
-
+@pytest.mark.slow
 def test_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
