@@ -20,12 +20,12 @@ import numpy as np
 import pyarrow as pa
 
 from callframe import frame
-from callframe.api.catalogue import Catalogue
+from callframe.api.catalogue import Catalogue, function_frame, schedule_frame
 from callframe.api.schemas import Function, Schedule, decode_page
-from callframe.archive import registry, schema
+from callframe.archive import schema
 from callframe.archive.coverage_ledger import CoverageLedger
-from callframe.archive.storage_options import StorageOptions
-from callframe.archive.transactions import Tables
+from callframe.archive.storage import StorageOptions
+from callframe.archive.transactions import ArchiveTables
 from callframe.sample.project_data import MISSING, RUNNING, STATUSES, CallStore, ProjectData
 from callframe.timespan import TimeRange
 
@@ -73,26 +73,25 @@ def make(*, calls: int, days: float, functions: int = 20, hold_back: int = 0, se
 
 def write(made: Made, folder: str, *, project: str = "demo") -> int:
     """Write what came before the cut as an archive; gives the number of calls."""
-    tables = Tables(folder, StorageOptions({}))
+    tables = ArchiveTables(folder, StorageOptions({}))
     listed = Catalogue(_decoded(made.world.functions, Function))
     schedules = _decoded(made.world.schedules, Schedule)
-    common: dict[str, Any] = {"project": project, "now_ms": made.cut_ms, "whole": True}
-    tables.calls.open_or_make()
-    rows = tables.see(tables.functions, project, lambda held: registry.functions_seen(held, listed, **common))
-    tables.see(tables.schedules, project, lambda held: registry.schedules_seen(held, listed, schedules, rows, **common))
-    labels = {row["function_id"]: row["function"] for row in rows}
+    common: dict[str, Any] = {"project": project, "now_ms": made.cut_ms, "complete": True}
+    tables.calls.open_or_create()
+    labels = tables.update_functions(function_frame(listed), **common)
+    tables.update_schedules(schedule_frame(listed, schedules), labels, **common)
     count = 0
     first = made.begin_ms // DAY_MS * DAY_MS
     for low in range(first, made.cut_ms, _DAYS_A_STEP * DAY_MS):
         high = min(low + _DAYS_A_STEP * DAY_MS, made.cut_ms)
         wire = [_wire(made, function_id, low, high) for function_id in labels]
         calls = frame.from_columns(wire, labels)
-        tables.upsert(schema.to_stored(calls, project), {})
+        tables.upsert(schema.to_rows(calls, project), {})
         count += len(calls)
     known = CoverageLedger()
     for function_id in labels:
-        known.read(function_id, TimeRange(made.begin_ms, made.cut_ms), made.cut_ms)
-    tables.note(project, known)
+        known.add_complete(function_id, TimeRange(made.begin_ms, made.cut_ms), made.cut_ms)
+    tables.record_coverage(project, known)
     return count
 
 

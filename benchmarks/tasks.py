@@ -471,7 +471,7 @@ def archive(calls: int, days: int, fresh: int, turns: int) -> dict[str, Any]:
         write_s = time.perf_counter() - began
         middle = pd.Timestamp((made.begin_ms + made.end_ms) // 2, unit="ms", tz="UTC").floor("1D")
         kept = cf.Archive(path)
-        day_s = [_timed(lambda: kept.calls(middle, middle + pd.Timedelta("1D"))) for _ in range(turns)]
+        day_s = [_timed(lambda: kept.calls(start=middle, end=middle + pd.Timedelta("1D"))) for _ in range(turns)]
         count_s = _timed(kept.rollup)
         rollup_s = [_timed(kept.rollup) for _ in range(turns)]
         copies = [Path(folder, f"copy-{turn}") for turn in range(turns)]
@@ -481,7 +481,7 @@ def archive(calls: int, days: int, fresh: int, turns: int) -> dict[str, Any]:
         return {
             "write_s": write_s,
             "day_s": statistics.median(day_s),
-            "day_rows": len(kept.calls(middle, middle + pd.Timedelta("1D"))),
+            "day_rows": len(kept.calls(start=middle, end=middle + pd.Timedelta("1D"))),
             "count_s": count_s,
             "rollup_s": statistics.median(rollup_s),
             "rollup_rows": len(kept.rollup()),

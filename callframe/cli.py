@@ -16,6 +16,7 @@ import pandas as pd
 
 import callframe as cf
 from callframe import jupyter
+from callframe.archive import MIN_RETENTION_MS
 from callframe.errors import ArgumentError, CallframeError
 from callframe.formatting import format_summary, printable
 from callframe.timespan import parse_duration
@@ -206,9 +207,9 @@ def report(source: tuple[str, ...], out: str, *, title: str | None, tz: str, no_
 @main.command(short_help="Bring an archive up to date.")
 @click.argument("path")
 @click.option("--start", help='Earliest start time to read, such as "30d" or a date. Default: all the service keeps.')
-@click.option("--keep", help='Then remove files that only older versions need, such as "30d". Default: keep them.')
+@click.option("--retention", help='Then remove files that only older versions need, such as "30d". Default: keep all.')
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="For the object store; repeatable.")
-def sync(path: str, start: str | None, keep: str | None, options: tuple[str, ...]) -> None:
+def sync(path: str, start: str | None, retention: str | None, options: tuple[str, ...]) -> None:
     """
     Bring the archive at PATH up to date: a folder, or an address such as s3://bucket/calls.delta.
 
@@ -217,15 +218,15 @@ def sync(path: str, start: str | None, keep: str | None, options: tuple[str, ...
     --option.
     """
     archive = cf.Archive(path, storage_options=_parse_pairs(options))
-    if keep is not None:
-        parse_duration(keep, name="--keep")  # before a long sync, not after it
+    if retention is not None:
+        parse_duration(retention, name="--retention", at_least_ms=MIN_RETENTION_MS)  # before a long sync
     with cf.connect() as project, warnings.catch_warnings():
         for category in (cf.IncompleteWarning, cf.RecordWarning):  # the printed report contains them
             warnings.simplefilter("ignore", category)
         sync_report = archive.sync(project, start=start)
     click.echo(printable(str(sync_report)))
-    if keep is not None:
-        click.echo(str(archive.compact(keep=keep)))
+    if retention is not None:
+        click.echo(f"{archive.vacuum(retention=retention):,} old files removed")
     if not sync_report.complete:
         click.get_current_context().exit(INCOMPLETE)
 

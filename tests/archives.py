@@ -1,4 +1,4 @@
-"""What the tests of the archive share: a project whose history goes on, and one fetch of all that was ever seen."""
+"""Helpers of the archive tests: a project that changes over time, and the frame an archive of it should contain."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from factories import DAY_MS, NOW_MS, call_record, function_record
+from factories import DAY_MS, MINUTE_MS, NOW_MS, call_record, function_record, page_body
 from wire import FAST_RETRY
 
 from callframe import frame
@@ -29,118 +29,117 @@ if TYPE_CHECKING:
 
     from callframe.sample.project_data import Filter, Page
 
-MINUTE = 60_000
-LATE_MS = 15 * MINUTE
-"""How late a call may appear in a listing: the run limit."""
+RUN_LIMIT_MS = 15 * MINUTE_MS
+"""How late a call may appear in a listing."""
 
 
-class Story(ProjectData):
-    """A world that goes on in time, where stretches of functions may be unreadable for a while."""
+class ChangingProject(ProjectData):
+    """Project data with a clock, and with time ranges of functions that cannot be listed."""
 
     now_ms: int = NOW_MS
-    broken: list[tuple[int, int, int]]
-    """Function id and start times, from and before, of what cannot be listed."""
+    unreadable: list[tuple[int, int, int]]
+    """Function id, start and end of the time ranges that cannot be listed."""
 
     def page(self, function_id: int, filter_: Filter, **more: Any) -> Page:
         low, high = filter_.start
-        for one, start, end in self.broken:
-            if one == function_id and low is not None and high is not None and low < end and high >= start:
-                raise ApiError(400, "This stretch cannot be listed")
+        for unreadable_id, start_ms, end_ms in self.unreadable:
+            if (
+                unreadable_id == function_id
+                and low is not None
+                and high is not None
+                and low < end_ms
+                and high >= start_ms
+            ):
+                raise ApiError(400, "This range cannot be listed")
         return super().page(function_id, filter_, **more)
 
 
-def story(*calls: dict[str, Any], functions: list[dict[str, Any]] | None = None, **more: Any) -> Story:
-    """Begin a story, of one function, seven, unless it is told of others."""
-    made = Story.from_records(functions=functions or [function_record()], calls={7: [], **_by_function(calls)}, **more)
-    assert isinstance(made, Story)
-    made.broken = []
-    return made
+def changing_project(
+    *calls: dict[str, Any], functions: list[dict[str, Any]] | None = None, **more: Any
+) -> ChangingProject:
+    """Build project data with calls, by default of the function seven."""
+    by_function: dict[int, list[dict[str, Any]]] = {7: []}
+    for call in calls:
+        by_function.setdefault(call["functionId"], []).append(call)
+    data = ChangingProject.from_records(functions=functions or [function_record()], calls=by_function, **more)
+    assert isinstance(data, ChangingProject)
+    data.unreadable = []
+    return data
 
 
 @contextmanager
-def told(world: Story, **options: Any) -> Iterator[Project]:
-    """Serve a story to a project whose time is that of the story."""
-    with Service(world, **options) as service:
+def serve(data: ChangingProject, **options: Any) -> Iterator[Project]:
+    """Serve project data to a project with the same clock."""
+    with Service(data, **options) as service:
         client = Client(Target(service.url, service.project), StaticToken(service.token), workers=2, retry=FAST_RETRY)
-        with Project(client, clock=lambda: world.now_ms / 1000) as project:
+        with Project(client, clock=lambda: data.now_ms / 1000) as project:
             yield project
 
 
 @dataclass
-class Seen:
-    """All that was ever seen of a story: the functions, and each record as it was."""
+class RecordedHistory:
+    """Every function and every state of a call that was ever listed."""
 
     functions: dict[int, dict[str, Any]] = field(default_factory=dict)
-    records: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[dict[str, Any]] = field(default_factory=list)
 
-    def look(self, world: Story) -> None:
-        """See all there is now."""
-        self.functions |= {one["id"]: one for one in world.functions}
-        for one in world.functions:
-            self.records += world.calls(one["id"])
+    def record(self, data: ChangingProject) -> None:
+        self.functions |= {function["id"]: function for function in data.functions}
+        for function in data.functions:
+            self.calls += data.calls(function["id"])
 
-    def at_once(self) -> pd.DataFrame:
-        """Make the frame of one fetch of all of it."""
-        import json  # noqa: PLC0415
-
-        page = decode_page(json.dumps({"items": self.records}).encode(), Call)
-        listed = decode_page(json.dumps({"items": list(self.functions.values())}).encode(), Function)
-        return frame.from_columns([schemas.to_columns(page.items)], Catalogue(listed.items).labels)
+    def to_frame(self) -> pd.DataFrame:
+        """Return the frame that a single fetch of everything would give."""
+        calls = decode_page(page_body(*self.calls), Call)
+        functions = decode_page(page_body(*self.functions.values()), Function)
+        return frame.from_columns([schemas.to_columns(calls.items)], Catalogue(functions.items).labels)
 
 
 @dataclass
-class Life:
-    """Lets a story go on at random, in ways the service allows."""
+class RandomChanges:
+    """Changes project data at random, in ways that the service allows."""
 
-    world: Story
-    chance: random.Random
+    data: ChangingProject
+    rng: random.Random
     next_id: int = 1000
 
-    def go_on(self) -> None:
-        """Let time pass: calls end, calls begin."""
-        before = self.world.now_ms
-        self.world.now_ms += self.chance.choice([1, 20 * MINUTE, DAY_MS // 3, DAY_MS, 5 * DAY_MS])
-        for one in self.world.functions:
-            for call in self.world.calls(one["id"]):
-                if call["status"] not in {"Completed", "Failed", "Timeout"} and self.chance.random() < 0.5:
-                    self.world.replace_call(self._ended(call))
-            for _ in range(self.chance.randrange(4)):
-                self.world.add_call(self._begun(one["id"], before))
-            if self.chance.random() < 0.3:  # a call that began before the last sync, and was not listed then
-                self.world.add_call(self._begun(one["id"], before - LATE_MS, before))
+    def advance(self) -> None:
+        """Let time pass: calls end, calls start."""
+        before_ms = self.data.now_ms
+        self.data.now_ms += self.rng.choice([1, 20 * MINUTE_MS, DAY_MS // 3, DAY_MS, 5 * DAY_MS])
+        for function in self.data.functions:
+            for call in self.data.calls(function["id"]):
+                if call["status"] not in {"Completed", "Failed", "Timeout"} and self.rng.random() < 0.5:
+                    self.data.replace_call(self._end(call))
+            for _ in range(self.rng.randrange(4)):
+                self.data.add_call(self._start(function["id"], before_ms, self.data.now_ms))
+            if self.rng.random() < 0.3:  # a call that started before the last sync, but was not listed then
+                self.data.add_call(self._start(function["id"], before_ms - RUN_LIMIT_MS, before_ms))
 
-    def forget(self, clean: set[int]) -> None:
-        """Delete calls and redeploy functions, of those that have just been read."""
-        for one in list(self.world.functions):
-            if one["id"] not in clean:
+    def delete(self, function_ids: set[int]) -> None:
+        """Delete calls of functions, and redeploy some."""
+        for function in list(self.data.functions):
+            if function["id"] not in function_ids:
                 continue
-            for call in self.world.calls(one["id"]):
-                if self.chance.random() < 0.2:
-                    self.world.remove_call(one["id"], call["id"])
-            if self.chance.random() < 0.2:
-                self.world.remove_function(one["id"])
+            for call in self.data.calls(function["id"]):
+                if self.rng.random() < 0.2:
+                    self.data.remove_call(function["id"], call["id"])
+            if self.rng.random() < 0.2:
+                self.data.remove_function(function["id"])
                 self.next_id += 1
-                self.world.add_function({**one, "id": self.next_id, "createdTime": self.world.now_ms})
+                self.data.add_function({**function, "id": self.next_id, "createdTime": self.data.now_ms})
 
-    def _begun(self, function_id: int, after: int, before: int | None = None) -> dict[str, Any]:
+    def _start(self, function_id: int, after_ms: int, before_ms: int) -> dict[str, Any]:
         self.next_id += 1
-        start = self.chance.randrange(after, self.world.now_ms if before is None else before)
-        begun = call_record(id=self.next_id, functionId=function_id, startTime=start, status="Running")
-        del begun["endTime"]
-        if self.chance.random() < 0.5:
-            begun |= {"scheduledTime": start - 1, "scheduleId": 3}
-        if self.chance.random() < 0.1:
-            begun["status"] = "Paused"
-        return self._ended(begun) if self.chance.random() < 0.6 else begun
+        start_ms = self.rng.randrange(after_ms, before_ms)
+        call = call_record(id=self.next_id, functionId=function_id, startTime=start_ms, status="Running", endTime=...)
+        if self.rng.random() < 0.5:
+            call |= {"scheduledTime": start_ms - 1, "scheduleId": 3}
+        if self.rng.random() < 0.1:
+            call["status"] = "Paused"
+        return self._end(call) if self.rng.random() < 0.6 else call
 
-    def _ended(self, call: dict[str, Any]) -> dict[str, Any]:
-        status = self.chance.choice(["Completed", "Failed", "Timeout"])
+    def _end(self, call: dict[str, Any]) -> dict[str, Any]:
+        status = self.rng.choice(["Completed", "Failed", "Timeout"])
         error = {"error": {"message": "no", "trace": "at all"}} if status == "Failed" else {}
-        return {**call, "status": status, "endTime": call["startTime"] + self.chance.randrange(600_000), **error}
-
-
-def _by_function(calls: tuple[dict[str, Any], ...]) -> dict[int, list[dict[str, Any]]]:
-    found: dict[int, list[dict[str, Any]]] = {}
-    for one in calls:
-        found.setdefault(one["functionId"], []).append(one)
-    return found
+        return {**call, "status": status, "endTime": call["startTime"] + self.rng.randrange(600_000), **error}

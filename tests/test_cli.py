@@ -189,7 +189,7 @@ def test_sync_writes_an_archive_and_prints_a_report(run: Run, tmp_path: Path) ->
 
 
 def test_sync_removes_old_files_on_request(run: Run, tmp_path: Path) -> None:
-    result = run("sync", tmp_path / "calls.delta", "--keep", "30d")
+    result = run("sync", tmp_path / "calls.delta", "--retention", "30d")
     assert (result.exit_code, "0 old files removed" in result.stdout) == (0, True)
 
 
@@ -201,12 +201,13 @@ def test_sync_without_a_forbidden_function_is_exit_status_3(run_with_forbidden_f
 def test_sync_into_a_folder_with_other_files_is_a_failure(run: Run, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("", encoding="utf-8")
     result = run("sync", tmp_path)
-    assert (result.exit_code, "it holds thesis.txt" in result.stderr) == (1, True)
+    assert (result.exit_code, "it contains thesis.txt" in result.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("arguments", [["--start", "noon"], ["--option", "AWS_REGION"], ["--keep", "1min"]])
+@pytest.mark.parametrize("arguments", [["--start", "noon"], ["--option", "AWS_REGION"], ["--retention", "59min"]])
 def test_invalid_option_of_sync_is_wrong_usage(run: Run, tmp_path: Path, arguments: list[str]) -> None:
     assert run("sync", tmp_path / "calls.delta", *arguments).exit_code == 2
+    assert not (tmp_path / "calls.delta").exists()
 
 
 def test_incomplete_calls_are_a_failure_if_strict(run_with_forbidden_function: Run) -> None:

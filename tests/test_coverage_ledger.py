@@ -1,4 +1,4 @@
-"""Which stretches are known: like sets of moments, whatever the order they were read in."""
+"""The coverage ledger behaves like sets of times, in whatever order they are recorded."""
 
 from __future__ import annotations
 
@@ -8,90 +8,91 @@ from factories import few_examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callframe.archive.coverage_ledger import STORED, CoverageLedger, shown, subtract, union
+from callframe.archive.coverage_ledger import CoverageLedger, format_ranges, subtract, union
+from callframe.archive.schema import COVERAGE
 from callframe.timespan import TimeRange
 
+Entry = tuple[int, tuple[int, int], bool, int]
+"""Function id, time range, whether it was read, and when."""
+
 END = 30
-stretches = st.tuples(st.integers(0, END), st.integers(0, END)).map(lambda ends: (min(ends), max(ends)))
-readings = st.lists(st.tuples(st.sampled_from([1, 2]), stretches, st.booleans(), st.integers(0, 9)), max_size=12)
+ranges = st.tuples(st.integers(0, END), st.integers(0, END)).map(lambda ends: (min(ends), max(ends)))
+entries = st.lists(st.tuples(st.sampled_from([1, 2]), ranges, st.booleans(), st.integers(0, 9)), max_size=12)
 
 
-def moments(parts: list[tuple[int, int]]) -> set[int]:
-    return {moment for low, high in parts for moment in range(low, high)}
+def times_in(parts: list[tuple[int, int]]) -> set[int]:
+    return {time for low, high in parts for time in range(low, high)}
 
 
-def noted(read: list[tuple[int, tuple[int, int], bool, int]]) -> CoverageLedger:
-    known = CoverageLedger()
-    for function_id, (low, high), complete, at in read:
+def make_ledger(recorded: list[Entry]) -> CoverageLedger:
+    ledger = CoverageLedger()
+    for function_id, (low, high), complete, time_ms in recorded:
         if complete:
-            known.read(function_id, TimeRange(low, high), at)
+            ledger.add_complete(function_id, TimeRange(low, high), time_ms)
         else:
-            known.failed(function_id, TimeRange(low, high), f"reason {at}", at)
-    return known
+            ledger.add_failure(function_id, TimeRange(low, high), f"reason {time_ms}", time_ms)
+    return ledger
 
 
 @few_examples
-@given(st.lists(stretches))
-def test_union_holds_the_same_moments_in_stretches_that_are_apart(parts: list[tuple[int, int]]) -> None:
-    found = union(parts)
-    assert moments(found) == moments(parts)
-    assert all(one[1] < other[0] for one, other in itertools.pairwise(found))
+@given(st.lists(ranges))
+def test_union_contains_the_same_times_in_disjoint_ranges(parts: list[tuple[int, int]]) -> None:
+    joined = union(parts)
+    assert times_in(joined) == times_in(parts)
+    assert all(first[1] < second[0] for first, second in itertools.pairwise(joined))
 
 
 @few_examples
-@given(stretches, st.lists(stretches))
-def test_subtract_leaves_the_moments_that_are_in_no_other(one: tuple[int, int], others: list[tuple[int, int]]) -> None:
-    assert moments(subtract(one, union(others))) == moments([one]) - moments(others)
-
-
-@few_examples
-@given(readings)
-def test_known_is_what_was_read_and_failed_is_what_was_tried_and_not_read(
-    read: list[tuple[int, tuple[int, int], bool, int]],
+@given(ranges, st.lists(ranges))
+def test_subtract_leaves_the_times_outside_of_all_others(
+    window: tuple[int, int], others: list[tuple[int, int]]
 ) -> None:
-    known = noted(read)
+    assert times_in(subtract(window, union(others))) == times_in([window]) - times_in(others)
+
+
+@few_examples
+@given(entries)
+def test_ranges_are_missing_until_read_and_failed_if_only_tried(recorded: list[Entry]) -> None:
+    ledger = make_ledger(recorded)
     for function_id in (1, 2):
-        done = moments([part for one, part, complete, _ in read if one == function_id and complete])
-        tried = moments([part for one, part, complete, _ in read if one == function_id and not complete])
-        lacking = known.lacking(function_id, TimeRange(0, END))
-        assert moments([(part.start_ms, part.end_ms) for part in lacking]) == set(range(END)) - done
-        assert moments([one[:2] for one in known.failures.get(function_id, [])]) == tried - done
+        read = times_in([part for key, part, complete, _ in recorded if key == function_id and complete])
+        tried = times_in([part for key, part, complete, _ in recorded if key == function_id and not complete])
+        missing = ledger.missing(function_id, TimeRange(0, END))
+        assert times_in([(part.start_ms, part.end_ms) for part in missing]) == set(range(END)) - read
+        assert times_in([failure[:2] for failure in ledger.failures.get(function_id, [])]) == tried - read
 
 
 @few_examples
-@given(readings, readings)
-def test_two_syncs_note_the_same_whichever_is_first(
-    one: list[tuple[int, tuple[int, int], bool, int]], other: list[tuple[int, tuple[int, int], bool, int]]
-) -> None:
-    found = []
+@given(entries, entries)
+def test_order_of_merged_ledgers_does_not_matter(one: list[Entry], other: list[Entry]) -> None:
+    ledgers = []
     for first, second in ((one, other), (other, one)):
-        known = noted(first)
-        known.add(noted(second))
-        found.append(known)
-    assert found[0].complete == found[1].complete
-    assert {key: moments([part[:2] for part in parts]) for key, parts in found[0].failures.items()} == {
-        key: moments([part[:2] for part in parts]) for key, parts in found[1].failures.items()
-    }
+        ledger = make_ledger(first)
+        ledger.merge(make_ledger(second))
+        ledgers.append(ledger)
+    failed = [{key: times_in([one[:2] for one in found]) for key, found in each.failures.items()} for each in ledgers]
+    assert ledgers[0].complete == ledgers[1].complete
+    assert failed[0] == failed[1]
 
 
 @few_examples
-@given(readings)
-def test_rows_of_the_table_give_back_what_was_noted(read: list[tuple[int, tuple[int, int], bool, int]]) -> None:
-    known = noted([one for one in read if one[1][0] < one[1][1]])
-    assert CoverageLedger.of(known.rows("p")) == known
+@given(entries)
+def test_rows_convert_back_to_the_same_ledger(recorded: list[Entry]) -> None:
+    ledger = make_ledger([entry for entry in recorded if entry[1][0] < entry[1][1]])
+    assert CoverageLedger.from_rows(ledger.to_rows("p")) == ledger
 
 
-def test_nothing_known_is_a_table_without_rows() -> None:
-    assert CoverageLedger().rows("p").equals(STORED.empty_table())
+def test_empty_ledger_has_no_rows() -> None:
+    assert CoverageLedger().to_rows("p").equals(COVERAGE.empty_table())
 
 
-def test_latest_reason_is_told() -> None:
-    known = noted([(1, (0, 10), False, 3), (1, (5, 6), False, 7)])
-    assert known.why(1, TimeRange(0, 10)) == "reason 7"
-    assert known.why(1, TimeRange(6, 10)) == "reason 3"
-    assert known.why(2, TimeRange(0, 10)) is None
+def test_latest_failure_gives_the_reason() -> None:
+    ledger = make_ledger([(1, (0, 10), False, 3), (1, (5, 6), False, 7)])
+    assert ledger.failure_reasons(1, [TimeRange(0, 10)]) == {"reason 7"}
+    assert ledger.failure_reasons(1, [TimeRange(5, 6), TimeRange(6, 10)]) == {"reason 7", "reason 3"}
+    assert ledger.failure_reasons(2, [TimeRange(0, 10)]) == set()
 
 
-def test_stretches_are_shown_in_a_few_words() -> None:
+def test_only_the_first_ranges_are_formatted() -> None:
     hours = [TimeRange(k * 7_200_000, k * 7_200_000 + 3_600_000) for k in range(5)]
-    assert shown(hours).endswith("1970-01-01T04:00:00.000Z to 1970-01-01T05:00:00.000Z, 2 more")
+    assert format_ranges(hours).endswith("1970-01-01T04:00:00.000Z to 1970-01-01T05:00:00.000Z, 2 more")

@@ -1,31 +1,29 @@
 """
-The call history of a project, kept for good in a Delta Lake table.
+Archive of the call history of a project in a Delta Lake table.
 
-The folder of an archive is a Delta table of calls, which Spark, Databricks, Fabric, DuckDB and Polars read as it is. It
-is partitioned by `start_date`, the day of `start_time` in UTC; each day is one file, sorted by `start_time`, `call_id`.
-Its columns are those of the call frame, but for these:
+The folder of an archive is a Delta table of calls, which Spark, Databricks, Fabric, DuckDB and Polars can read. It is
+partitioned by `start_date`, the day of `start_time` in UTC; each day is one file, sorted by `start_time`, `call_id`. It
+has the columns of a call frame, with these differences:
 
-- `project` is the name of the project; an archive may hold several.
-- `function` and `status` are text, times are in microseconds, which hold the frame's milliseconds exactly.
-- `schedule_delay_ms` and `duration_ms` stand for `schedule_delay` and `duration`: whole milliseconds.
-- `finality` tells how final a record is: 0 Running, 1 a status that callframe does not know, 2 finished.
+- `project` is the name of the project; an archive can contain several.
+- `function` and `status` are text; times are in microseconds, without loss.
+- `schedule_delay_ms` and `duration_ms` are integer milliseconds, in place of `schedule_delay` and `duration`.
+- `finality` is 0 for Running, 1 for a status that is unknown to callframe, 2 for a finished call.
 
-A call is told from others by `project`, `function_id` and `call_id`. Beside the calls, in `_callframe`, which Delta
-Lake leaves alone, are four small Delta tables:
+A call is identified by `project`, `function_id` and `call_id`. The folder `_callframe`, which Delta Lake ignores,
+contains four small Delta tables:
 
-- `functions` and `schedules`, a row each that was ever seen, with when it was seen first and last, and found gone;
-- `stretches`, which stretches of time were read completely of which function, and which could not be, and why;
-- `rollup`, the calls counted by day, for pictures of years; made of the calls, and anew where it lags behind.
+- `functions` and `schedules`: the registry, with a row for everything that was ever listed;
+- `coverage`: which time ranges of which functions were read, or could not be read, and why;
+- `rollup`: the calls counted by day, derived from the calls and updated when it is read.
 
-A sync commits calls before it commits that they were read, so it may be stopped at any moment: what is lost is read
-again. Every change is made upon the version it was worked out from, and worked out anew where another process was
-quicker.
+A sync commits calls before their coverage, so it can be interrupted at any moment: what is lost is read again. Each
+change is based on a version, and repeated if another process has committed first.
 """
 
 from __future__ import annotations
 
-from callframe.archive.archive import Archive
-from callframe.archive.information import CompactReport, Information
-from callframe.archive.sync_report import SyncReport
+from callframe.archive.archive import MIN_RETENTION_MS, Archive
+from callframe.archive.reports import ArchiveInfo, SyncReport
 
-__all__ = ["Archive", "CompactReport", "Information", "SyncReport"]
+__all__ = ["MIN_RETENTION_MS", "Archive", "ArchiveInfo", "SyncReport"]

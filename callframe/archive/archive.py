@@ -1,4 +1,4 @@
-"""What a user holds: an archive, to be brought up to date and read."""
+"""Archive of a project: synchronize it, read it, and maintain it."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from callframe import timespan
-from callframe.archive import ledger_report, queries
-from callframe.archive.information import CompactReport, Information
-from callframe.archive.snapshot import ArchiveSnapshot, projects_of
-from callframe.archive.storage_options import StorageOptions
+from callframe.archive import coverage_ledger
+from callframe.archive.queries import ArchiveSnapshot, list_projects
+from callframe.archive.reports import ArchiveInfo
 from callframe.errors import ArgumentError, CallframeError, FileError, IncompleteWarning, RecordWarning, warn
+from callframe.http.secret import wrap_secret
 from callframe.progress import progress_bar
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from callframe.archive.storage import Snapshot
-    from callframe.archive.sync_report import SyncReport
-    from callframe.archive.transactions import Tables
+    from callframe.archive.reports import SyncReport
+    from callframe.archive.storage import TableSnapshot
+    from callframe.archive.transactions import ArchiveTables
     from callframe.project import Project
     from callframe.timespan import DurationLike, TimeLike
 
-_SHORTEST_KEEP_MS = 3_600_000
+MIN_RETENTION_MS = 3_600_000
+"""Shortest retention of `Archive.vacuum`: a running sync may need the files of the last hour."""
 
 
 class Archive:
     """
-    The call history of a project, kept for good in a Delta Lake table.
+    Call history in a Delta Lake table, which is kept longer than by the service.
 
-    Nothing is read or made before it is asked for. See `callframe.archive` for what the table holds.
+    Nothing is read or created before a method is called. See `callframe.archive` for the layout of the table.
 
     Parameters
     ----------
     path
-        Folder, or the address of one in an object store, such as `"s3://bucket/calls.delta"`; it is made by the first
-        sync.
+        Folder, or an address in an object store such as `"s3://bucket/calls.delta"`; created by the first sync.
     storage_options
-        Of the object store: credentials and such, as `deltalake` takes them. They are shown nowhere.
+        Options and credentials of the object store, as for `deltalake`. They are never displayed.
     version
-        Look at an earlier version of the calls; such an archive can be read only. By default the newest.
+        Earlier version of the calls to read; such an archive cannot be changed. The newest by default.
 
     Raises
     ------
+    ArgumentError
+        Invalid version.
     CallframeError
-        The extra is not installed.
-    FileFormatError
-        The folder is something else.
+        The extra `archive` is not installed.
 
     Examples
     --------
@@ -68,84 +68,92 @@ class Archive:
         storage_options: Mapping[str, str] | None = None,
         version: int | None = None,
     ) -> None:
-        options = storage_options = StorageOptions(storage_options)  # type: ignore[assignment] # before any frame
+        options = storage_options = wrap_secret(storage_options or {})  # type: ignore[assignment] # before any frame
         try:
-            from callframe.archive.transactions import Tables  # noqa: PLC0415 - needs the extra, and is slow to import
+            from callframe.archive.storage import StorageOptions  # noqa: PLC0415 - needs the extra, and slow to import
+            from callframe.archive.transactions import ArchiveTables  # noqa: PLC0415
         except ModuleNotFoundError as error:
             if error.name != "deltalake":
                 raise
             raise CallframeError("An archive needs the extra: pip install 'callframe[archive]'") from error
         if version is not None and version < 0:
-            raise ArgumentError(f"version={version!r}; expected a whole number from 0, such as info() lists.")
-        self._tables: Tables = Tables(path, options)
+            raise ArgumentError(f"version={version!r}; expected an integer from 0, as listed by info().")
+        self._tables: ArchiveTables = ArchiveTables(path, StorageOptions(options.reveal()))
         self._version = version
 
     def __repr__(self) -> str:
-        """Tell where it is, and nothing of the storage options."""
-        at = "" if self._version is None else f" version {self._version}"
-        return f"<Archive {self.path!r}{at}>"
+        version = "" if self._version is None else f" version {self._version}"
+        return f"<Archive {self.path!r}{version}>"
 
     @property
     def path(self) -> str:
-        """Where it is: an absolute path, or an address."""
+        """Absolute path, or address in an object store."""
         return self._tables.uri
 
     def calls(
         self,
+        *functions: str | int,
         start: TimeLike | None = None,
         end: TimeLike | None = None,
-        functions: str | int | Sequence[str | int] | None = None,
         status: str | Sequence[str] | None = None,
+        schedule: str | int | Sequence[str | int] | None = None,
+        call_ids: Iterable[int] | None = None,
         columns: Sequence[str] | None = None,
-        *,
         project: str | None = None,
     ) -> pd.DataFrame:
         """
-        Read calls; only the days, functions and columns that are asked for are read.
+        Read calls.
+
+        Only the selected days, functions and columns are read. The coverage lists the time ranges that are not in the
+        archive.
 
         Parameters
         ----------
-        start, end
-            Window of start times, its end excluded; by default all of it. A timestamp, a date, an ISO 8601 string or an
-            age such as `"1y"`.
-        functions
-            Ids, labels, external ids or names; by default all. A label takes all deployments of a function.
+        *functions
+            Ids, labels, external ids or names; by default all functions. A label selects all deployments of a function.
+        start
+            Earliest start time: a timestamp, a date, an ISO 8601 string or an age such as `"1y"`, in UTC unless it has
+            a time zone. By default the earliest.
+        end
+            End of the start times, excluded; by default the latest.
         status
             Only calls of this status, or these.
+        schedule
+            Only calls of this schedule, or these: ids or names.
+        call_ids
+            Ids of the calls to read, instead of a time range, status and schedule.
         columns
-            Only these columns of the call frame. Measures need all of them but for the texts of errors.
+            Columns to read. Analysis needs all but the texts of errors.
         project
-            Whose calls, where the archive holds those of several projects.
+            Name of the project, if the archive contains several.
 
         Returns
         -------
         calls
-            Call frame, sorted by `start_time`, `call_id`. Its coverage says which stretches the archive lacks.
+            Call frame, sorted by `start_time`, `call_id`.
 
         Raises
         ------
         ArgumentError
-            An argument cannot be right, or the archive knows no such function.
+            Invalid argument, or unknown function, schedule or project.
         FileError
-            The archive is not there, cannot be read, or is damaged; the message names the file.
+            There is no archive, or it is damaged or cannot be read.
         """
-        view = self._view(project)
-        wanted = view.wanted(start, end, functions, status, columns)
-        calls = queries.read(self._tables.calls, wanted.files(view.calls)["path"].to_pylist(), wanted)
-        counts: dict[Any, int] | None = None
-        if "function_id" in calls:
-            counts = calls["function_id"].value_counts().to_dict()
-        view.coverage_of(wanted, counts).attach(calls)
-        return calls
+        snapshot = self._snapshot(project)
+        query = snapshot.query(
+            functions, start=start, end=end, status=status, schedule=schedule, call_ids=call_ids, columns=columns
+        )
+        return snapshot.read(query)
 
     def dask(
         self,
+        *functions: str | int,
         start: TimeLike | None = None,
         end: TimeLike | None = None,
-        functions: str | int | Sequence[str | int] | None = None,
         status: str | Sequence[str] | None = None,
+        schedule: str | int | Sequence[str | int] | None = None,
+        call_ids: Iterable[int] | None = None,
         columns: Sequence[str] | None = None,
-        *,
         project: str | None = None,
     ) -> Any:
         """
@@ -153,257 +161,273 @@ class Archive:
 
         Parameters
         ----------
-        start, end, functions, status, columns, project
-            As `calls` takes them.
+        *functions
+            Ids, labels, external ids or names; by default all functions.
+        start, end, status, schedule, call_ids, columns, project
+            As in `calls`.
 
         Returns
         -------
         calls
-            Dask DataFrame of the call frame's dtypes: whole days a partition, in the order of time, sorted within. What
-            it rests on is in its `attrs` and in those of each partition; calls are not counted there. Operations of
-            Dask lose the `attrs` of the collection, those of its partitions stay.
+            Dask DataFrame with the dtypes of a call frame. Partitions are whole days in order of time, sorted within.
+            The coverage is in the `attrs` of the frame and of each partition, without numbers of calls; operations of
+            Dask keep only the latter.
 
         Raises
         ------
         ArgumentError
-            An argument cannot be right, or the archive knows no such function.
+            Invalid argument, or unknown function, schedule or project.
         CallframeError
             Dask is not installed.
         FileError
-            The archive is not there, cannot be read, or is damaged.
+            There is no archive, or it is damaged or cannot be read.
         """
-        from callframe.archive import dask  # noqa: PLC0415 - needs an extra
-
-        view = self._view(project)
-        wanted = view.wanted(start, end, functions, status, columns)
-        words = {"function": sorted(set(view.functions["function"])), "status": view.statuses()}
-        known = view.coverage_of(wanted, None)
-        return dask.frame(self._tables.calls, wanted.files(view.calls), wanted, words=words, known=known)
+        snapshot = self._snapshot(project)
+        query = snapshot.query(
+            functions, start=start, end=end, status=status, schedule=schedule, call_ids=call_ids, columns=columns
+        )
+        return snapshot.read_dask(query)
 
     def rollup(
         self,
+        *functions: str | int,
         freq: str = "1D",
         start: TimeLike | None = None,
         end: TimeLike | None = None,
-        functions: str | int | Sequence[str | int] | None = None,
-        *,
         project: str | None = None,
     ) -> pd.DataFrame:
         """
-        Count calls by function, time, status and how long they took, as `callframe.rollup` does.
+        Count calls by function, time, status and duration, like `callframe.rollup`.
 
-        Whole days are counted once and kept beside the calls, so a year is quick. A `freq` shorter than a day is
-        counted from the calls, a few days at a time.
+        Whole days are counted once and stored, so that a year is read fast. For a `freq` shorter than a day the calls
+        are read and counted in parts.
 
         Parameters
         ----------
+        *functions
+            Ids, labels, external ids or names; by default all functions.
         freq
             Length of the bins of start time, such as `"1D"`, `"7D"` or `"1h"`.
-        start, end, functions, project
-            As `calls` takes them.
+        start, end, project
+            As in `calls`.
 
         Returns
         -------
         rollup
-            As `callframe.rollup` gives it of the same calls; for `callframe.summarize_rollup` and
-            `callframe.merge_rollups`.
+            Rollup as of `callframe.rollup`, for `callframe.summarize_rollup` and `callframe.merge_rollups`.
 
         Raises
         ------
         ArgumentError
-            An argument cannot be right, or the archive knows no such function.
+            Invalid argument, or unknown function or project.
         FileError
-            The archive is not there, cannot be read, or is damaged.
+            There is no archive, or it is damaged or cannot be read.
         """
-        from callframe.archive import daily_rollup  # noqa: PLC0415 - the measures are slow to import
+        from callframe.archive.daily_rollup import read_rollup  # noqa: PLC0415 - the analysis is slow to import
 
-        view = self._view(project)
-        wanted = view.wanted(start, end, functions, None, None)
-        known = view.coverage_of(wanted, None)
-        table = daily_rollup.read(self._tables, view.calls, wanted, freq, fetched_at=timespan.iso(known.fetched_ms))
-        known.attach(table)
-        return table
+        snapshot = self._snapshot(project)
+        query = snapshot.query(functions, start=start, end=end)
+        coverage = snapshot.coverage(query)
+        rollup = read_rollup(self._tables, snapshot.calls, query, freq, fetched_ms=coverage.fetched_ms)
+        coverage.attach(rollup)
+        return rollup
 
     def functions(self, *, project: str | None = None) -> pd.DataFrame:
         """
-        List the functions that were ever seen.
+        List the functions, including deleted ones.
 
         Parameters
         ----------
         project
-            Whose functions, where the archive holds several projects.
+            Name of the project, if the archive contains several.
 
         Returns
         -------
         functions
-            One row a function id, as `Project.functions` has it when last seen, with the label that is kept, and
-            `first_seen_time`, `last_seen_time` and `gone_time`, when it was first found to be listed no more.
+            One row per function id, as last listed by `Project.functions`, with the permanent label, and with
+            `first_seen_time`, `last_seen_time` and `gone_time`, when it was first missing from the list.
         """
-        return self._view(project).functions
+        return self._snapshot(project).functions
 
     def schedules(self, *, project: str | None = None) -> pd.DataFrame:
         """
-        List the schedules that were ever seen.
+        List the schedules, including deleted ones.
 
         Parameters
         ----------
         project
-            Whose schedules, where the archive holds several projects.
+            Name of the project, if the archive contains several.
 
         Returns
         -------
         schedules
-            One row a schedule id, as `Project.schedules` has it when last seen, and `first_seen_time`,
-            `last_seen_time` and `gone_time`.
+            One row per schedule id, as last listed by `Project.schedules`, with `first_seen_time`, `last_seen_time` and
+            `gone_time`, when it was first missing from the list.
         """
-        return self._view(project).schedules()
+        return self._snapshot(project).schedules()
 
     def coverage(
         self, start: TimeLike | None = None, end: TimeLike | None = None, *, project: str | None = None
     ) -> pd.DataFrame:
         """
-        Tell which stretches of time the archive knows completely, which partly, and which not.
+        List which time ranges are complete.
 
         Parameters
         ----------
         start, end
-            Window, its end excluded; by default from when until when anything is known.
+            Time range, its end excluded; by default everything that was read.
         project
-            Of which project, where the archive holds several.
+            Name of the project, if the archive contains several.
 
         Returns
         -------
         coverage
-            One row a stretch, in order: `start_time`, `end_time` (excluded), `state` ("complete": the calls of all
-            functions that were there; "partly"; "not"), `functions` (how many were there at most, of those ever seen),
-            `lacking` (labels of those whose calls are lacking), `reason` (why they could not be read, where it was
-            tried).
+            One row per time range, in order: `start_time`, `end_time` (excluded), `state` ("complete": the calls of all
+            functions that existed; "partial"; "missing"), `functions` (number of functions that existed, at most),
+            `missing_functions` (labels of those whose calls are missing), `reason` (why they could not be read, if that
+            was tried).
         """
-        return self._view(project).coverage(start, end)
+        return self._snapshot(project).coverage_periods(start, end)
 
     def sync(self, project: Project, *, start: TimeLike | None = None, progress: bool | None = None) -> SyncReport:
         """
         Bring the archive up to date with a project.
 
-        The first time everything the service still keeps is read, later what is new, what could not be read before,
-        and every call that was not finished. A more final record replaces a less final one, never the other way;
-        calls that are gone from the service stay. It may be stopped at any moment (Ctrl-C gives the report so far): the
-        next sync goes on. Several processes may sync at once.
+        The first sync reads everything that the service keeps. Later ones read new calls, what could not be read
+        before, and calls that had not finished. Stored calls are only replaced by more final records, and calls that
+        the service has deleted are kept. A sync can be interrupted at any moment (Ctrl-C returns the report so far),
+        and the next one continues. Several processes can sync at the same time.
 
         Parameters
         ----------
         project
-            What to read, as `callframe.connect` gives it.
+            Project to read, as returned by `callframe.connect`.
         start
-            How far back to read what is not known; by default as far as the service keeps calls, 90 days.
+            Earliest start time to read if it is missing; by default 90 days ago.
         progress
-            Whether to show a bar; by default in terminals and notebooks.
+            Whether to show a progress bar; by default in terminals and notebooks.
 
         Returns
         -------
         report
-            What was done, and what could not be read.
+            What was read, and what could not be.
 
         Raises
         ------
         ArgumentError
-            `start` cannot be read, or an earlier version was opened.
+            Invalid `start`, or the archive was opened at an earlier version.
         FileError
-            The archive cannot be written: the disk is full, say, or it may not be. What was committed stays.
+            The archive cannot be written, for example on a full disk. Committed steps are kept.
 
         Warns
         -----
         IncompleteWarning
-            Something could not be read; it is tried again at the next sync.
+            Something could not be read; the next sync tries again.
         RecordWarning
-            Records broke the API's contract and were set aside.
+            Invalid records were set aside.
         """
-        self._refuse_earlier("sync")
-        from callframe.archive.sync import Sync  # noqa: PLC0415 - reading does without
+        self._check_newest("sync")
+        from callframe.archive.sync import Sync  # noqa: PLC0415 - not needed for reading
 
-        back_ms = None
+        history_ms = None
         if start is not None:
             now_ms = project.now_ms()
-            back_ms = now_ms - timespan.time_range(start, None, now_ms=now_ms).start_ms
+            history_ms = timespan.time_range(start, None, now_ms=now_ms).length_ms
         with progress_bar(progress, "sync") as show:
-            report = Sync(self._tables, project, back_ms=back_ms, show=show).run()
+            report = Sync(self._tables, project, history_ms=history_ms, show=show).run()
         if not report.complete:
             warn(str(report), IncompleteWarning)
         elif report.set_aside:
             warn(str(report), RecordWarning)
         return report
 
-    def info(self) -> Information:
+    def info(self) -> ArchiveInfo:
         """
-        Tell what the archive is: its size, its span, its versions, and what it lacks.
+        Describe the archive: its size, time range, versions and gaps.
 
         Returns
         -------
         info
-            Printed, a few lines for people.
+            Printed, a few lines of text.
 
         Raises
         ------
         FileError
-            The archive is not there, or cannot be read.
+            There is no archive, or it cannot be read.
         """
         calls = self._open()
-        views = [ArchiveSnapshot(self._tables, calls, project) for project in projects_of(self._tables)]
-        spans = [seen for view in views if (seen := ledger_report.span(view.known)) is not None]
-        coverage = [view.coverage(None, None).assign(project=view.project) for view in views]
-        whole = pd.concat(coverage) if coverage else ledger_report.nothing().assign(project="")
-        return Information(
+        snapshots = [ArchiveSnapshot(self._tables, calls, project) for project in list_projects(self._tables)]
+        extents = [extent for snapshot in snapshots if (extent := snapshot.ledger.extent) is not None]
+        no_periods = coverage_ledger.period_frame([], coverage_ledger.CoverageLedger()).assign(project="")
+        periods = [snapshot.coverage_periods(None, None).assign(project=snapshot.project) for snapshot in snapshots]
+        coverage = pd.concat(periods or [no_periods])
+        return ArchiveInfo(
             path=self.path,
             version=calls.version,
-            projects=[view.project for view in views],
+            projects=[snapshot.project for snapshot in snapshots],
             calls=sum(rows or 0 for rows in calls.files["rows"].to_pylist()),
             files=calls.files.num_rows,
             size_bytes=sum(calls.files["size_bytes"].to_pylist()),
-            start=min((one.start for one in spans), default=None),
-            end=max((one.end for one in spans), default=None),
+            start=min((extent.start for extent in extents), default=None),
+            end=max((extent.end for extent in extents), default=None),
             versions=calls.history(),
-            gaps=whole[whole["state"] != "complete"].reset_index(drop=True),
+            gaps=coverage[coverage["state"] != "complete"].reset_index(drop=True),
         )
 
-    def compact(self, *, keep: DurationLike | None = None) -> CompactReport:
+    def compact(self) -> int:
         """
-        Merge small files, and remove what only versions older than a span need, if one is given.
+        Merge the files of days that have several.
 
-        A sync leaves one file a day, so there is only something to merge where others have written to the table too.
-
-        Parameters
-        ----------
-        keep
-            How long versions can still be opened, such as `"7d"`; files that no version since then needs are removed.
-            At least an hour, as a sync under way may need them. By default nothing is removed.
+        A sync writes one file per day, so this is only useful if other tools have written to the table.
 
         Returns
         -------
-        report
-            How many files were merged and removed.
+        merged_files
+            Number of files that were merged.
 
         Raises
         ------
         ArgumentError
-            `keep` is too short or cannot be read, or an earlier version was opened.
+            The archive was opened at an earlier version.
         FileError
-            The archive is not there, or cannot be written.
+            There is no archive, or it cannot be written.
         """
-        self._refuse_earlier("compact")
-        keep_ms = None if keep is None else timespan.parse_duration(keep, name="keep")
-        if keep_ms is not None and keep_ms < _SHORTEST_KEEP_MS:
-            raise ArgumentError(f"keep={keep!r} is too short: a sync under way may need those files; give 1h or more.")
+        self._check_newest("compact")
         self._open()
-        merged = self._tables.compact()
-        removed = 0 if keep_ms is None else self._tables.clean(keep_ms)
-        return CompactReport(merged, removed, self._open().version)
+        return self._tables.compact()
+
+    def vacuum(self, *, retention: DurationLike = "30d") -> int:
+        """
+        Remove files that only older versions need.
+
+        Parameters
+        ----------
+        retention
+            How long versions can still be opened, at least 1 hour.
+
+        Returns
+        -------
+        removed_files
+            Number of files that were removed.
+
+        Raises
+        ------
+        ArgumentError
+            Invalid retention, or the archive was opened at an earlier version.
+        FileError
+            There is no archive, or it cannot be written.
+        """
+        retention_ms = timespan.parse_duration(retention, name="retention", at_least_ms=MIN_RETENTION_MS)
+        self._check_newest("vacuum")
+        self._open()
+        return self._tables.vacuum(retention_ms)
 
     def restore(self, version: int) -> int:
         """
-        Make an earlier version the newest; the next sync reads anew what that one did not know.
+        Make an earlier version the newest; the next sync reads again what that version does not contain.
 
-        What the service has forgotten since then is lost with the versions that are left behind, so look at the
-        version first: `Archive(path, version=...)`.
+        Calls of later versions that the service has deleted are lost, so read the version first:
+        `Archive(path, version=...)`.
 
         Parameters
         ----------
@@ -413,25 +437,27 @@ class Archive:
         Returns
         -------
         version
-            Number of the version that is the newest now.
+            Number of the new version.
 
         Raises
         ------
+        ArgumentError
+            The archive was opened at an earlier version.
         FileError
-            There is no such version any more, or the archive cannot be written.
+            The version does not exist or was vacuumed, or the archive cannot be written.
         """
-        self._refuse_earlier("restore")
+        self._check_newest("restore")
         return self._tables.restore(version)
 
-    def _refuse_earlier(self, what: str) -> None:
+    def _check_newest(self, action: str) -> None:
         if self._version is not None:
-            raise ArgumentError(f"{self!r} is a look at an earlier version; {what} Archive({self.path!r}) instead.")
+            raise ArgumentError(f"{self!r} is an earlier version; {action} Archive({self.path!r}) instead.")
 
-    def _open(self) -> Snapshot:
+    def _open(self) -> TableSnapshot:
         calls = self._tables.calls.open(self._version)
         if calls is None:
-            raise FileError(f"There is no archive at {self.path} yet. Make one: Archive({self.path!r}).sync(project).")
+            raise FileError(f"There is no archive at {self.path} yet. Create it: Archive({self.path!r}).sync(project).")
         return calls
 
-    def _view(self, project: str | None) -> ArchiveSnapshot:
+    def _snapshot(self, project: str | None) -> ArchiveSnapshot:
         return ArchiveSnapshot(self._tables, self._open(), project)

@@ -1,203 +1,321 @@
-"""Which stretches of time are known of which function: what was read, what could not be, and what follows from it."""
+"""Coverage ledger: which time ranges of which functions were read completely, could not be read, or are missing."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pandas as pd
 import pyarrow as pa
 
-from callframe import timespan
-from callframe.timespan import TimeRange
+from callframe import frame
+from callframe.archive.schema import COVERAGE, TIME
+from callframe.completeness import FunctionCoverage
+from callframe.timespan import MAX_TIME_MS, TimeRange, iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-STORED = pa.schema(
-    [
-        ("project", pa.string()),
-        ("function_id", pa.int64()),
-        ("start_time", pa.timestamp("us", "UTC")),
-        ("end_time", pa.timestamp("us", "UTC")),
-        ("complete", pa.bool_()),
-        ("reason", pa.large_string()),
-        ("read_time", pa.timestamp("us", "UTC")),
-    ]
-)
-"""A row of the table of stretches: one that was read completely, or one that could not be, with the reason."""
+    Range = tuple[int, int]
 
-_US = 1000
+STATES = ("complete", "partial", "missing")
+"""States of a time range: the calls of all functions, of some or of none are in the archive."""
+
+_US_PER_MS = 1000
+_MAX_RANGES = 3
+_MAX_LABELS = 5
 
 
 class Failure(NamedTuple):
-    """A stretch of a function that could not be read, why, and when it was tried."""
+    """A time range of a function that could not be read, the reason, and when it was tried."""
 
     start_ms: int
     end_ms: int
     reason: str
-    at_ms: int
+    time_ms: int
 
 
 @dataclass
 class CoverageLedger:
     """
-    What is known of the functions of a project.
+    What was read of the functions of a project, by function id.
 
     Parameters
     ----------
     complete
-        By function id: stretches that were read completely, in order, apart from each other.
+        Disjoint time ranges that were read completely, in order.
     failures
-        By function id: stretches that could not be read, and have not been since.
-    read_ms
-        By function id: when something of it was last read.
+        Time ranges that could not be read, and were not read since.
+    read_time_ms
+        When the function was last read.
     """
 
-    complete: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    complete: dict[int, list[Range]] = field(default_factory=dict)
     failures: dict[int, list[Failure]] = field(default_factory=dict)
-    read_ms: dict[int, int] = field(default_factory=dict)
+    read_time_ms: dict[int, int] = field(default_factory=dict)
 
-    def read(self, function_id: int, stretch: TimeRange, at_ms: int) -> None:
-        """Note that a stretch was read completely."""
-        self.complete[function_id] = union([*self.complete.get(function_id, []), (stretch.start_ms, stretch.end_ms)])
-        self.read_ms[function_id] = max(at_ms, self.read_ms.get(function_id, 0))
-        self._settle(function_id)
+    def add_complete(self, function_id: int, window: TimeRange, time_ms: int) -> None:
+        """Record that a time range was read completely."""
+        self._add(function_id, [(window.start_ms, window.end_ms)], [], time_ms)
 
-    def failed(self, function_id: int, stretch: TimeRange, reason: str, at_ms: int) -> None:
-        """Note that a stretch could not be read."""
-        one = Failure(stretch.start_ms, stretch.end_ms, reason, at_ms)
-        self.failures[function_id] = [*self.failures.get(function_id, []), one]
-        self._settle(function_id)
+    def add_failure(self, function_id: int, window: TimeRange, reason: str, time_ms: int) -> None:
+        """Record that a time range could not be read."""
+        self._add(function_id, [], [Failure(window.start_ms, window.end_ms, reason, time_ms)])
 
-    def add(self, other: CoverageLedger) -> None:
-        """Take in what another has noted, whichever came first."""
-        for function_id, stretches in other.complete.items():
-            self.complete[function_id] = union([*self.complete.get(function_id, []), *stretches])
-            self.read_ms[function_id] = max(other.read_ms[function_id], self.read_ms.get(function_id, 0))
-        for function_id, failures in other.failures.items():
-            self.failures[function_id] = [*self.failures.get(function_id, []), *failures]
-        for function_id in {*self.complete, *self.failures}:
-            self._settle(function_id)
+    def merge(self, other: CoverageLedger) -> None:
+        """Add what another ledger records; the order of merges does not matter."""
+        for function_id in {*other.complete, *other.failures}:
+            complete, failures = other.complete.get(function_id, []), other.failures.get(function_id, [])
+            self._add(function_id, complete, failures, other.read_time_ms.get(function_id))
 
-    def lacking(self, function_id: int, stretch: TimeRange) -> list[TimeRange]:
-        """List the parts of a stretch that have not been read completely, in order."""
-        return [
-            TimeRange(*part)
-            for part in subtract((stretch.start_ms, stretch.end_ms), self.complete.get(function_id, []))
-        ]
+    def missing(self, function_id: int, window: TimeRange) -> list[TimeRange]:
+        """List the parts of a time range that were not read completely, in order."""
+        complete = self.complete.get(function_id, [])
+        return [TimeRange(*part) for part in subtract((window.start_ms, window.end_ms), complete)]
 
-    def why(self, function_id: int, stretch: TimeRange) -> str | None:
-        """Tell why a part of a stretch could not be read, the latest reason; None where it was not tried."""
-        touching = [
-            one
-            for one in self.failures.get(function_id, [])
-            if one.start_ms < stretch.end_ms and one.end_ms > stretch.start_ms
-        ]
-        return max(touching, key=lambda one: one.at_ms).reason if touching else None
+    def failure_reasons(self, function_id: int, windows: Iterable[TimeRange]) -> set[str]:
+        """Return the latest reasons why parts of time ranges could not be read; none if that was not tried."""
+        reasons = set()
+        for window in windows:
+            overlapping = [
+                failure
+                for failure in self.failures.get(function_id, [])
+                if failure.start_ms < window.end_ms and failure.end_ms > window.start_ms
+            ]
+            reasons |= {max(overlapping, key=lambda failure: failure.time_ms).reason} if overlapping else set()
+        return reasons
 
-    def _settle(self, function_id: int) -> None:
-        """Keep of the failures what has not been read since, each moment with its latest reason."""
-        left: list[Failure] = []
-        for one in sorted(self.failures.pop(function_id, []), key=lambda one: one.at_ms, reverse=True):
-            done = [*self.complete.get(function_id, []), *((other.start_ms, other.end_ms) for other in left)]
-            left += [one._replace(start_ms=low, end_ms=high) for low, high in subtract(one[:2], union(done))]
-        if left:
-            self.failures[function_id] = _joined(sorted(left))
+    @property
+    def extent(self) -> TimeRange | None:
+        """From the first to the last time that was read or tried."""
+        ranges = [part for parts in self.complete.values() for part in parts]
+        ranges += [failure[:2] for failures in self.failures.values() for failure in failures]
+        return TimeRange(min(start for start, _ in ranges), max(end for _, end in ranges)) if ranges else None
 
-    def rows(self, project: str) -> pa.Table:
-        """Write as rows of the table of stretches."""
+    @property
+    def last_read_ms(self) -> int:
+        """When anything was last read or tried, 0 if never."""
+        tried = [failure.time_ms for failures in self.failures.values() for failure in failures]
+        return max([*self.read_time_ms.values(), *tried], default=0)
+
+    def _add(
+        self, function_id: int, complete: Sequence[Range], failures: Sequence[Failure], time_ms: int | None = None
+    ) -> None:
+        """Add time ranges; of the failures only those not read since remain, each time with its latest reason."""
+        if time_ms is not None:
+            self.complete[function_id] = union([*self.complete.get(function_id, []), *complete])
+            self.read_time_ms[function_id] = max(time_ms, self.read_time_ms.get(function_id, 0))
+        unread: list[Failure] = []
+        tried = [*self.failures.pop(function_id, []), *failures]
+        for failure in sorted(tried, key=lambda failure: failure.time_ms, reverse=True):
+            covered = union([*self.complete.get(function_id, []), *(other[:2] for other in unread)])
+            unread += [failure._replace(start_ms=low, end_ms=high) for low, high in subtract(failure[:2], covered)]
+        if unread:
+            self.failures[function_id] = _join(sorted(unread))
+
+    def to_rows(self, project: str) -> pa.Table:
+        """Convert to rows of the schema `COVERAGE`."""
         rows: list[tuple[Any, ...]] = [
-            (function_id, low, high, True, None, self.read_ms[function_id])
-            for function_id, stretches in self.complete.items()
-            for low, high in stretches
+            (project, function_id, start_ms, end_ms, True, None, self.read_time_ms[function_id])
+            for function_id, ranges in self.complete.items()
+            for start_ms, end_ms in ranges
         ]
         rows += [
-            (function_id, *one[:2], False, one.reason, one.at_ms)
-            for function_id, found in self.failures.items()
-            for one in found
+            (project, function_id, failure.start_ms, failure.end_ms, False, failure.reason, failure.time_ms)
+            for function_id, failures in self.failures.items()
+            for failure in failures
         ]
-        columns = list(zip(*sorted(rows, key=lambda row: row[:2]), strict=True)) or [()] * 6
-        ids, lows, highs, complete, reasons, read = columns
+        columns = list(zip(*sorted(rows, key=lambda row: row[:3]), strict=True)) or [()] * len(COVERAGE)
         return pa.table(
             [
-                pa.array([project] * len(ids), pa.string()),
-                pa.array(ids, pa.int64()),
-                _stamps(lows),
-                _stamps(highs),
-                pa.array(complete, pa.bool_()),
-                pa.array(reasons, pa.large_string()),
-                _stamps(read),
+                pa.array([value * _US_PER_MS for value in values], pa.int64()).cast(TIME)
+                if dtype == TIME
+                else pa.array(values, dtype)
+                for values, dtype in zip(columns, COVERAGE.types, strict=True)
             ],
-            schema=STORED,
+            schema=COVERAGE,
         )
 
     @classmethod
-    def of(cls, rows: pa.Table) -> CoverageLedger:
-        """Read from rows of the table of stretches, all of one project."""
-        known = cls()
-        for row in _plain(rows):
-            function_id, low, high, complete, reason, read = row
+    def from_rows(cls, rows: pa.Table) -> CoverageLedger:
+        """Convert rows of one project."""
+        ledger = cls()
+        columns = [
+            [value // _US_PER_MS for value in rows[name].cast(pa.int64()).to_pylist()]
+            if COVERAGE.field(name).type == TIME
+            else rows[name].to_pylist()
+            for name in COVERAGE.names[1:]
+        ]
+        for function_id, start_ms, end_ms, complete, reason, time_ms in zip(*columns, strict=True):
             if complete:
-                known.complete.setdefault(function_id, []).append((low, high))
-                known.read_ms[function_id] = max(read, known.read_ms.get(function_id, 0))
+                ledger.complete.setdefault(function_id, []).append((start_ms, end_ms))
+                ledger.read_time_ms[function_id] = max(time_ms, ledger.read_time_ms.get(function_id, 0))
             else:
-                known.failures.setdefault(function_id, []).append(Failure(low, high, reason or "", read))
-        for function_id, stretches in known.complete.items():
-            known.complete[function_id] = union(stretches)
-        return known
+                ledger.failures.setdefault(function_id, []).append(Failure(start_ms, end_ms, reason or "", time_ms))
+        ledger.complete = {function_id: union(ranges) for function_id, ranges in ledger.complete.items()}
+        return ledger
 
 
-def union(stretches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Join stretches that touch or overlap; those without length are left out."""
-    found: list[tuple[int, int]] = []
-    for low, high in sorted(stretches):
-        if found and low <= found[-1][1]:
-            found[-1] = found[-1][0], max(high, found[-1][1])
-        elif low < high:
-            found.append((low, high))
-    return found
+@dataclass(frozen=True)
+class FunctionLifetime:
+    """A function id with its label, and when it was deployed and deleted, None if unknown."""
+
+    function_id: int
+    function: str
+    start_ms: int | None
+    end_ms: int | None
+
+    def within(self, window: TimeRange) -> TimeRange | None:
+        """Return the part of a time range in which the function existed."""
+        start_ms = max(window.start_ms, self.start_ms or 0)
+        end_ms = window.end_ms if self.end_ms is None else min(window.end_ms, self.end_ms)
+        return TimeRange(start_ms, end_ms) if start_ms < end_ms else None
 
 
-def subtract(stretch: Sequence[int], known: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """List what of a stretch lies in none of others, which are in order and apart."""
-    low, high = stretch
-    found = []
-    for start, end in known:
+def lifetimes(functions: pd.DataFrame) -> list[FunctionLifetime]:
+    """Read the lifetimes of functions from the frame of `Archive.functions`, by label, earlier deployments first."""
+    times = [
+        [None if pd.isna(value) else int(value.value // 1_000_000) for value in functions[name].dt.as_unit("ns")]
+        for name in ("created_time", "gone_time")
+    ]
+    rows = zip(functions["function_id"].tolist(), functions["function"].tolist(), *times, strict=True)
+    found = [FunctionLifetime(*row) for row in rows]
+    return sorted(found, key=lambda lifetime: (lifetime.function, lifetime.start_ms or 0))
+
+
+def function_coverage(
+    ledger: CoverageLedger, functions: Sequence[FunctionLifetime], window: TimeRange, counts: Mapping[int, int]
+) -> list[FunctionCoverage]:
+    """Describe how completely a time range is in the archive, for each function that existed in it or has calls."""
+    rows = []
+    for function in functions:
+        existed, calls = function.within(window), counts.get(function.function_id, 0)
+        if existed is None and not calls:
+            continue
+        missing = [] if existed is None else ledger.missing(function.function_id, existed)
+        causes = sorted(ledger.failure_reasons(function.function_id, missing))
+        reason = f"not in the archive: {format_ranges(missing)}" + (f" ({'; '.join(causes)})" if causes else "")
+        rows.append(
+            FunctionCoverage(
+                function.function_id,
+                function.function,
+                reasons=(reason,) if missing else (),
+                calls=calls,
+                created_ms=function.start_ms,
+                missing=tuple(missing),
+            )
+        )
+    return rows
+
+
+def coverage_by_time(ledger: CoverageLedger, functions: Sequence[FunctionLifetime], window: TimeRange) -> pd.DataFrame:
+    """Make the frame of `Archive.coverage`."""
+    existed = {function: part for function in functions if (part := function.within(window)) is not None}
+    missing = {function: ledger.missing(function.function_id, part) for function, part in existed.items()}
+    edges = {window.start_ms, window.end_ms}
+    for part in itertools.chain(existed.values(), *missing.values()):
+        edges |= {part.start_ms, part.end_ms}
+    tried = [] if ledger.extent is None else [ledger.extent]
+    periods: list[_Period] = []
+    for start_ms, end_ms in itertools.pairwise(sorted(edges)):
+        present = [function for function, part in existed.items() if _contains([part], start_ms)]
+        absent = [function for function in present if _contains(missing[function], start_ms)]
+        complete = not absent and (bool(present) or _contains(tried, start_ms))
+        state = "complete" if complete else "missing" if len(absent) == len(present) else "partial"
+        periods.append(_Period(start_ms, end_ms, state, len({function.function for function in present}), absent))
+    return period_frame([_join_periods(list(group)) for _, group in itertools.groupby(periods, _period_key)], ledger)
+
+
+def period_frame(periods: Sequence[_Period], ledger: CoverageLedger) -> pd.DataFrame:
+    """Make the frame of `Archive.coverage` from its rows."""
+    states = pd.CategoricalDtype(pd.Series(list(STATES), dtype=frame.TEXT), ordered=True)
+    missing = [_abbreviate(_labels(period.missing), _MAX_LABELS) or None for period in periods]
+    reasons = []
+    for period in periods:
+        window = TimeRange(period.start_ms, period.end_ms)
+        of_functions = [ledger.failure_reasons(function.function_id, [window]) for function in period.missing]
+        reasons.append("; ".join(sorted(set().union(*of_functions))) or None)
+    return pd.DataFrame(
+        {
+            "start_time": frame.time_column([period.start_ms for period in periods]),
+            "end_time": frame.time_column([min(period.end_ms, MAX_TIME_MS) for period in periods]),
+            "state": pd.Categorical([period.state for period in periods], dtype=states),
+            "functions": pd.Series([period.functions for period in periods], dtype="int64"),
+            "missing_functions": frame.text_column(missing),
+            "reason": frame.text_column(reasons),
+        }
+    )
+
+
+class _Period(NamedTuple):
+    start_ms: int
+    end_ms: int
+    state: str
+    functions: int
+    missing: Sequence[FunctionLifetime]
+
+
+def _period_key(period: _Period) -> tuple[str, list[str]]:
+    """Return what differs between periods that are not joined; if all calls are missing, of what does not matter."""
+    return period.state, [] if period.state == "missing" else _labels(period.missing)
+
+
+def _join_periods(periods: Sequence[_Period]) -> _Period:
+    functions = max(period.functions for period in periods)
+    missing = list({function for period in periods for function in period.missing})
+    return periods[0]._replace(end_ms=periods[-1].end_ms, functions=functions, missing=missing)
+
+
+def _labels(functions: Iterable[FunctionLifetime]) -> list[str]:
+    return sorted({function.function for function in functions})
+
+
+def union(ranges: Iterable[Range]) -> list[Range]:
+    """Join ranges that touch or overlap, without empty ones."""
+    joined: list[Range] = []
+    for start, end in sorted(ranges):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        elif start < end:
+            joined.append((start, end))
+    return joined
+
+
+def subtract(window: Range, ranges: Iterable[Range]) -> list[Range]:
+    """List the parts of a range outside of others, which are disjoint and in order."""
+    low, high = window
+    parts = []
+    for start, end in ranges:
         if end <= low or start >= high:
             continue
         if start > low:
-            found.append((low, start))
+            parts.append((low, start))
         low = max(low, end)
-    return [*found, (low, high)] if low < high else found
+    return [*parts, (low, high)] if low < high else parts
 
 
-def shown(stretches: Sequence[TimeRange], most: int = 3) -> str:
-    """Write stretches for a sentence, the first few of them."""
-    words = [f"{timespan.iso(one.start_ms)} to {timespan.iso(one.end_ms)}" for one in stretches[:most]]
-    more = [f"{len(stretches) - most} more"] if len(stretches) > most else []
-    return ", ".join([*words, *more])
+def format_ranges(ranges: Sequence[TimeRange]) -> str:
+    """Format the first few time ranges."""
+    return _abbreviate([f"{iso(part.start_ms)} to {iso(part.end_ms)}" for part in ranges], _MAX_RANGES)
 
 
-def _joined(failures: Sequence[Failure]) -> list[Failure]:
-    """Join failures that touch and have one reason."""
-    found: list[Failure] = []
-    for one in failures:
-        last = found[-1] if found else None
-        if last is not None and last.end_ms == one.start_ms and last.reason == one.reason:
-            found[-1] = Failure(last.start_ms, one.end_ms, one.reason, max(last.at_ms, one.at_ms))
+def _abbreviate(items: Sequence[str], most: int) -> str:
+    more = [f"{len(items) - most} more"] if len(items) > most else []
+    return ", ".join([*items[:most], *more])
+
+
+def _contains(ranges: Iterable[TimeRange], time_ms: int) -> bool:
+    return any(part.start_ms <= time_ms < part.end_ms for part in ranges)
+
+
+def _join(failures: Sequence[Failure]) -> list[Failure]:
+    """Join adjacent failures with the same reason."""
+    joined: list[Failure] = []
+    for failure in failures:
+        last = joined[-1] if joined else None
+        if last is not None and last.end_ms == failure.start_ms and last.reason == failure.reason:
+            joined[-1] = Failure(last.start_ms, failure.end_ms, failure.reason, max(last.time_ms, failure.time_ms))
         else:
-            found.append(one)
-    return found
-
-
-def _stamps(values: Sequence[int]) -> pa.Array:
-    return pa.array([value * _US for value in values], pa.int64()).cast(pa.timestamp("us", "UTC"))
-
-
-def _plain(rows: pa.Table) -> list[tuple[Any, ...]]:
-    numbers = [
-        [value // _US for value in rows[name].cast(pa.int64()).to_pylist()]
-        for name in ("start_time", "end_time", "read_time")
-    ]
-    ids, complete, reasons = (rows[name].to_pylist() for name in ("function_id", "complete", "reason"))
-    return list(zip(ids, numbers[0], numbers[1], complete, reasons, numbers[2], strict=True))
+            joined.append(failure)
+    return joined

@@ -1,13 +1,12 @@
 """
-The rollup of years, quickly: each day is counted once and kept, until the files of the day are others.
+Rollup of an archive: each day is counted once and stored, until its files change.
 
-Running calls are left out of what is kept: how long they have run changes with every look.
+Running calls are not stored, because how long they have run so far changes with every read.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -16,234 +15,150 @@ import pyarrow.compute as pc
 
 from callframe import frame
 from callframe.analysis.rollup import MEASURES, merge_rollups, rollup
-from callframe.archive import queries, schema
-from callframe.archive.dask import partitions
-from callframe.archive.schema import DAY
-from callframe.archive.storage import ConflictError, Snapshot
-from callframe.archive.transactions import ROLLUP
+from callframe.archive.queries import Query, partitions, read_calls, unfinished_paths
+from callframe.archive.schema import DAY, ROLLUP, TIME, on_days
+from callframe.archive.storage import ConflictError, TableSnapshot
 from callframe.errors import FileError
-from callframe.timespan import DAY_MS, TimeRange, floor_ms, from_epoch_ms, parse_duration, to_milliseconds
+from callframe.timespan import DAY_MS, floor_ms, from_epoch_ms, iso, parse_duration, to_milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    import datetime as dt
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from callframe.archive.queries import Wanted
-    from callframe.archive.transactions import Tables
+    from callframe.archive.transactions import ArchiveTables
 
     Sources = Mapping[dt.date, str]
 
-_KEPT = "1D"
 
-
-def read(tables: Tables, calls: Snapshot, wanted: Wanted, freq: str, *, fetched_at: str) -> pd.DataFrame:
+def read_rollup(
+    tables: ArchiveTables, calls: TableSnapshot, query: Query, freq: str, *, fetched_ms: int
+) -> pd.DataFrame:
     """
-    Roll up what is wanted, from the days that are kept where that is possible.
+    Roll up the calls of a query, from stored days if possible.
 
-    Parameters
-    ----------
-    tables
-        The archive.
-    calls
-        Its calls at some version.
-    wanted
-        What of them; statuses and columns do not count.
-    freq
-        Length of the bins.
-    fetched_at
-        How long Running calls have run is told as of then.
-
-    Returns
-    -------
-    rollup
-        As `callframe.rollup` gives it of the same calls.
+    `fetched_ms` is the time until which running calls have run. Stored days cannot be used for bins shorter than days,
+    or for only some deployments of a function.
     """
     width_ms = parse_duration(freq, name="freq", at_least_ms=1)
-    files = wanted.files(calls)
-    by_label = wanted.function_ids is None or wanted.labels is not None
-    inner = _whole_days(wanted.stretch) if by_label and width_ms % DAY_MS == 0 else []
-    sources = {day: source for day, source in _sources(files).items() if inner and inner[0] <= day < inner[-1]}
-    kept = refresh(tables, calls, wanted.project, sources) if sources else _empty()
-    parts = [_chosen(kept, wanted, width_ms)]
-    parts += _counted(tables, files, wanted, freq, set(sources))
-    parts.append(_running(tables, files, wanted, freq, fetched_at))
-    return merge_rollups(parts)
+    files = query.files(calls)
+    day = files["day"].cast(pa.int32())
+    low, high = -(-query.window.start_ms // DAY_MS), query.window.end_ms // DAY_MS  # of the days inside the window
+    is_stored = pc.and_(pc.greater_equal(day, low), pc.less(day, high))
+    if width_ms % DAY_MS or (query.function_ids is not None and query.labels is None):
+        is_stored = pc.and_(is_stored, pa.scalar(value=False))
+    sources = _sources(files.filter(is_stored))
+    stored = refresh(tables, calls, query.project, sources) if sources else ROLLUP.empty_table()
+    others = partitions(files.filter(pc.invert(is_stored)))
+    parts = [rollup(_without_running(read_calls(tables.calls, paths, query)), freq) for paths in others]
+    running = read_calls(tables.calls, unfinished_paths(files), query, condition=pc.field("finality") == 0)
+    return merge_rollups(
+        [_to_rollup(stored, query, width_ms), *parts, rollup(running, freq, fetched_at=iso(fetched_ms))]
+    )
 
 
-def refresh(tables: Tables, calls: Snapshot, project: str, sources: Sources) -> pa.Table:
-    """
-    Bring kept days up to date.
-
-    Parameters
-    ----------
-    tables
-        The archive.
-    calls
-        Its calls at some version.
-    project
-        Whose calls.
-    sources
-        What each day is to be counted from.
-
-    Returns
-    -------
-    kept
-        The rows of these days; where they could not be written they are given all the same.
-    """
-    snapshot = None
+def refresh(tables: ArchiveTables, calls: TableSnapshot, project: str, sources: Sources) -> pa.Table:
+    """Count the days whose files have changed, store them if possible, and return the rows of all these days."""
+    snapshot, stored = None, ROLLUP.empty_table()
     with contextlib.suppress(FileError):
-        snapshot = tables.rollup.open_or_make()
-    held = None if snapshot is None else _of_months(snapshot, {day.replace(day=1) for day in sources})
-    current = _empty() if held is None else _current(held, project, sources)
-    counted = _days(current)
-    missing = {day: source for day, source in sources.items() if day not in counted}
+        snapshot = tables.rollup.open_or_create()
+        stored = snapshot.read({day.replace(day=1) for day in sources})  # text is encoded, which is fast to filter
+    current = stored
+    if stored.num_rows:
+        is_current = _is_in(stored["source"], sources.values())
+        current = stored.filter(pc.and_(_is_in(stored["project"], [project]), is_current))
+    missing = {day: sources[day] for day in sources.keys() - _days(current)}
     if not missing:
         return current
-    fresh = pa.concat_tables([_empty(), *_count(tables, calls, project, missing)])
-    if snapshot is not None and held is not None:
-        with contextlib.suppress(ConflictError, FileError):  # it is counted anew when it is asked for
-            _keep(snapshot, _plain(held), fresh, project)
-    return pa.concat_tables([_plain(current), fresh])
+    counted = pa.concat_tables(_count(tables, calls, project, missing))
+    if snapshot is not None:
+        with contextlib.suppress(ConflictError, FileError):  # it will be counted again when it is read
+            _store(snapshot, _decode(stored), counted, project)
+    return pa.concat_tables([_decode(current), counted])
 
 
-def _keep(snapshot: Snapshot, held: pa.Table, fresh: pa.Table, project: str) -> None:
-    """Put days in the place of the same as they were kept."""
-    stale = pc.and_(pc.equal(held["project"], project), _on(held, _days(fresh)))
-    rows = pa.concat_tables([held.filter(pc.invert(stale)), fresh])
-    months = set(fresh[DAY].unique().to_pylist())
-    snapshot.replace(rows.filter(pc.is_in(rows[DAY], pa.array(sorted(months), pa.date32()))), months)
-
-
-def sources_of(calls: Snapshot, days: Iterable[dt.date]) -> dict[dt.date, str]:
-    """Tell what some days are to be counted from."""
-    files = calls.files
-    return _sources(files.filter(pc.is_in(files["day"], pa.array(sorted(days), pa.date32()))))
+def sources_of(calls: TableSnapshot, days: Iterable[dt.date]) -> dict[dt.date, str]:
+    """Name the files of days."""
+    return _sources(calls.files.filter(on_days(calls.files["day"], days)))
 
 
 def _sources(files: pa.Table) -> dict[dt.date, str]:
-    found: dict[dt.date, list[str]] = {}
+    names: dict[dt.date, list[str]] = {}
     for day, path in zip(files["day"].to_pylist(), files["path"].to_pylist(), strict=True):
-        found.setdefault(day, []).append(path.rpartition("/")[2])
-    return {day: " ".join(sorted(names)) for day, names in found.items()}
+        names.setdefault(day, []).append(path.rpartition("/")[2])
+    return {day: " ".join(sorted(files_of_day)) for day, files_of_day in names.items()}
 
 
-def _whole_days(stretch: TimeRange) -> list[dt.date]:
-    """Give the first day that lies whole in a stretch, and the first after those."""
-    low, high = -(-stretch.start_ms // DAY_MS), stretch.end_ms // DAY_MS
-    most = (dt.date.max - _EPOCH).days
-    return [_EPOCH + dt.timedelta(days=min(low, most)), _EPOCH + dt.timedelta(days=min(high, most))]
+def _store(snapshot: TableSnapshot, stored: pa.Table, counted: pa.Table, project: str) -> None:
+    """Replace days of a project."""
+    on_counted_days = on_days(stored["start_time"].cast(pa.date32()), _days(counted))
+    outdated = pc.and_(pc.equal(stored["project"], project), on_counted_days)
+    rows = pa.concat_tables([stored.filter(pc.invert(outdated)), counted])
+    months = set(counted[DAY].unique().to_pylist())
+    snapshot.replace(rows.filter(on_days(rows[DAY], months)), months)
 
 
-_EPOCH = dt.date(1970, 1, 1)
+def _count(tables: ArchiveTables, calls: TableSnapshot, project: str, sources: Sources) -> Iterator[pa.Table]:
+    """Count days, some at a time; each day also gets a row with the count 0, which marks it as counted."""
+    for paths in partitions(calls.files.filter(on_days(calls.files["day"], sources))):
+        table = rollup(_without_running(read_calls(tables.calls, paths, Query(project))), "1D")
+        start_time = pa.chunked_array([pa.array(table["start_time"])]).cast(TIME)
+        text = {name: pa.array(table[name].astype("object"), pa.string()) for name in ("function", "status", "measure")}
+        bucket_ms = pa.array(table["bucket"], from_pandas=True).cast(pa.duration("ms")).cast(pa.int64())
+        counts = {"bucket_ms": bucket_ms, "count": pa.array(table["count"], pa.int64())}
+        yield _to_rows(project, sources, start_time.cast(pa.date32()).to_pylist(), {**text, **counts})
+    yield _to_rows(project, sources, sorted(sources), {"count": pa.array([0] * len(sources), pa.int64())})
 
 
-def _count(tables: Tables, calls: Snapshot, project: str, missing: Sources) -> Iterable[pa.Table]:
-    """Count days, a few at a time; a day leaves a row of nothing, so that it is known to have been counted."""
-    files = calls.files.filter(pc.is_in(calls.files["day"], pa.array(sorted(missing), pa.date32())))
-    everything = queries.Wanted(project, TimeRange(0, 2**60 // 1000))
-    for paths in partitions(files):
-        found = queries.read(tables.calls, paths, everything)
-        table = rollup(found[found["status"] != "Running"], _KEPT)
-        yield _stored(table, project, missing)
-    days = sorted(missing)
-    yield _rows(project, missing, days, {"count": pa.array([0] * len(days), pa.int64())})
-
-
-def _stored(table: pd.DataFrame, project: str, sources: Sources) -> pa.Table:
-    start = pa.chunked_array([pa.array(table["start_time"])]).cast(pa.timestamp("us", "UTC"))
-    words = {name: pa.array(table[name].astype("object"), pa.string()) for name in ("function", "status", "measure")}
-    spans = pa.array(table["bucket"], from_pandas=True).cast(pa.duration("ms")).cast(pa.int64())
-    counts = pa.array(table["count"], pa.int64())
-    return _rows(project, sources, start.cast(pa.date32()).to_pylist(), {**words, "bucket_ms": spans, "count": counts})
-
-
-def _rows(project: str, sources: Sources, days: Sequence[dt.date], columns: Mapping[str, Any]) -> pa.Table:
-    """Write rows of the rollup; columns that are not given are empty."""
-    stamps = pa.array(days, pa.date32()).cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.timestamp("us", "UTC"))
-    made = {
+def _to_rows(project: str, sources: Sources, days: Sequence[dt.date], columns: Mapping[str, Any]) -> pa.Table:
+    """Make rows of the schema `ROLLUP`; columns that are not given are null."""
+    columns = {
         "project": pa.array([project] * len(days), pa.string()),
         "source": pa.array([sources[day] for day in days], pa.string()),
-        "start_time": stamps,
+        "start_time": pa.array(days, pa.date32()).cast(TIME),
         DAY: pa.array([day.replace(day=1) for day in days], pa.date32()),
         **columns,
     }
-    return pa.table([made.get(field.name, pa.nulls(len(days), field.type)) for field in ROLLUP], schema=ROLLUP)
+    return pa.table([columns.get(field.name, pa.nulls(len(days), field.type)) for field in ROLLUP], schema=ROLLUP)
 
 
-def _plain(rows: pa.Table) -> pa.Table:
-    """Write rows as they are written: words as text, and the month they are kept in."""
+def _decode(rows: pa.Table) -> pa.Table:
+    """Convert rows of files to the schema `ROLLUP`: decode text and add the month."""
     if DAY in rows.column_names:
         return rows
     month = pc.floor_temporal(rows["start_time"], unit="month").cast(pa.date32())
     return rows.append_column(DAY, month).cast(ROLLUP)
 
 
-def _empty() -> pa.Table:
-    return ROLLUP.empty_table()
+def _to_rollup(rows: pa.Table, query: Query, width_ms: int) -> pd.DataFrame:
+    """Convert stored rows to a rollup."""
+    rows = rows.filter(pc.greater(rows["count"], 0))
+    start = frame.from_arrow(pa.table({"start_time": rows["start_time"].cast(pa.timestamp("ms", "UTC"))}))["start_time"]
+    table = pd.DataFrame(
+        {
+            "function": _encode(rows["function"]).to_pandas(),
+            "start_time": from_epoch_ms(floor_ms(to_milliseconds(start), width_ms)),
+            "status": _encode(rows["status"]).to_pandas(),
+            "measure": pd.Categorical(_encode(rows["measure"]).to_pandas(), categories=list(MEASURES)),
+            "bucket": rows["bucket_ms"].cast(pa.duration("ms")).to_numpy(),
+            "count": rows["count"].to_numpy(),
+        }
+    )
+    return table if query.labels is None else table[table["function"].isin(query.labels)]
 
 
-def _of_months(snapshot: Snapshot, months: set[dt.date]) -> pa.Table:
-    """Read months; words stay dictionaries, which are quick to look through."""
-    files = snapshot.files
-    paths = files.filter(pc.is_in(files["day"], pa.array(sorted(months), pa.date32())))["path"].to_pylist()
-    return snapshot.read(paths)
+def _encode(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    return text.unify_dictionaries() if pa.types.is_dictionary(text.type) else text.dictionary_encode()
 
 
-def _on(rows: pa.Table, days: Iterable[dt.date]) -> pa.ChunkedArray:
-    return pc.is_in(rows["start_time"].cast(pa.date32()), pa.array(sorted(days), pa.date32()))
-
-
-def _encoded(words: pa.ChunkedArray) -> pa.ChunkedArray:
-    return words.unify_dictionaries() if pa.types.is_dictionary(words.type) else words.dictionary_encode()
-
-
-def _among(words: pa.ChunkedArray, wanted: Iterable[str]) -> pa.Array:
-    """Tell which words of a dictionary column are among some."""
-    encoded = pa.chunked_array([words.unify_dictionaries().combine_chunks()]).chunk(0)
-    found = pc.is_in(encoded.dictionary, pa.array(list(wanted), pa.string()))
-    return found.take(encoded.indices)
-
-
-def _current(held: pa.Table, project: str, sources: Sources) -> pa.Table:
-    """Take the rows of days that were counted from the files that are there now."""
-    if not held.num_rows:
-        return held
-    return held.filter(pc.and_(_among(held["project"], [project]), _among(held["source"], sources.values())))
+def _is_in(text: pa.ChunkedArray, values: Iterable[str]) -> pa.Array:
+    """Return a mask of the values that are among some; only those of the dictionary are compared."""
+    encoded = pa.chunked_array([text.unify_dictionaries().combine_chunks()]).chunk(0)
+    return pc.is_in(encoded.dictionary, pa.array(list(values), pa.string())).take(encoded.indices)
 
 
 def _days(rows: pa.Table) -> set[dt.date]:
     return set(rows["start_time"].unique().cast(pa.date32()).to_pylist())
 
 
-def _chosen(kept: pa.Table, wanted: Wanted, width_ms: int) -> pd.DataFrame:
-    """Make a rollup of kept rows."""
-    rows = kept.filter(pc.greater(kept["count"], 0))
-    start = frame.from_arrow(pa.table({"start_time": rows["start_time"].cast(pa.timestamp("ms", "UTC"))}))["start_time"]
-    words: dict[str, Any] = {name: _encoded(rows[name]).to_pandas() for name in ("function", "status", "measure")}
-    table = pd.DataFrame(
-        {
-            "function": words["function"],
-            "start_time": from_epoch_ms(floor_ms(to_milliseconds(start), width_ms)),
-            "status": words["status"],
-            "measure": pd.Categorical(words["measure"], categories=list(MEASURES)),
-            "bucket": rows["bucket_ms"].cast(pa.duration("ms")).to_numpy(),
-            "count": rows["count"].to_numpy(),
-        }
-    )
-    return table if wanted.labels is None else table[table["function"].isin(wanted.labels)]
-
-
-def _counted(tables: Tables, files: pa.Table, wanted: Wanted, freq: str, kept: set[dt.date]) -> list[pd.DataFrame]:
-    """Count what is in no kept day, a few days at a time."""
-    rest = files if not kept else files.filter(pc.invert(pc.is_in(files["day"], pa.array(sorted(kept), pa.date32()))))
-    found = []
-    for paths in partitions(rest):
-        calls = queries.read(tables.calls, paths, wanted)
-        found.append(rollup(calls[calls["status"] != "Running"], freq))
-    return found
-
-
-def _running(tables: Tables, files: pa.Table, wanted: Wanted, freq: str, fetched_at: str) -> pd.DataFrame:
-    """Count Running calls, which stand in a few files only."""
-    odd = files.filter(pc.fill_null(pc.less(files["least_final"], schema.FINISHED), fill_value=True))
-    calls = queries.read(tables.calls, odd["path"].to_pylist(), wanted, where=pc.field("finality") == 0)
-    return rollup(calls, freq, fetched_at=fetched_at)
+def _without_running(calls: pd.DataFrame) -> pd.DataFrame:
+    return calls[calls["status"] != "Running"]

@@ -1,8 +1,8 @@
 """
-How calls are stored: the columns of the Delta table, from a call frame and back.
+Columns of the tables of an archive, and conversion of calls to rows and back.
 
-Delta Lake knows neither categories nor spans of time, and its times are microseconds: so labels and statuses are text,
-spans are whole milliseconds in columns that say so, and times are converted exactly.
+Delta Lake has neither categories nor durations, and its times are in microseconds. So labels and statuses are stored as
+text, durations as integer milliseconds, and times are converted exactly.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ import pyarrow.compute as pc
 from callframe import frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import datetime as dt
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import pandas as pd
 
 DAY = "start_date"
-"""The column that partitions the table: the day of `start_time`, in UTC."""
+"""The column by which tables are partitioned."""
 
-STORED = pa.schema(
+TEXT, TIME = pa.large_string(), pa.timestamp("us", "UTC")
+
+CALLS = pa.schema(
     [
         ("project", pa.string()),
         ("call_id", pa.int64()),
@@ -31,108 +34,156 @@ STORED = pa.schema(
         ("function", pa.string()),
         ("schedule_id", pa.int64()),
         ("status", pa.string()),
-        ("scheduled_time", pa.timestamp("us", "UTC")),
-        ("start_time", pa.timestamp("us", "UTC")),
-        ("end_time", pa.timestamp("us", "UTC")),
+        ("scheduled_time", TIME),
+        ("start_time", TIME),
+        ("end_time", TIME),
         ("schedule_delay_ms", pa.int64()),
         ("duration_ms", pa.int64()),
-        ("error_message", pa.large_string()),
-        ("error_trace", pa.large_string()),
+        ("error_message", TEXT),
+        ("error_trace", TEXT),
         ("finality", pa.int8()),
         (DAY, pa.date32()),
     ]
 )
-"""A row of the table. `finality` tells how final a record is: 0 Running, 1 a status new to callframe, 2 finished."""
+"""`finality` is 0 for Running, 1 for an unknown status, 2 for a finished call; `start_date` is the day of
+`start_time` in UTC."""
 
-WITH_STATISTICS = ("project", "call_id", "function_id", "start_time", "end_time", "finality")
-"""Columns whose least and greatest values stand in the log, file by file: texts would only bloat it."""
+COVERAGE = pa.schema(
+    [
+        ("project", pa.string()),
+        ("function_id", pa.int64()),
+        ("start_time", TIME),
+        ("end_time", TIME),
+        ("complete", pa.bool_()),
+        ("reason", TEXT),
+        ("read_time", TIME),
+    ]
+)
+"""A time range that was read completely, or that could not be read, with the reason."""
+
+_LISTED = [("first_seen_time", TIME), ("last_seen_time", TIME), ("gone_time", TIME)]
+
+FUNCTIONS = pa.schema(
+    [
+        ("project", pa.string()),
+        ("function_id", pa.int64()),
+        *((name, TEXT) for name in ("function", "name", "external_id", "owner", "description", "status")),
+        ("created_time", TIME),
+        ("last_called", TIME),
+        ("file_id", pa.int64()),
+        ("runtime", TEXT),
+        ("runtime_version", TEXT),
+        ("cpu", pa.float64()),
+        ("memory", pa.float64()),
+        ("error_message", TEXT),
+        ("metadata", TEXT),
+        *_LISTED,
+    ]
+)
+"""A function as last listed by the service; `gone_time` is when it was first missing from the list."""
+
+SCHEDULES = pa.schema(
+    [
+        ("project", pa.string()),
+        ("schedule_id", pa.int64()),
+        ("name", TEXT),
+        ("function_id", pa.int64()),
+        *((name, TEXT) for name in ("function", "function_external_id", "cron_expression", "when")),
+        ("created_time", TIME),
+        ("session_id", pa.int64()),
+        ("description", TEXT),
+        *_LISTED,
+    ]
+)
+"""A schedule as last listed by the service."""
+
+ROLLUP = pa.schema(
+    [
+        ("project", pa.string()),
+        ("source", pa.string()),
+        ("function", pa.string()),
+        ("start_time", TIME),
+        ("status", pa.string()),
+        ("measure", pa.string()),
+        ("bucket_ms", pa.int64()),
+        ("count", pa.int64()),
+        (DAY, pa.date32()),
+    ]
+)
+"""A count of a day: `source` names the files it was counted from, `start_date` is the first day of its month, so that
+each month is one file."""
+
+CALL_STATISTICS = ("project", "call_id", "function_id", "start_time", "end_time", "finality")
+"""Columns of calls with statistics in the log; those of text would only enlarge it."""
 
 FINISHED = 2
+SORTED_BY = ("start_time", "call_id", "function_id")
 
-_STORED_AS = {"schedule_delay": "schedule_delay_ms", "duration": "duration_ms"}
-_WORDS = ("function", "status")
-_TO_MS, _TO_US = pa.timestamp("ms", "UTC"), pa.timestamp("us", "UTC")
+_STORED_NAMES = {"schedule_delay": "schedule_delay_ms", "duration": "duration_ms"}
+_CATEGORICAL = ("function", "status")
 
 
 def stored_name(column: str) -> str:
-    """Tell under which name a column of a call frame is stored."""
-    return _STORED_AS.get(column, column)
+    """Return the name under which a column of a call frame is stored."""
+    return _STORED_NAMES.get(column, column)
 
 
-def to_stored(calls: pd.DataFrame, project: str) -> pa.Table:
-    """
-    Turn a call frame into rows of the table.
-
-    Parameters
-    ----------
-    calls
-        Call frame.
-    project
-        Whose calls these are.
-
-    Returns
-    -------
-    rows
-        In the same order, of the schema `STORED`.
-    """
+def to_rows(calls: pd.DataFrame, project: str) -> pa.Table:
+    """Convert a call frame to rows of the schema `CALLS`."""
     table = frame.to_arrow(calls)
     columns: dict[str, pa.Array] = {"project": pa.array([project] * table.num_rows, pa.string())}
     for name in table.column_names:
-        column, kind = table[name], STORED.field(stored_name(name)).type
-        if pa.types.is_timestamp(kind):
-            column = column.cast(pa.int64()).cast(_TO_MS)  # which takes any offset of its chunks
-        columns[stored_name(name)] = column.cast(kind)
+        column, dtype = table[name], CALLS.field(stored_name(name)).type
+        if pa.types.is_timestamp(dtype):
+            column = column.cast(pa.int64()).cast(pa.timestamp("ms", "UTC"))  # works at any offset of the chunks
+        columns[stored_name(name)] = column.cast(dtype)
     columns["finality"] = pa.array(frame.finality(columns["status"]), pa.int8())
     columns[DAY] = columns["start_time"].cast(pa.date32())
-    return pa.table([columns[name] for name in STORED.names], schema=STORED)
+    return pa.table([columns[name] for name in CALLS.names], schema=CALLS)
 
 
 def to_frame(
-    rows: pa.Table, columns: Sequence[str] = frame.COLUMNS, *, words: dict[str, list[str]] | None = None
+    rows: pa.Table, columns: Sequence[str] = frame.COLUMNS, *, categories: Mapping[str, list[str]] | None = None
 ) -> pd.DataFrame:
-    """
-    Turn rows of the table into a call frame, or some columns of one.
-
-    Parameters
-    ----------
-    rows
-        Stored columns, those that are wanted at least.
-    columns
-        Which columns of a call frame to make, in order.
-    words
-        Categories of `function` and `status` by name; by default those that occur.
-
-    Returns
-    -------
-    calls
-        The same rows, in the same order.
-    """
-    made = {name: _to_arrow(name, rows[stored_name(name)], (words or {}).get(name)) for name in columns}
-    return frame.from_arrow(pa.table(made))
+    """Convert rows to columns of a call frame; by default `function` and `status` have the categories that occur."""
+    arrays = {name: _to_arrow(name, rows[stored_name(name)], (categories or {}).get(name)) for name in columns}
+    return frame.from_arrow(pa.table(arrays))
 
 
-def _to_arrow(name: str, column: pa.ChunkedArray, words: list[str] | None) -> pa.ChunkedArray:
-    kind = frame.ARROW.field(name).type
-    if name in _WORDS:
+def sort_rows(rows: pa.Table) -> pa.Table:
+    """Sort calls by start time and id, if they are not; files that other tools rewrote may be unsorted."""
+    order = frame.sort_order(*(rows[name].cast(pa.int64()).to_numpy() for name in SORTED_BY))
+    return rows if np.array_equal(order, np.arange(len(order))) else rows.take(pa.array(order))
+
+
+def on_days(column: pa.ChunkedArray, days: Iterable[dt.date]) -> pa.ChunkedArray:
+    """Return a mask of the dates that are among some days."""
+    return pc.is_in(column, pa.array(sorted(days), pa.date32()))
+
+
+def _to_arrow(name: str, column: pa.ChunkedArray, categories: list[str] | None) -> pa.ChunkedArray:
+    dtype = frame.ARROW.field(name).type
+    if name in _CATEGORICAL:
         order: Callable[[list[str]], Sequence[str]] = sorted if name == "function" else frame.status_categories
-        return pa.chunked_array([_encoded(column, order, words)])
-    if pa.types.is_timestamp(kind):
-        return pc.cast(column, kind, safe=False)
-    return column.cast(kind)
+        return pa.chunked_array([_encode(column, order, categories)])
+    if pa.types.is_timestamp(dtype):
+        return pc.cast(column, dtype, safe=False)
+    return column.cast(dtype)
 
 
-def _encoded(
-    column: pa.ChunkedArray, order: Callable[[list[str]], Sequence[str]], words: list[str] | None
+def _encode(
+    column: pa.ChunkedArray, order: Callable[[list[str]], Sequence[str]], categories: list[str] | None
 ) -> pa.DictionaryArray:
-    """Encode words by those that occur, in order, or by those that were given."""
+    """Encode text by the given categories, or by the values that occur, in order."""
     encoded = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     encoded = encoded.combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):  # an older Arrow gives one of a single chunk, or of none
+    if isinstance(encoded, pa.ChunkedArray):  # older versions of Arrow return one with one chunk or none
         encoded = encoded.chunk(0) if encoded.num_chunks else pa.array([], encoded.type)
-    known, codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
-    if words is None:
-        occurring = np.flatnonzero(np.bincount(codes, minlength=len(known)))
-        words = list(order([known[place] for place in occurring.tolist()]))
-    place = {word: number for number, word in enumerate(words)}
-    codes = np.array([place.get(word, -1) for word in known] or [0], dtype="int32")[codes]
-    return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32(), mask=codes < 0), pa.array(words, pa.string()))
+    values, codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    if categories is None:
+        occurring = np.flatnonzero(np.bincount(codes, minlength=len(values)))
+        categories = list(order([values[position] for position in occurring.tolist()]))
+    code_of = {value: code for code, value in enumerate(categories)}
+    codes = np.array([code_of.get(value, -1) for value in values] or [0], dtype="int32")[codes]
+    indices = pa.array(codes, pa.int32(), mask=codes < 0)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(categories, pa.string()))

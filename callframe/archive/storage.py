@@ -1,8 +1,9 @@
-"""A Delta table, as the archive uses it: opened or made, read by files, replaced by whole days, its errors in words."""
+"""Delta tables of an archive: opened, created, read by files and replaced by days, with translated errors."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 from pathlib import Path
@@ -19,48 +20,60 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.fs import DeltaStorageHandler
 
 from callframe import frame
-from callframe.archive.schema import DAY
+from callframe.archive.schema import DAY, on_days
 from callframe.errors import CallframeError, FileError, FileFormatError
+from callframe.http.secret import Secret, redact
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from callframe.archive.storage_options import StorageOptions
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 LAYOUT = 1
-"""The number of this arrangement of tables; it stands in the description of each."""
+"""Version of the layout of an archive, which is part of the description of each table."""
 
 _DESCRIPTION = "callframe archive, layout {}: {}"
-_DESCRIBED = re.compile(r"callframe archive, layout (\d+): (\w+)")
-_ROWS_A_GROUP = 131_072
-_OURS = ("_callframe", "_delta_log")
-_SHOWN = 300
+_DESCRIPTION_PATTERN = re.compile(r"callframe archive, layout (\d+): (\w+)")
+_ROWS_PER_GROUP = 131_072
+_OWN_FOLDERS = ("_callframe", "_delta_log")
+_MAX_ERROR_LENGTH = 300
 _HOUR_MS = 3_600_000
+_SECRET_NAMES = ("secret", "key", "token", "password", "sas", "signature", "credential")
+_MIN_SECRET_LENGTH = 6  # a shorter text occurs in other words too
 
 
 class ConflictError(CallframeError):
-    """Somebody else changed the same rows first: read again, and try again."""
+    """Another process changed the same rows first."""
 
 
-class Store:
+class StorageOptions:
+    """Options of an object store, which may contain secrets; unlike a `Secret` they are pickled for Dask workers."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        self._options = dict(options)
+
+    def __repr__(self) -> str:
+        return f"<{len(self._options)} storage options>"
+
+    def reveal(self) -> dict[str, str]:
+        """Return the options; only for calls whose errors go through `redact`."""
+        return dict(self._options)
+
+    def redact(self, text: str) -> str:
+        """Replace possible secrets in a text."""
+        secrets = [
+            Secret(value)
+            for name, value in self._options.items()
+            if len(value) >= _MIN_SECRET_LENGTH and any(part in name.lower() for part in _SECRET_NAMES)
+        ]
+        return redact(text, secrets)
+
+
+class DeltaStore:
     """
-    One Delta table of an archive.
+    A Delta table of an archive, which need not exist yet; can be pickled.
 
-    Parameters
-    ----------
-    uri
-        Absolute path of a folder, or the address of one in an object store.
-    name
-        What the table holds.
-    schema
-        Of its rows.
-    options
-        Of the object store.
-    statistics
-        Columns to keep statistics of.
-    daily
-        Whether it is partitioned by day.
+    `uri` is an absolute path or an address in an object store, `statistics` are the columns with statistics in the log,
+    and a `daily` table is partitioned by `start_date`.
     """
 
     def __init__(
@@ -80,49 +93,30 @@ class Store:
         self._statistics = tuple(statistics)
         self._daily = daily
 
-    def open(self, version: int | None = None) -> Snapshot | None:
-        """
-        Open the table.
-
-        Parameters
-        ----------
-        version
-            Which of its versions; by default the newest.
-
-        Returns
-        -------
-        snapshot
-            The table as it is now; None where there is none.
-
-        Raises
-        ------
-        FileError
-            It cannot be read, or is damaged; the message names the file.
-        FileFormatError
-            It is another table, or one of another version of callframe.
-        """
+    def open(self, version: int | None = None) -> TableSnapshot | None:
+        """Open a version, by default the newest; None if there is no table."""
         folder = local_folder(self.uri)
         if folder is not None:
             if not (folder / "_delta_log").is_dir():
-                _refuse_others(folder)
-                if not (folder / "_delta_log").is_dir():  # another process may just have made it
+                _check_empty(folder)
+                if not (folder / "_delta_log").is_dir():  # another process may just have created it
                     return None
-            _refuse_emptied(folder, version)
+            _check_log(folder, version)
         try:
-            with self.told("opened"):
+            with self.translate_errors("opened"):
                 table = DeltaTable(self.uri, version=version, storage_options=self._options.reveal() or None)
         except TableNotFoundError as error:
-            if _is_missing(error):  # a log without a commit is left by who was stopped while making it
+            if _is_missing(error):  # or has a log without commits, if its creation was interrupted
                 return None
-            raise FileError(f"The archive {self.uri} could not be opened: {self._words(error)}.") from None
-        self._check(table)
-        return Snapshot(self, table)
+            raise self._file_error("opened", error) from None
+        self._check_schema(table)
+        return TableSnapshot(self, table)
 
-    def make(self) -> Snapshot:
-        """Make the table, or open it where another process has just done so."""
+    def create(self) -> TableSnapshot:
+        """Create the table, or open it if another process has just created it."""
         configuration = {"delta.dataSkippingStatsColumns": ",".join(self._statistics)} if self._statistics else {}
         try:
-            with self.told("made"):
+            with self.translate_errors("created"):
                 table = DeltaTable.create(
                     self.uri,
                     schema=self.schema,
@@ -134,54 +128,52 @@ class Store:
                 )
         except (ConflictError, TableNotFoundError, FileError) as error:
             with contextlib.suppress(FileError):
-                if (found := self.open()) is not None:
-                    return found
+                if (snapshot := self.open()) is not None:
+                    return snapshot
             if isinstance(error, TableNotFoundError):
-                raise FileError(f"The archive {self.uri} could not be made: {self._words(error)}.") from None
+                raise self._file_error("created", error) from None
             raise
-        return Snapshot(self, table)
+        return TableSnapshot(self, table)
 
-    def open_or_make(self) -> Snapshot:
+    def open_or_create(self) -> TableSnapshot:
         """Open the newest version, of a new table if there is none."""
-        return self.open() or self.make()
+        return self.open() or self.create()
 
-    def read(self, paths: Sequence[str], columns: Sequence[str] | None = None, *, where: Any = None) -> pa.Table:
+    def read_all(self) -> pa.Table:
+        """Read all rows of the newest version; none if there is no table."""
+        snapshot = self.open()
+        return self.schema.empty_table() if snapshot is None else snapshot.read().cast(self.schema)
+
+    def read(self, paths: Sequence[str], columns: Sequence[str] | None = None, *, condition: Any = None) -> pa.Table:
         """
-        Read rows of files, without a look at the log.
+        Read rows of files that meet a condition, in the order of the files and without opening the log.
 
-        Parameters
-        ----------
-        paths
-            Of which files, in order, as a snapshot names them.
-        columns
-            Which columns; by default all but the day, which is in no file.
-        where
-            Expression that rows must meet.
-
-        Returns
-        -------
-        rows
-            In the order of the files; words are dictionaries.
-
-        Raises
-        ------
-        FileFormatError
-            A file is damaged or gone; the message names it.
+        Short text is dictionary-encoded. By default all columns are read but `start_date`, which is not in the files.
         """
-        kept = [field for field in self.schema if not (self._daily and field.name == DAY)]
-        words = [field.name for field in kept if field.type == pa.string()]
-        schema = pa.schema([(one.name, _dictionary(one.type)) for one in kept])
+        stored = [field for field in self.schema if not (self._daily and field.name == DAY)]
+        text = [field.name for field in stored if field.type == pa.string()]
+        encoded = pa.dictionary(pa.int32(), pa.string())
+        schema = pa.schema([(field.name, encoded if field.name in text else field.type) for field in stored])
         names = schema.names if columns is None else list(columns)
         if not paths:
             return schema.empty_table().select(names)
-        form = pads.ParquetFileFormat(read_options=pads.ParquetReadOptions(dictionary_columns=words))
-        filesystem = self._filesystem()
-        fragments = [form.make_fragment(unquote(path), filesystem=filesystem) for path in paths]
+        # Not through DeltaTable: workers of Dask read files without opening the log, and decode text to dictionaries.
+        file_format = pads.ParquetFileFormat(read_options=pads.ParquetReadOptions(dictionary_columns=text))
+        options: dict[str, Any] = {"schema": schema, "format": file_format, "filesystem": self._filesystem()}
+        files = [unquote(path) for path in paths]
         try:
-            return pads.FileSystemDataset(fragments, schema, form, filesystem).to_table(columns=names, filter=where)
+            return pads.dataset(files, **options).to_table(columns=names, filter=condition)
         except (OSError, pa.ArrowException) as error:
-            self._name_the_damaged(fragments, names, schema)
-            raise FileError(f"The archive {self.uri} could not be read: {self._words(error)}.") from None
+            for file in files:
+                try:
+                    pads.dataset([file], **options).to_table(columns=names)
+                except (OSError, pa.ArrowException) as file_error:
+                    raise FileFormatError(
+                        f"The file {file} of the archive {self.uri} is damaged or missing:"
+                        f" {self._describe(file_error)}. Earlier versions may still open: info() lists them,"
+                        " Archive(..., version=...) opens one, and restore makes it the newest."
+                    ) from None
+            raise self._file_error("read", error) from None
 
     def _filesystem(self) -> pafs.FileSystem:
         folder = local_folder(self.uri)
@@ -189,101 +181,86 @@ class Store:
             return pafs.SubTreeFileSystem(str(folder), pafs.LocalFileSystem())
         return pafs.PyFileSystem(DeltaStorageHandler(self.uri, self._options.reveal() or None))
 
-    def _name_the_damaged(self, fragments: Sequence[Any], columns: Sequence[str], schema: pa.Schema) -> None:
-        for fragment in fragments:
-            try:
-                fragment.to_table(schema=schema, columns=columns)
-            except (OSError, pa.ArrowException) as error:
-                raise FileFormatError(
-                    f"The file {fragment.path} of the archive {self.uri} is damaged or gone: {self._words(error)}."
-                    " Earlier versions may still open, as Archive(..., version=...): info() lists them, and restore"
-                    " makes one of them the newest."
-                ) from None
-
     @contextlib.contextmanager
-    def told(self, done: str) -> Iterator[None]:
-        """Say in a sentence what went wrong with the table; `TableNotFoundError` goes through."""
+    def translate_errors(self, action: str) -> Iterator[None]:
+        """Raise errors of the libraries as ours, without secrets; `TableNotFoundError` is left to the caller."""
         try:
             yield
-        except TableNotFoundError:
+        except (TableNotFoundError, FileError):
             raise
         except CommitFailedError as error:
-            raise ConflictError(self._words(error)) from None
+            raise ConflictError(self._describe(error)) from None
         except (DeltaError, OSError, pa.ArrowException) as error:
-            if isinstance(error, FileError):
-                raise
-            damaged = _damaged_log(self.uri)
-            if damaged is not None:
-                raise FileFormatError(damaged) from None
-            raise FileError(f"The archive {self.uri} could not be {done}: {self._words(error)}.") from None
+            damage = _find_damaged_commit(self.uri)
+            raise (self._file_error(action, error) if damage is None else FileFormatError(damage)) from None
 
-    def _words(self, error: BaseException) -> str:
-        return self._options.redacted(_plain(error))
+    def _file_error(self, action: str, error: BaseException) -> FileError:
+        return FileError(f"The archive {self.uri} could not be {action}: {self._describe(error)}.")
 
-    def _check(self, table: DeltaTable) -> None:
-        """Make sure that the table is ours, and of a layout this version of callframe knows."""
-        described = _DESCRIBED.match(table.metadata().description or "")
-        if described is None or described[2] != self.name:
+    def _describe(self, error: BaseException) -> str:
+        """Return the message of an error in one line, without colours, stack, queries of URLs and secrets."""
+        text = re.sub(r"\x1b\[[\d;]*m", "", str(error)).split("\n   0:")[0]
+        text = re.sub(r"(https?://[^\s?]+)\?\S+", r"\1", text)
+        lines = [line.strip(" ↳\t") for line in text.splitlines()]
+        text = "; ".join(line for line in lines if line).rstrip(".;")
+        text = self._options.redact(text)
+        return text if len(text) <= _MAX_ERROR_LENGTH else f"{text[:_MAX_ERROR_LENGTH]} ..."
+
+    def _check_schema(self, table: DeltaTable) -> None:
+        """Check that the table is one of an archive, of this layout and with its columns."""
+        description = _DESCRIPTION_PATTERN.match(table.metadata().description or "")
+        if description is None or description[2] != self.name:
             names = ", ".join(field.name for field in table.schema().fields)
             raise FileFormatError(
-                f"{self.uri} is a Delta table, but no archive of callframe: its columns are {names}. Give the folder"
-                " of an archive, or a new one."
+                f"{self.uri} is a Delta table, but not an archive of callframe: its columns are {names}. Give the"
+                " folder of an archive, or a new folder."
             )
-        if int(described[1]) != LAYOUT:
-            newer = int(described[1]) > LAYOUT
-            way = "Install a newer callframe to use it." if newer else "Read it with that version, and sync anew."
+        if int(description[1]) != LAYOUT:
+            is_newer = int(description[1]) > LAYOUT
+            advice = "Install a newer callframe to use it" if is_newer else "Read it with that version, and sync again"
             raise FileFormatError(
-                f"{self.uri} is an archive of layout {described[1]}, which {'a newer' if newer else 'an older'}"
-                f" callframe wrote; this one knows layout {LAYOUT}. {way}"
+                f"{self.uri} is an archive of layout {description[1]}, written by"
+                f" {'a newer' if is_newer else 'an older'} callframe; this version supports layout {LAYOUT}. {advice}."
             )
-        found = {field.name: field for field in pa.schema(table.schema())}
+        found = {field.name: field.type for field in pa.schema(table.schema())}
         for field in self.schema:
             if field.name not in found:
-                raise FileFormatError(f"The archive {self.uri} lacks the column {field.name}; somebody took it out.")
-            if not _alike(found[field.name].type, field.type):
+                raise FileFormatError(f"The archive {self.uri} has no column {field.name}: it was removed.")
+            if not _is_same_type(found[field.name], field.type):
                 raise FileFormatError(
-                    f"The column {field.name} of the archive {self.uri} is {found[field.name].type}, expected"
-                    f" {field.type}; somebody changed it."
+                    f"The column {field.name} of the archive {self.uri} has the type {found[field.name]}, expected"
+                    f" {field.type}: it was changed."
                 )
 
 
-class Snapshot:
-    """
-    A table as it was at one version; what is written upon it fails if others changed the same rows since.
+class TableSnapshot:
+    """A version of a table; a change based on it fails if other processes changed the same rows since."""
 
-    Parameters
-    ----------
-    store
-        Whose table.
-    table
-        The opened table.
-    """
-
-    def __init__(self, store: Store, table: DeltaTable) -> None:
+    def __init__(self, store: DeltaStore, table: DeltaTable) -> None:
         self.store = store
-        self.table = table
+        self._table = table
         self._files: pa.Table | None = None
 
     @property
     def version(self) -> int:
         """Number of the version."""
-        return int(self.table.version())
+        return int(self._table.version())
 
     @property
     def id(self) -> str:
-        """What tells this table from all others, one made anew in its place too."""
-        return str(self.table.metadata().id)
+        """Id of the table; a table that was created again in the same place has another."""
+        return str(self._table.metadata().id)
 
     @property
     def files(self) -> pa.Table:
-        """The files in the order of their days: `path`, `day`, `rows`, `size_bytes`, `least_final`."""
+        """The files in the order of their days: `path`, `day`, `rows`, `size_bytes`, `min_finality`."""
         if self._files is None:
-            with self.store.told("opened"):
-                found = pa.table(self.table.get_add_actions(flatten=True))
-            count = found.num_rows
+            with self.store.translate_errors("opened"):
+                actions = pa.table(self._table.get_add_actions(flatten=True))
 
-            def column(name: str, kind: pa.DataType) -> Any:
-                return found[name].cast(kind) if name in found.column_names else pa.nulls(count, kind)
+            def column(name: str, dtype: pa.DataType) -> Any:
+                missing = name not in actions.column_names
+                return pa.nulls(actions.num_rows, dtype) if missing else actions[name].cast(dtype)
 
             files = pa.table(
                 {
@@ -291,147 +268,129 @@ class Snapshot:
                     "day": column(f"partition.{DAY}", pa.date32()),
                     "rows": column("num_records", pa.int64()),
                     "size_bytes": column("size_bytes", pa.int64()),
-                    "least_final": column("min.finality", pa.int64()),
+                    "min_finality": column("min.finality", pa.int64()),
                 }
             )
             self._files = files.sort_by([("day", "ascending"), ("path", "ascending")])
         return self._files
 
+    def paths(self, days: Iterable[dt.date] | None = None) -> list[str]:
+        """List the paths of the files of some days, by default of all."""
+        files = self.files if days is None else self.files.filter(on_days(self.files["day"], days))
+        paths: list[str] = files["path"].to_pylist()
+        return paths
+
     def read(
-        self, paths: Sequence[str] | None = None, columns: Sequence[str] | None = None, *, where: Any = None
+        self, days: Iterable[dt.date] | None = None, columns: Sequence[str] | None = None, *, condition: Any = None
     ) -> pa.Table:
-        """Read rows of some files, or of all; see `Store.read`."""
-        return self.store.read(self.files["path"].to_pylist() if paths is None else paths, columns, where=where)
+        """Read the rows of some days, by default of all; see `DeltaStore.read`."""
+        return self.store.read(self.paths(days), columns, condition=condition)
 
     def replace(
-        self, rows: pa.Table, days: Iterable[dt.date] | None = None, *, mark: tuple[str, int] | None = None
+        self, rows: pa.Table, days: Iterable[dt.date] | None = None, *, transaction: tuple[str, int] | None = None
     ) -> int:
         """
-        Replace all rows, or all of some days, in one commit.
+        Replace all rows, or those of some days, in one commit, and return the new version.
 
-        Parameters
-        ----------
-        rows
-            What is there then.
-        days
-            The days to replace; by default all there is.
-        mark
-            A name and a number to leave with the commit, for `marked`.
-
-        Returns
-        -------
-        version
-            Number of the new version.
-
-        Raises
-        ------
-        ConflictError
-            Somebody else changed the same rows since this snapshot.
-        FileError
-            It could not be written; the table is as it was.
+        `transaction` is a name and a number to record with the commit, for `transaction_version`.
         """
         predicate = None if days is None else " OR ".join(f"{DAY} = '{day.isoformat()}'" for day in sorted(days))
-        commit = CommitProperties(app_transactions=[Transaction(*mark)] if mark else None)
-        with self.store.told("written"):
+        commit = CommitProperties(app_transactions=[Transaction(*transaction)] if transaction else None)
+        with self.store.translate_errors("written"):
             write_deltalake(
-                self.table,
+                self._table,
                 rows.cast(self.store.schema),
                 mode="overwrite",
                 predicate=predicate,
                 commit_properties=commit,
-                writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=_ROWS_A_GROUP),
+                writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=_ROWS_PER_GROUP),
             )
         self._files = None
         return self.version
 
+    def transaction_version(self, name: str) -> int | None:
+        """Return the number that the latest commit with this name recorded, None if there is none."""
+        return self._table.transaction_version(name)
+
     def history(self) -> pd.DataFrame:
         """List the versions in the log, the newest first: `version` int64, `time`, `operation` str."""
-        with self.store.told("opened"):
-            found = self.table.history()
+        with self.store.translate_errors("opened"):
+            commits = self._table.history()
         return pd.DataFrame(
             {
-                "version": pd.Series([one["version"] for one in found], dtype="int64"),
-                "time": frame.time_column([one.get("timestamp") for one in found]),
-                "operation": frame.text_column([one.get("operation") for one in found]),
+                "version": pd.Series([commit["version"] for commit in commits], dtype="int64"),
+                "time": frame.time_column([commit.get("timestamp") for commit in commits]),
+                "operation": frame.text_column([commit.get("operation") for commit in commits]),
             }
         )
 
-    def clean(self, keep_ms: int) -> int:
-        """Remove the files that no version since some time ago needs, and what kills left; gives their number."""
-        hours = -(-keep_ms // _HOUR_MS)
-        with self.store.told("cleaned"):
-            self.table.create_checkpoint()
-            removed = self.table.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True)
-            self.table.cleanup_metadata()
+    def vacuum(self, retention_ms: int) -> int:
+        """Remove files that only older versions need, or that interrupted processes left; returns their number."""
+        hours = -(-retention_ms // _HOUR_MS)
+        with self.store.translate_errors("vacuumed"):
+            self._table.create_checkpoint()
+            removed = self._table.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True)
+            self._table.cleanup_metadata()
         return len(removed)
 
     def restore(self, version: int) -> int:
-        """Make an earlier version the newest."""
-        with self.store.told("restored"):
-            self.table.restore(version)
+        """Make an earlier version the newest, and return its new number."""
+        with self.store.translate_errors("restored"):
+            self._table.restore(version)
         self._files = None
         return self.version
 
-    def marked(self, name: str) -> int | None:
-        """Tell the number that the newest commit with this name left; None where none did."""
-        return self.table.transaction_version(name)
-
 
 def local_folder(uri: str) -> Path | None:
-    """Tell the folder of a local table, None for one in an object store."""
+    """Return the folder of a local table, None for one in an object store."""
     if "://" not in uri:
         return Path(uri)
     parts = urlsplit(uri)
     return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
 
 
-def _refuse_others(folder: Path) -> None:
-    """Refuse to make an archive where something else is."""
+def _check_empty(folder: Path) -> None:
+    """Refuse a folder that contains anything but tables of an archive."""
     try:
         if not folder.exists():
             return
         if not folder.is_dir():
-            raise FileFormatError(f"{folder} is a file; expected the folder of an archive, or a new one.")
-        names = sorted(one.name for one in folder.iterdir() if one.name not in _OURS)
+            raise FileFormatError(f"{folder} is a file; expected the folder of an archive, or a new folder.")
+        names = sorted(path.name for path in folder.iterdir() if path.name not in _OWN_FOLDERS)
     except FileError:
         raise
     except OSError as error:
         raise FileError(f"The folder {folder} could not be read: {error.strerror}.") from None
     if names:
-        shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")  # noqa: PLR2004
+        examples = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")  # noqa: PLR2004
         raise FileFormatError(
-            f"{folder} is no archive: it holds {shown}. Give the folder of an archive, or one that is new or empty."
+            f"{folder} is not an archive: it contains {examples}. Give the folder of an archive, or a new or empty one."
         )
 
 
-def _refuse_emptied(folder: Path, version: int | None) -> None:
-    """Refuse a log with an emptied file: the library takes it for a commit that changed nothing."""
+def _check_log(folder: Path, version: int | None) -> None:
+    """Refuse a log with an empty file, which the library reads as a commit that changed nothing."""
     with os.scandir(folder / "_delta_log") as entries:
         empty = [entry.name for entry in entries if entry.name.endswith(".json") and entry.stat().st_size == 0]
     if any(version is None or int(name.removesuffix(".json")) <= version for name in empty):
-        raise FileFormatError(_damaged_log(str(folder)) or f"The log of the archive {folder} is damaged.")
+        raise FileFormatError(_find_damaged_commit(str(folder)) or f"The log of the archive {folder} is damaged.")
 
 
-def _damaged_log(uri: str) -> str | None:
-    """Say which file of the log of a local table cannot be read, None where all can."""
+def _find_damaged_commit(uri: str) -> str | None:
+    """Return a message about the first file of a local log that cannot be read, None if all can."""
     folder = local_folder(uri)
-    if folder is None:
-        return None
-    import json  # noqa: PLC0415 - only after a failure
-
-    commits = sorted((folder / "_delta_log").glob("*.json"))
-    for path in commits:
+    for path in [] if folder is None else sorted((folder / "_delta_log").glob("*.json")):
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
-            whole = bool(lines) and all(isinstance(json.loads(line), dict) for line in lines if line)
+            is_valid = bool(lines) and all(isinstance(json.loads(line), dict) for line in lines if line)
         except PermissionError:
             return None
         except (OSError, ValueError):
-            whole = False
-        if not whole:
+            is_valid = False
+        if not is_valid:
             return (
                 f"The log of the archive {uri} is damaged: {path.name} in _delta_log cannot be read. Versions before"
-                f" {int(path.stem)} still open: Archive(..., version={max(0, int(path.stem) - 1)}). To go on from"
+                f" {int(path.stem)} still open: Archive(..., version={max(0, int(path.stem) - 1)}). To continue from"
                 " there, move that file and all later ones out of the folder and sync."
             )
     return None
@@ -441,19 +400,6 @@ def _is_missing(error: Exception) -> bool:
     return "No files in log segment" in str(error) or "not found" in str(error).lower()
 
 
-def _alike(found: pa.DataType, expected: pa.DataType) -> bool:
-    kinds = (pa.string(), pa.large_string(), pa.string_view())
-    return found == expected or (found in kinds and expected in kinds)
-
-
-def _dictionary(kind: pa.DataType) -> pa.DataType:
-    return pa.dictionary(pa.int32(), pa.string()) if kind == pa.string() else kind
-
-
-def _plain(error: BaseException) -> str:
-    """Take what an error of the libraries says, without colours, stack and the queries of addresses."""
-    text = re.sub(r"\x1b\[[\d;]*m", "", str(error)).split("\n   0:")[0]
-    text = re.sub(r"(https?://[^\s?]+)\?\S+", r"\1", text)
-    lines = [line.strip(" ↳\t") for line in text.splitlines()]
-    told = "; ".join(line for line in lines if line).rstrip(".;")
-    return told if len(told) <= _SHOWN else f"{told[:_SHOWN]} ..."
+def _is_same_type(found: pa.DataType, expected: pa.DataType) -> bool:
+    text = (pa.string(), pa.large_string(), pa.string_view())
+    return found == expected or (found in text and expected in text)

@@ -1,8 +1,8 @@
 """
-Bringing an archive up to date.
+Synchronization of an archive with a project.
 
-The order of commits makes any moment a good one to be stopped at: first the functions as they are listed, so that
-labels are settled; then calls; and only when the calls of a stretch are in the table, that the stretch was read.
+The order of the commits makes it safe to interrupt at any moment: first the listed functions, which fixes their labels,
+then the calls of a time range, and then that the range was read.
 """
 
 from __future__ import annotations
@@ -13,302 +13,276 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from callframe import frame, timespan
+from callframe import frame
 from callframe.api import fetch
-from callframe.api.catalogue import Catalogue
+from callframe.api.catalogue import Catalogue, function_frame, schedule_frame
 from callframe.api.client import LISTING_LIMIT
-from callframe.archive import daily_rollup, registry, schema
+from callframe.archive import daily_rollup, queries, schema
 from callframe.archive.coverage_ledger import CoverageLedger, union
-from callframe.archive.sync_report import SyncReport
+from callframe.archive.reports import SyncReport
 from callframe.errors import ServiceError, TransportError
 from callframe.limits import RETENTION_MS, RunLimit
-from callframe.timespan import DAY_MS, TimeRange
+from callframe.timespan import DAY_MS, MINUTE_MS, TimeRange, timestamp
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Mapping, Sequence
 
-    from callframe.api.fetch import FunctionResult, Query
-    from callframe.api.schemas import Page, Schedule
-    from callframe.archive.transactions import Tables
+    from callframe.api.fetch import FunctionResult
+    from callframe.api.schemas import Page
+    from callframe.archive.transactions import ArchiveTables
     from callframe.project import Project
 
-SLACK_MS = DAY_MS
-"""How much further back than it promises to keep calls the service is asked for some."""
+    Windows = Mapping[int, Sequence[TimeRange]]
 
-ROWS_A_STEP = 100_000
-"""How many calls a step should bring; one that brings over twice as many is read anew in parts."""
+ROWS_PER_STEP = 100_000
+"""How many calls a step should read; a step with more than twice as many is read again in smaller ones."""
 
-_SHORTEST_MS, _FIRST_MS, _LONGEST_MS = 60_000, DAY_MS, 30 * DAY_MS
-_GIVE_UP_AFTER = 3
-_PIECES = 8
+_EXTRA_MS = DAY_MS  # the service keeps some calls for longer than it promises
+_MIN_STEP_MS, _FIRST_STEP_MS, _MAX_STEP_MS = MINUTE_MS, DAY_MS, 30 * DAY_MS
+_MAX_FAILURES = 3
+_PARTS = 8
 
 
 class Sync:
     """
-    One sync.
+    A sync of an archive.
 
-    Parameters
-    ----------
-    tables
-        The archive.
-    project
-        The project.
-    back_ms
-        How far back to read what the archive does not know, in milliseconds; by default what the service keeps.
-    show
-        Told the share of the stretches that is done, and words.
+    `history_ms` is how far back to read what is missing, by default what the service keeps. `show` is called with the
+    fraction done and a text.
     """
 
     def __init__(
         self,
-        tables: Tables,
+        tables: ArchiveTables,
         project: Project,
         *,
-        back_ms: int | None,
+        history_ms: int | None,
         show: Callable[[float, str], None],
     ) -> None:
         self._tables = tables
         self._project = project
         self._client = project.client
         self._now_ms = project.now_ms()
-        self._back_ms = back_ms
+        self._history_ms = history_ms
         self._show = show
         self._labels: dict[int, str] = {}
+        self._listed_ids: list[int] = []
         self._failures: dict[int, list[str]] = {}
-        self._touched: set[dt.date] = set()
-        self._days: dict[tuple[int, int], dt.date] = {}
-        self._listed: list[int] = []
-        self.report = SyncReport(project.name, tables.uri, timespan.timestamp(self._now_ms))
+        self._changed_days: set[dt.date] = set()
+        self._unfinished_days: dict[tuple[int, int], dt.date] = {}
+        self.report = SyncReport(project.name, tables.uri, timestamp(self._now_ms))
 
     def run(self) -> SyncReport:
-        """Do all of it."""
-        self._tables.settle()
+        """Run all steps, or those before an interruption."""
+        self._tables.discard_later_coverage()
         try:
-            self._see()
-            self._finish()
-            self._read_on()
-            self._roll_up()
+            self._update_registry()
+            self._read_unfinished_calls()
+            self._read_missing_ranges()
+            if self._changed_days and not self.report.interrupted:
+                calls = self._tables.calls.open_or_create()
+                sources = daily_rollup.sources_of(calls, self._changed_days)
+                daily_rollup.refresh(self._tables, calls, self.report.project, sources)
         except KeyboardInterrupt:
             self.report.interrupted = True
-        self.report.version = self._tables.calls.open_or_make().version
+        self.report.version = self._tables.calls.open_or_create().version
         return self.report
 
-    def _roll_up(self) -> None:
-        """Count the days anew that have changed."""
-        if self._touched and not self.report.interrupted:
-            calls = self._tables.calls.open_or_make()
-            daily_rollup.refresh(
-                self._tables, calls, self.report.project, daily_rollup.sources_of(calls, self._touched)
-            )
-
-    def _see(self) -> None:
-        """Take in which functions and schedules there are."""
-        page = self._client.list_functions()
-        listed = Catalogue(page.items)
-        name, now_ms = self._project.name, self._now_ms
-        rows = self._tables.see(
-            self._tables.functions,
-            name,
-            lambda held: registry.functions_seen(held, listed, project=name, now_ms=now_ms, whole=_is_whole(page)),
-        )
-        self._labels = {row["function_id"]: row["function"] for row in rows}
-        self._listed = [function.id for function in listed.functions]
-        if not _is_whole(page):
-            self.report.note("the functions", "not all of them could be listed")
+    def _update_registry(self) -> None:
+        """Store the listed functions and schedules."""
+        listing = {"project": self._project.name, "now_ms": self._now_ms}
+        functions = self._client.list_functions()
+        catalogue = Catalogue(functions.items)
+        complete = _is_complete(functions)
+        self._labels = self._tables.update_functions(function_frame(catalogue), complete=complete, **listing)
+        self._listed_ids = [function.id for function in catalogue.functions]
+        if not complete:
+            self._add_problem("the functions", "not all of them could be listed")
         try:
-            schedules: Page[Schedule] = self._client.list_schedules()
+            schedules = self._client.list_schedules()
         except (ServiceError, TransportError) as error:
-            self.report.note("the schedules", str(error))
+            self._add_problem("the schedules", str(error))
             return
-        self._tables.see(
-            self._tables.schedules,
-            name,
-            lambda held: registry.schedules_seen(
-                held, listed, schedules.items, rows, project=name, now_ms=now_ms, whole=_is_whole(schedules)
-            ),
-        )
+        listed = schedule_frame(catalogue, schedules.items)
+        self._tables.update_schedules(listed, self._labels, complete=_is_complete(schedules), **listing)
 
-    def _finish(self) -> None:
-        """Ask by their ids for the calls that were not finished when last seen."""
-        snapshot = self._tables.calls.open_or_make()
-        files = snapshot.files
-        left = files.filter(pc.fill_null(pc.less(files["least_final"], schema.FINISHED), fill_value=True))
+    def _read_unfinished_calls(self) -> None:
+        """Read the stored calls that were not finished, by their ids."""
+        calls = self._tables.calls.open_or_create()
         columns = ["function_id", "call_id", "start_time"]
-        where = (pc.field("finality") < schema.FINISHED) & (pc.field("project") == self._project.name)
-        rows = snapshot.read(left["path"].to_pylist(), columns, where=where)
-        keys = list(zip(*(rows[name].to_pylist() for name in columns[:2]), strict=True))
-        self._days = dict(zip(keys, rows["start_time"].cast(pa.date32()).to_pylist(), strict=True))
-        starts = rows["start_time"].cast(pa.int64()).to_pylist()
-        wanted: dict[int, list[int]] = {}
-        for (function_id, call_id), start_us in zip(keys, starts, strict=True):
-            if function_id in self._listed and start_us // 1000 >= self._now_ms - RETENTION_MS - SLACK_MS:
-                wanted.setdefault(function_id, []).append(call_id)
-        listings = [one for key, ids in wanted.items() for one in fetch.plan_queries_by_ids([key], ids)]
-        if listings:
-            readings = fetch.run_queries(self._client, listings)
-            self._take(readings, {})
+        condition = (pc.field("finality") < schema.FINISHED) & (pc.field("project") == self._project.name)
+        rows = calls.store.read(queries.unfinished_paths(calls.files), columns, condition=condition)
+        keys = list(zip(rows["function_id"].to_pylist(), rows["call_id"].to_pylist(), strict=True))
+        self._unfinished_days = dict(zip(keys, rows["start_time"].cast(pa.date32()).to_pylist(), strict=True))
+        kept_since_us = (self._now_ms - RETENTION_MS - _EXTRA_MS) * 1000
+        ids: dict[int, list[int]] = {}
+        for (function_id, call_id), start_us in zip(keys, rows["start_time"].cast(pa.int64()).to_pylist(), strict=True):
+            if function_id in self._listed_ids and start_us >= kept_since_us:
+                ids.setdefault(function_id, []).append(call_id)
+        to_read = [query for key, call_ids in ids.items() for query in fetch.plan_queries_by_ids([key], call_ids)]
+        if to_read:
+            self._commit(fetch.run_queries(self._client, to_read), {})
 
-    def _read_on(self) -> None:
-        """Read what the archive does not know, the oldest first: it is the next to be gone."""
-        wanted = self._wanted()
-        edges = union((one.start_ms, one.end_ms) for parts in wanted.values() for one in parts)
-        total = sum(high - low for low, high in edges)
-        done, length = 0, _FIRST_MS
-        for low, high in edges:
-            at = low
-            while at < high and not self.report.interrupted:
-                step = _step_from(at, length, high)
-                parts = {key: _within(found, step) for key, found in wanted.items()}
-                rows = self._step({key: found for key, found in parts.items() if found}, step)
+    def _read_missing_ranges(self) -> None:
+        """Read what is not in the archive in steps, the oldest first, which the service deletes next."""
+        windows = self._windows_to_read()
+        ranges = union((part.start_ms, part.end_ms) for parts in windows.values() for part in parts)
+        total_ms = sum(end_ms - start_ms for start_ms, end_ms in ranges)
+        done_ms, length_ms = 0, _FIRST_STEP_MS
+        for start_ms, end_ms in ranges:
+            position_ms = start_ms
+            while position_ms < end_ms and not self.report.interrupted:
+                step = _step_from(position_ms, length_ms, end_ms)
+                parts = {function_id: _within(windows[function_id], step) for function_id in windows}
+                rows = self._read_step({function_id: found for function_id, found in parts.items() if found}, step)
                 if rows is None:
-                    length = max(_SHORTEST_MS, step.length_ms // 4)
+                    length_ms = max(_MIN_STEP_MS, step.length_ms // 4)
                     continue
-                at, done = step.end_ms, done + step.length_ms
+                position_ms, done_ms = step.end_ms, done_ms + step.length_ms
                 pa.default_memory_pool().release_unused()
-                self._show(done / total, f"{self.report.read:,} calls")
-                if any(found and not self._given_up(key) for key, found in self._failures.items()):
-                    length = _FIRST_MS  # so that what can be read beside it is
-                elif rows < ROWS_A_STEP // 2:
-                    length = min(_LONGEST_MS, length * 2)
+                self._show(done_ms / total_ms, f"{self.report.read:,} calls")
+                if any(failures and not self._is_skipped(key) for key, failures in self._failures.items()):
+                    length_ms = _FIRST_STEP_MS  # to read what is readable around a failure
+                elif rows < ROWS_PER_STEP // 2:
+                    length_ms = min(_MAX_STEP_MS, length_ms * 2)
 
-    def _wanted(self) -> dict[int, list[TimeRange]]:
-        """List by function what is to be read: what is not known, and the end of what is, where calls may come late."""
-        overlap_ms = self._overlap_ms()
-        known = self._tables.known(self._project.name)
-        wanted = {}
-        for function_id in self._listed:
-            back_ms = self._back_ms or RETENTION_MS + (0 if function_id in known.complete else SLACK_MS)
-            whole = TimeRange(max(0, self._now_ms - back_ms), self._now_ms)
-            lacking = [(one.start_ms, one.end_ms) for one in known.lacking(function_id, whole)]
-            end = known.complete.get(function_id, [(0, 0)])[-1][1]
-            late = max(whole.start_ms, min(end, self._now_ms) - overlap_ms)
-            found = union([*lacking, (late, self._now_ms)] if end else lacking)
-            wanted[function_id] = [TimeRange(*one) for one in found]
-        return wanted
+    def _windows_to_read(self) -> dict[int, list[TimeRange]]:
+        """List the time ranges to read by function: missing ones, and the latest, in which calls may be late."""
+        late_ms = self._longest_delay_ms()
+        ledger = self._tables.ledger(self._project.name)
+        windows = {}
+        for function_id in self._listed_ids:
+            complete = ledger.complete.get(function_id)
+            history_ms = self._history_ms or RETENTION_MS + (_EXTRA_MS if complete is None else 0)
+            history = TimeRange(max(0, self._now_ms - history_ms), self._now_ms)
+            ranges = [(part.start_ms, part.end_ms) for part in ledger.missing(function_id, history)]
+            if complete:
+                last_ms = min(complete[-1][1], self._now_ms)
+                ranges.append((max(history.start_ms, last_ms - late_ms), self._now_ms))
+            windows[function_id] = [TimeRange(*part) for part in union(ranges)]
+        return windows
 
-    def _overlap_ms(self) -> int:
+    def _longest_delay_ms(self) -> int:
+        """Return how late a call may appear in a listing: the run limit."""
         try:
-            minutes = self._client.limits().timeout_minutes
+            minutes = self._client.limits().timeout_minutes or 0
         except (ServiceError, TransportError):
-            minutes = None
-        return RunLimit().longest_ms if minutes is None else max(RunLimit().longest_ms, int(minutes * 60_000))
+            minutes = 0
+        return max(RunLimit().longest_ms, int(minutes * MINUTE_MS))
 
-    def _step(self, parts: Mapping[int, Sequence[TimeRange]], step: TimeRange) -> int | None:
+    def _read_step(self, windows: Windows, step: TimeRange) -> int | None:
         """
-        Read and commit one stretch of time; None where it holds too much and was given up.
+        Read and commit a step, and return the number of calls, None if there are too many.
 
-        Functions of which a long stretch could not be read are read anew in pieces: some of it may well be readable.
+        Functions that could not be read in a long step are read again in parts, some of which may be readable.
         """
-        readings = self._fetched(parts, step)
-        if readings is None:
+        results = self._fetch(windows, step)
+        if results is None:
             return None
-        tried = {key for key, reading in readings.items() if reading.problems and not self._given_up(key)}
-        again = tried if step.length_ms > _FIRST_MS and not _interrupted(readings) else set()
-        rows = self._take({key: reading for key, reading in readings.items() if key not in again}, parts)
+        again: set[int] = set()
+        if step.length_ms > _FIRST_STEP_MS and not any(fetch.INTERRUPTED in one.problems for one in results.values()):
+            again = {key for key, result in results.items() if result.problems and not self._is_skipped(key)}
+        rows = self._commit({key: result for key, result in results.items() if key not in again}, windows)
         self._failures |= {key: [] for key in again}
-        for piece in step.split(_PIECES) if again else []:
-            shorter = {key: _within(parts[key], piece) for key in again}
-            found = self._fetched({key: windows for key, windows in shorter.items() if windows}, piece)
-            if found is not None and not self.report.interrupted:
-                rows += self._take(found, shorter)
+        for part in step.split(_PARTS) if again else []:
+            shorter = {key: _within(windows[key], part) for key in again}
+            results = self._fetch({key: found for key, found in shorter.items() if found}, part)
+            if results is not None and not self.report.interrupted:
+                rows += self._commit(results, shorter)
         return rows
 
-    def _fetched(self, parts: Mapping[int, Sequence[TimeRange]], step: TimeRange) -> dict[int, FunctionResult] | None:
-        """Read one stretch of time; None where it holds too much."""
-        skipped = [key for key in parts if self._given_up(key)]
-        listings = [fetch.Query(key, one) for key, found in parts.items() if key not in skipped for one in found]
-        stop, too_much = threading.Event(), False
+    def _fetch(self, windows: Windows, step: TimeRange) -> dict[int, FunctionResult] | None:
+        """Fetch a step; None if it has too many calls."""
+        skipped = [key for key in windows if self._is_skipped(key)]
+        plan = [fetch.Query(key, part) for key, parts in windows.items() if key not in skipped for part in parts]
+        parts_per_query = max(1, self._client.workers // max(1, len(plan)))
+        plan = [part for query in plan for part in query.split(parts_per_query)]
+        stop, too_many = threading.Event(), False
 
-        def watch(progress: fetch.FetchProgress) -> None:
-            nonlocal too_much
-            if progress.rows > 2 * ROWS_A_STEP and step.length_ms > _SHORTEST_MS:
-                too_much = True
+        def stop_if_too_many(progress: fetch.FetchProgress) -> None:
+            nonlocal too_many
+            if progress.rows > 2 * ROWS_PER_STEP and step.length_ms > _MIN_STEP_MS:
+                too_many = True
                 stop.set()
 
-        readings = fetch.run_queries(self._client, _shared(listings, self._client.workers), report=watch, stop=stop)
-        if too_much:
+        results = fetch.run_queries(self._client, plan, report=stop_if_too_many, stop=stop)
+        if too_many:
             return None
-        for key, reading in readings.items():
-            problem = "; ".join(reading.problems)
+        for key, result in results.items():
+            problem = "; ".join(result.problems)
             self._failures[key] = [*self._failures.get(key, []), problem] if problem else []
         for key in skipped:
             last = self._failures[key][-1]
-            problem = f"left for the next sync after {_GIVE_UP_AFTER} failures in a row, the last: {last}"
-            readings[key] = fetch.FunctionResult(0, problems=[problem])
-        return readings
+            problem = f"left for the next sync after {_MAX_FAILURES} failures in a row, the last: {last}"
+            results[key] = fetch.FunctionResult(0, problems=[problem])
+        return results
 
-    def _given_up(self, function_id: int) -> bool:
-        return len(self._failures.get(function_id, [])) >= _GIVE_UP_AFTER
+    def _is_skipped(self, function_id: int) -> bool:
+        return len(self._failures.get(function_id, [])) >= _MAX_FAILURES
 
-    def _take(self, readings: Mapping[int, FunctionResult], parts: Mapping[int, Sequence[TimeRange]]) -> int:
-        """Commit what was read: the calls, then which stretches are known."""
+    def _commit(self, results: Mapping[int, FunctionResult], windows: Windows) -> int:
+        """Commit calls, then the coverage of their time ranges, and return the number of calls."""
         report = self.report
-        tables = [table for reading in readings.values() for table in reading.tables]
-        calls = frame.from_columns(tables, self._labels)
+        calls = frame.from_columns([table for result in results.values() for table in result.tables], self._labels)
         if len(calls):
-            rows = schema.to_stored(calls, report.project)
-            new, changed = self._tables.upsert(rows, self._moved_by(rows))
+            rows = schema.to_rows(calls, report.project)
+            new, changed = self._tables.upsert(rows, self._previous_days(rows))
             report.new, report.changed = report.new + new, report.changed + changed
-            self._touched |= set(rows[schema.DAY].unique().to_pylist())
+            self._changed_days |= set(rows[schema.DAY].unique().to_pylist())
         report.read += len(calls)
-        delta = CoverageLedger()
-        kept_since = self._project.now_ms() - RETENTION_MS
-        for key, reading in readings.items():
-            for one in parts.get(key, []):
-                if reading.problems:
-                    delta.failed(key, one, "; ".join(reading.problems), self._now_ms)
-                elif one.end_ms > kept_since:
-                    delta.read(key, TimeRange(max(one.start_ms, kept_since), one.end_ms), self._now_ms)
-            self._tell(key, reading)
-        if delta.complete or delta.failures:
-            self._tables.note(report.project, delta)
+        changes = CoverageLedger()
+        kept_since_ms = self._project.now_ms() - RETENTION_MS
+        for key, result in results.items():
+            for part in windows.get(key, []):
+                if result.problems:
+                    changes.add_failure(key, part, "; ".join(result.problems), self._now_ms)
+                elif part.end_ms > kept_since_ms:  # calls from before it may have been deleted already
+                    kept = TimeRange(max(part.start_ms, kept_since_ms), part.end_ms)
+                    changes.add_complete(key, kept, self._now_ms)
+            self._add_to_report(key, result)
+        if changes.complete or changes.failures:
+            self._tables.record_coverage(report.project, changes)
         report.steps += 1
         return len(calls)
 
-    def _tell(self, function_id: int, reading: FunctionResult) -> None:
-        for problem in reading.problems:
+    def _add_to_report(self, function_id: int, result: FunctionResult) -> None:
+        for problem in result.problems:
             if problem == fetch.INTERRUPTED:
                 self.report.interrupted = True
             else:
-                self.report.note(self._labels[function_id], problem)
-        for reason, count in fetch.count_reasons(reading.set_aside).items():
+                self._add_problem(self._labels[function_id], problem)
+        for reason, count in fetch.count_reasons(result.set_aside).items():
             self.report.set_aside[reason] = self.report.set_aside.get(reason, 0) + count
 
-    def _moved_by(self, rows: pa.Table) -> dict[tuple[int, int], dt.date]:
-        """Find the calls whose unfinished record stands on another day."""
-        if not self._days:
+    def _add_problem(self, subject: str, problem: str) -> None:
+        problems = self.report.problems.setdefault(subject, [])
+        if problem not in problems:
+            problems.append(problem)
+
+    def _previous_days(self, rows: pa.Table) -> dict[tuple[int, int], dt.date]:
+        """Find the calls whose unfinished record is stored on another day."""
+        if not self._unfinished_days:
             return {}
         keys = zip(rows["function_id"].to_pylist(), rows["call_id"].to_pylist(), strict=True)
         days = zip(keys, rows[schema.DAY].to_pylist(), strict=True)
-        return {key: self._days[key] for key, day in days if self._days.get(key, day) != day}
+        return {key: self._unfinished_days[key] for key, day in days if self._unfinished_days.get(key, day) != day}
 
 
-def _is_whole(page: Page[Any]) -> bool:
-    """Tell whether a listing lists all there is."""
+def _is_complete(page: Page[Any]) -> bool:
     return not page.set_aside and page.next_cursor is None and len(page.items) < LISTING_LIMIT
 
 
-def _step_from(at_ms: int, length_ms: int, high_ms: int) -> TimeRange:
-    """Make a step that ends with a day where it can, so that no day is written twice."""
-    end_ms = at_ms + length_ms
-    if end_ms >= high_ms:
-        return TimeRange(at_ms, high_ms)
+def _step_from(start_ms: int, length_ms: int, limit_ms: int) -> TimeRange:
+    """Make a step that ends at midnight if possible, so that no day is written twice."""
+    end_ms = start_ms + length_ms
+    if end_ms >= limit_ms:
+        return TimeRange(start_ms, limit_ms)
     midnight_ms = end_ms // DAY_MS * DAY_MS
-    return TimeRange(at_ms, midnight_ms if midnight_ms > at_ms else end_ms)
-
-
-def _interrupted(readings: Mapping[int, FunctionResult]) -> bool:
-    return any(fetch.INTERRUPTED in reading.problems for reading in readings.values())
+    return TimeRange(start_ms, midnight_ms if midnight_ms > start_ms else end_ms)
 
 
 def _within(windows: Sequence[TimeRange], step: TimeRange) -> list[TimeRange]:
-    """Cut windows to those parts that lie in a step."""
-    parts = ((max(one.start_ms, step.start_ms), min(one.end_ms, step.end_ms)) for one in windows)
-    return [TimeRange(low, high) for low, high in parts if low < high]
-
-
-def _shared(listings: Sequence[Query], workers: int) -> list[Query]:
-    """Cut listings where there are fewer than workers."""
-    pieces = max(1, workers // max(1, len(listings)))
-    return [piece for one in listings for piece in one.split(pieces)]
+    """Cut time ranges to a step."""
+    parts = ((max(window.start_ms, step.start_ms), min(window.end_ms, step.end_ms)) for window in windows)
+    return [TimeRange(start_ms, end_ms) for start_ms, end_ms in parts if start_ms < end_ms]

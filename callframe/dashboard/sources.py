@@ -183,8 +183,8 @@ class ArchiveSource(Source):
     def opening(self, look: CallAnalysis | RollupAnalysis) -> str:
         """Write the lines of code that read what is looked at."""
         start, end = whole_days(look.window) if look.wide else look.window
-        options = {"start": start, "end": end, "functions": list(look.selection.functions) or None}
-        words = ", ".join(f"{name}={value!r}" for name, value in options.items() if value)
+        options = [f"{name}={value!r}" for name, value in {"start": start, "end": end}.items() if value]
+        words = ", ".join([*map(repr, look.selection.functions), *options])
         if look.wide:
             return f"archive = cf.Archive({self._archive.path!r})\nrollup = archive.rollup({words})"
         return f"archive = cf.Archive({self._archive.path!r})\ncalls = archive.calls({words})"
@@ -197,7 +197,7 @@ class ArchiveSource(Source):
         first = iso(known.window.start_ms) if known and known.window else ""
         if (selection.functions and not functions) or (end is not None and end <= max(first, start or "")):
             return self.calls
-        return self._archive.calls(start, end, functions or None)
+        return self._archive.calls(*functions, start=start, end=end)
 
 
 def source_of(given: Any, *, schedules: pd.DataFrame | None, start: TimeLike | None) -> Source:

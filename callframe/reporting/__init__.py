@@ -92,5 +92,5 @@ def _of_archive(
     rollup = archive.rollup(start=start, end=end)
     if rollup_page.count(rollup) > rollup_page.CALLS_MOST:
         return render_history(rollup, archive.coverage(start, end), title=title, tz=tz)
-    calls = archive.calls(start, end)
+    calls = archive.calls(start=start, end=end)
     return render(calls, schedules=archive.schedules(), title=title, tz=tz, traces=traces)

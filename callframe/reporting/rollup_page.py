@@ -114,14 +114,17 @@ def stretches(coverage: pd.DataFrame, tz: str) -> Table:
     table
         A row a stretch.
     """
-    tones = {"complete": "", "partly": "bad", "not": "bad"}
+    tones = {"complete": "", "partial": "bad", "missing": "bad"}
     rows = [
         [
             Cell(format_time(row["start_time"], tz)),
             Cell(format_time(row["end_time"], tz)),
             Cell(str(row["state"]), tone=tones.get(str(row["state"]), "")),
             Cell(f"{row['functions']:,}"),
-            *(Cell("" if _lacks(row[name]) else truncate(row[name], 200).text) for name in ("lacking", "reason")),
+            *(
+                Cell("" if _lacks(row[name]) else truncate(row[name], 200).text)
+                for name in ("missing_functions", "reason")
+            ),
         ]
         for row in coverage.to_dict("records")
     ]
