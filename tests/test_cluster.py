@@ -1,4 +1,4 @@
-"""Measures run on a real cluster of two workers, within their memory."""
+"""Archives are analyzed on a real cluster of two workers, within their memory."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from callframe import frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+EXACT = [
+    "function", "calls", "completed", "failed", "timeout", "running", "failure_rate_high", "longest_failure_streak",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -34,50 +38,42 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> cf.Archive:
     return archive
 
 
-def plain(table: pd.DataFrame) -> pd.DataFrame:
-    """Write words as text: what categories there are depends on how calls were read."""
+def without_categories(table: pd.DataFrame) -> pd.DataFrame:
+    """Convert categories to text: unused ones depend on how calls were read."""
     table = table.reset_index()
-    words = [name for name, kind in table.dtypes.items() if isinstance(kind, pd.CategoricalDtype)]
-    return table.astype(dict.fromkeys(words, frame.TEXT))
+    names = [name for name, dtype in table.dtypes.items() if isinstance(dtype, pd.CategoricalDtype)]
+    return table.astype(dict.fromkeys(names, frame.TEXT))
 
 
-def test_summary_of_an_archive_on_a_cluster_is_that_in_memory(client: Client, archive: cf.Archive) -> None:
-    exact = plain(cf.summarize(archive.calls(start="90d")))
-    found = plain(cf.summarize(archive.dask(start="90d"), client=client))
-    counts = [
-        "function",
-        "calls",
-        "completed",
-        "failed",
-        "timeout",
-        "running",
-        "failure_rate_high",
-        "longest_failure_streak",
-    ]
-    assert_frame_equal(found[counts], exact[counts])
+def executed_tasks(client: Client) -> int:
+    return sum(client.run(lambda dask_worker: dask_worker.state.executed_count).values())
+
+
+def test_summary_of_an_archive_is_that_in_memory(client: Client, archive: cf.Archive) -> None:
+    exact = without_categories(cf.summarize(archive.calls(start="90d")))
+    summary = without_categories(cf.summarize(archive.dask(start="90d"), client=client))
+    assert_frame_equal(summary[EXACT], exact[EXACT])
     known = exact["duration_p50"].notna()
-    assert ((found["duration_p50"] - exact["duration_p50"]).abs() * 100 <= exact["duration_p50"])[known].all()
+    errors = (summary["duration_p50"] - exact["duration_p50"]).abs()
+    assert (errors * 100 <= exact["duration_p50"])[known].all()
 
 
-def test_other_measures_of_an_archive_on_a_cluster_are_those_in_memory(client: Client, archive: cf.Archive) -> None:
+def test_other_results_of_an_archive_are_those_in_memory(client: Client, archive: cf.Archive) -> None:
     calls, divided = archive.calls(start="90d"), archive.dask(start="90d")
-    assert_frame_equal(plain(cf.failures(divided, client=client)), plain(cf.failures(calls)))
+    failures = cf.failures(divided, client=client)
+    assert_frame_equal(without_categories(failures), without_categories(cf.failures(calls)))
     assert_frame_equal(cf.rollup(divided, "1D", client=client), cf.rollup(calls, "1D"))
     assert cf.quality(divided, client=client)["count"].to_dict() == cf.quality(calls)["count"].to_dict()
 
 
-def executed(client: Client) -> int:
-    return sum(client.run(lambda dask_worker: dask_worker.state.executed_count).values())
-
-
-def test_partitions_are_measured_on_the_workers_that_were_given(client: Client, archive: cf.Archive) -> None:
-    before = executed(client)
+def test_given_client_computes(client: Client, archive: cf.Archive) -> None:
+    before = executed_tasks(client)
     cf.summarize(archive.dask(start="90d"), client=client)
-    assert executed(client) > before
+    assert executed_tasks(client) > before
 
 
-def test_client_that_is_current_is_taken(client: Client, archive: cf.Archive) -> None:
-    before = executed(client)
+def test_current_client_computes_by_default(client: Client, archive: cf.Archive) -> None:
+    before = executed_tasks(client)
     with client.as_current():
         cf.failures(archive.dask(start="90d"))
-    assert executed(client) > before
+    assert executed_tasks(client) > before
