@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 USER_SETTINGS = ("CDF_", "IDP_", "COGNITE_", "LOGIN_FLOW", "PROVIDER")
 
 os.environ["MPLBACKEND"] = "Agg"
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise every process that a test starts compiles all its modules
 
 # The same examples on every run, so that failures can be reproduced. `--hypothesis-profile=explore` tries other ones.
 settings.register_profile("fixed", derandomize=True)

@@ -79,15 +79,22 @@ def archive(tmp_path: Path) -> cf.Archive:
     return cf.Archive(tmp_path / "calls.delta")
 
 
-@pytest.fixture
-def synced(archive: cf.Archive) -> cf.Archive:
-    """Make an archive of three days, synced on each."""
+@pytest.fixture(scope="module")
+def three_syncs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an archive of three days, synced on each, to be copied."""
+    path = tmp_path_factory.mktemp("three_syncs") / "calls.delta"
     data = changing_project(*call_records(3, step_ms=DAY_MS))
     with serve(data) as project:
         for _ in range(3):
-            archive.sync(project)
+            cf.Archive(path).sync(project)
             data.now_ms += DAY_MS
             data.add_call(call_record(id=data.now_ms, startTime=data.now_ms - 1))
+    return path
+
+
+@pytest.fixture
+def synced(three_syncs: Path, archive: cf.Archive) -> cf.Archive:
+    shutil.copytree(three_syncs, archive.path)
     return archive
 
 

@@ -52,6 +52,7 @@ def test_syncs_of_a_random_history_give_the_frame_of_a_single_fetch(
         warnings.simplefilter("ignore", UserWarning)
         patch.setattr(sync, "ROWS_PER_STEP", rng.choice([3, 1000]))
         patch.setattr(sync, "_MIN_STEP_MS", DAY_MS)
+        patch.setattr(sync, "_FIRST_STEP_MS", rng.choice([DAY_MS, 20 * DAY_MS]))
         for number in range(rounds + 1):
             changes.advance()
             data.unreadable = [] if number == rounds else random_unreadable_ranges(data, rng)
