@@ -1,1 +1,1 @@
-"""How fast callframe is and how much memory it takes, beside what else there is. Run `python -m benchmarks`."""
+"""Benchmarks of speed, memory and structure. Run `python -m benchmarks`."""

@@ -1,4 +1,4 @@
-"""Processes: the service in one, and each measurement in a fresh one of its own."""
+"""Runs the service in one process, and each measurement in a new process of its own."""
 
 from __future__ import annotations
 
@@ -21,27 +21,30 @@ _VARIABLES = 5
 
 @contextlib.contextmanager
 def serve(*, calls: int, functions: int, latency_s: float = 0.0) -> Iterator[dict[str, str]]:
-    """Serve a made-up project; gives the environment variables that lead to it."""
+    """Serve a sample project; yields the environment variables that connect to it."""
     command = [sys.executable, "-m", "callframe", "demo", "--serve", "--calls", str(calls)]
     command += ["--functions", str(functions), "--latency-s", str(latency_s)]
     with subprocess.Popen(command, cwd=_TOP, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
             lines = [process.stdout.readline().strip() for _ in range(_VARIABLES)]
-            found = dict(line.removeprefix("export ").split("=", 1) for line in lines if line)
-            if "CDF_TOKEN" not in found:
+            environment = dict(line.removeprefix("export ").split("=", 1) for line in lines if line)
+            if "CDF_TOKEN" not in environment:
                 raise RuntimeError(f"The service did not start: {' '.join(command)}")
-            yield found
+            yield environment
         finally:
             process.kill()
 
 
-def run(task: str, *arguments: dict[str, str] | str) -> Result:
-    """Run a task of `benchmarks.tasks` in a fresh process; gives what it measured."""
+def run(task: str, *arguments: dict[str, str] | str | int) -> Result:
+    """Run a task of `benchmarks.tasks` in a new process; a dict adds environment variables."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    for one in arguments:
-        environment |= one if isinstance(one, dict) else {}
-    command = [sys.executable, "-m", "benchmarks.tasks", task, *(one for one in arguments if isinstance(one, str))]
+    command = [sys.executable, "-m", "benchmarks.tasks", task]
+    for argument in arguments:
+        if isinstance(argument, dict):
+            environment |= argument
+        else:
+            command.append(str(argument))
     done = subprocess.run(command, cwd=_TOP, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    found: Result = json.loads(done.stdout)
-    return found
+    result: Result = json.loads(done.stdout)
+    return result
