@@ -19,21 +19,23 @@ CELLS = (
     "import callframe as cf\nproject = cf.demo()",
     "cf.explore(project, start='14d', selection={'tab': 'Failures'})",
 )
-WIDTH = 1280
+WIDTH, MARGIN = 1280, 6
 COLORS = 128  # a palette makes the file a third as large, and the page has few colors
 
 
 def main() -> None:
-    """Run a notebook in Voila, and save what Chromium shows down to the end of the plot."""
+    """Run a notebook in Voila, and save what Chromium shows from the controls to the plot."""
     with tempfile.TemporaryDirectory() as folder, voila(Path(folder)) as server, launch() as chromium:
         page = chromium.new_page(viewport={"width": WIDTH, "height": 1400})
         run_notebook(page, server, server.add("dashboard.ipynb", *CELLS))
         plot = page.locator(".callframe-picture img:visible").first
         plot.wait_for(timeout=TIMEOUT_MS)
         page.wait_for_timeout(2_000)  # icons and tables come after the plot
-        box = plot.bounding_box()
-        assert box is not None  # noqa: S101 - it was waited for
-        clip = {"x": 0, "y": 0, "width": WIDTH, "height": box["y"] + box["height"]}
+        top, bottom = page.locator(".callframe-controls").bounding_box(), plot.bounding_box()
+        assert top is not None  # noqa: S101 - both were waited for
+        assert bottom is not None  # noqa: S101
+        y = top["y"] - MARGIN  # a progress bar of the fetch may be above
+        clip = {"x": 0, "y": y, "width": WIDTH, "height": bottom["y"] + bottom["height"] - y}
         png = page.screenshot(clip=clip, animations="disabled", caret="hide")  # type: ignore[arg-type] # a plain dict
     image = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLORS)
     image.save(TOP / "docs" / "dashboard.png", optimize=True)
