@@ -77,8 +77,6 @@ def test_structure_of_the_package_is_printed() -> None:
     for name in STRUCTURE:
         value = rf"^structure +{re.escape(name)}.*  [1-9][\d.]*( [a-z]|\n)"
         assert re.search(value, completed.stdout, re.MULTILINE), name
-            name
-        )
 
 
 def test_unknown_benchmark_is_rejected_with_the_valid_names() -> None:
