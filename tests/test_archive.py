@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from archives import RUN_LIMIT_MS, changing_project, serve
 from deltalake import DeltaTable, write_deltalake
 from factories import DAY_MS, HOUR_MS, NOW_MS, call_record, call_records, function_record
+from services import RUN_LIMIT_MS, changing_project, serve
 
 import callframe as cf
 from callframe import frame

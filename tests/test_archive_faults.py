@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 import pytest
-from archives import changing_project, serve
 from deltalake import DeltaTable, write_deltalake
 from factories import DAY_MS, NOW_MS, call_record, call_records, function_record
+from services import changing_project, serve
 
 import callframe as cf
 from callframe.archive import storage, transactions

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
-from archives import RandomChanges, RecordedHistory, changing_project, serve
 from factories import DAY_MS, NOW_MS, call_record, call_records, function_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from services import RandomChanges, RecordedHistory, changing_project, serve
 
 import callframe as cf
 from callframe.archive import sync
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from archives import ChangingProject
+    from services import ChangingProject
 
     from callframe.project import Project
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from factories import NOW_MS, call_record, call_records, function_record
-from wire import (
+from services import (
     TOKEN,
     FakeServer,
     ReceivedRequest,

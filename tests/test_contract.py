@@ -9,7 +9,7 @@ import pytest
 from cognite.client import ClientConfig, CogniteClient, global_config
 from cognite.client.credentials import Token
 from factories import NOW, NOW_MS
-from wire import ServedProject, serve_project
+from services import ServedProject, serve_project
 
 import callframe as cf
 from callframe.sample.project_data import ProjectData

@@ -15,7 +15,16 @@ import pytest
 from factories import DAY_MS, NOW, NOW_MS, call_record, call_records, function_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import FakeServer, ReceivedRequest, Reply, ServedProject, client_of, error_reply, json_reply, serve_project
+from services import (
+    FakeServer,
+    ReceivedRequest,
+    Reply,
+    ServedProject,
+    client_of,
+    error_reply,
+    json_reply,
+    serve_project,
+)
 
 from callframe import frame
 from callframe.api import fetch

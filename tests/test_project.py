@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 from factories import DAY_MS, NOW_MS, call_record, call_records, function_record
-from wire import TOKEN, FakeServer, ReceivedRequest, Reply, ServedProject, client_of, json_reply, serve_project
+from services import TOKEN, FakeServer, ReceivedRequest, Reply, ServedProject, client_of, json_reply, serve_project
 
 import callframe as cf
 from callframe import frame

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from factories import NOW_MS, call_record, call_records, function_record
 from IPython.core.ultratb import VerboseTB
-from wire import FakeServer, ReceivedRequest, Reply, client_of, error_reply, json_reply, running, serve_project
+from services import FakeServer, ReceivedRequest, Reply, client_of, error_reply, json_reply, running, serve_project
 
 import callframe as cf
 from callframe.api.client import Client

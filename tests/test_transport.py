@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from factories import call_record
+from services import TOKEN, FakeServer, Reply, client_of, json_reply, running
 from urllib3.connection import HTTPConnection
-from wire import TOKEN, FakeServer, Reply, client_of, json_reply, running
 
 from callframe.api.client import Client
 from callframe.auth.credentials import StaticToken
