@@ -26,7 +26,6 @@ from callframe.completeness import FetchRequest, FunctionCoverage, report_incomp
 from callframe.errors import ArgumentError, NotFoundError
 from callframe.http.secret import wrap_secret
 from callframe.http.transport import TIMEOUT_S, Transport
-from callframe.progress import progress_bar
 
 if TYPE_CHECKING:
     import threading
@@ -450,7 +449,7 @@ class Project:
         stop: threading.Event | None,
     ) -> pd.DataFrame:
         """Run queries and make a call frame with its coverage; warn of what is missing or invalid."""
-        with progress_bar(progress, "calls") as show:
+        with fetch.progress_bar(progress, "calls") as show:
             results = fetch.run_queries(
                 self.client, queries, report=lambda done: show(done.fraction, f"{done.rows:,} calls"), stop=stop
             )

@@ -32,7 +32,7 @@ PROJECT = PYPROJECT["project"]
 
 # Layers from the lowest to the highest. A name is a module or a subpackage; "" is callframe/__init__.py.
 LAYERS: list[set[str]] = [
-    {"errors", "progress"},
+    {"errors"},
     {"http", "timespan"},
     {"limits"},
     {"auth", "frame"},
@@ -73,7 +73,7 @@ LIBRARIES: dict[str, set[str]] = {
     "requests": {"http", "auth", "api"},
     "scipy": {"analysis"},
     "starlette": {"sample"},
-    "tqdm": {"progress"},
+    "tqdm": {"api"},
     "urllib3": {"http"},
     "uvicorn": {"sample"},
 }

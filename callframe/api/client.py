@@ -80,6 +80,7 @@ class Client:
         transport: Transport | None = None,
     ) -> None:
         self.target = target
+        self._api_url = target.api_url
         self.workers = workers
         self.throttle = Throttle(workers)
         self.page_limit = PAGE_LIMITS[0]
@@ -221,7 +222,7 @@ class Client:
     ) -> T | _Failure:
         """Send a request once; a rejected token is renewed, once for all threads."""
         auth = BearerAuth(self._credentials, self.target.base_url)
-        url, method, headers, content = self.target.api_url + path, "GET", self._headers, None
+        url, method, headers, content = self._api_url + path, "GET", self._headers, None
         if body is not None:
             method, headers = "POST", self._headers | {"Content-Type": "application/json"}
             content = msgspec.json.encode(body)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import queue
+import sys
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ _MAX_RESTARTS = 3
 _MAX_PARTS = 64
 _MIN_REMAINING_RECORDS = 10
 _MAX_EXAMPLES = 5
+_BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
 
 
 @dataclass
@@ -382,3 +384,22 @@ def _parts_to_split_into(query: Query, *, idle: int) -> int:
 def count_reasons(set_aside: Sequence[InvalidRecord]) -> dict[str, int]:
     """Count invalid records by reason, the most frequent first, without the values found."""
     return dict(Counter(record.reason.split(", found ")[0] for record in set_aside).most_common())
+
+
+@contextlib.contextmanager
+def progress_bar(enabled: bool | None, description: str) -> Iterator[Callable[[float, str], None]]:
+    """Show a bar, if None only in terminals and notebooks; yields a function of the fraction done and a text."""
+    if enabled is None:
+        enabled = sys.stderr.isatty() or "ipykernel" in sys.modules
+    if not enabled:
+        yield lambda *_: None
+        return
+    from tqdm.auto import tqdm  # noqa: PLC0415 - slow to import, and not needed without a fetch
+
+    with tqdm(total=100, desc=description, delay=1, miniters=0, bar_format=_BAR_FORMAT) as bar:
+
+        def update(fraction: float, text: str) -> None:
+            bar.set_postfix_str(text, refresh=False)  # a refresh would ignore the delay
+            bar.update(round(100 * fraction) - bar.n)
+
+        yield update

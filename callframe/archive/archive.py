@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from callframe import timespan
+from callframe.api.fetch import progress_bar
 from callframe.archive import coverage_ledger
 from callframe.archive.queries import ArchiveSnapshot, list_projects
 from callframe.archive.reports import ArchiveInfo
 from callframe.errors import ArgumentError, CallframeError, FileError, IncompleteWarning, RecordWarning, warn
 from callframe.http.secret import wrap_secret
-from callframe.progress import progress_bar
 
 if TYPE_CHECKING:
     import os
