@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom, without an account, and shows what it is for."""
+"""Every notebook runs from top to bottom without an account, and shows its main results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
 class Run:
-    """What a notebook showed, by the ids of its cells, and the folder it ran in."""
+    """The outputs of a notebook by cell id, and its folder."""
 
     def __init__(self, path: Path, folder: Path) -> None:
         self.folder = folder
@@ -30,32 +30,32 @@ class Run:
         self.outputs: dict[str, list[Any]] = {cell["id"]: cell.get("outputs", []) for cell in notebook.cells}
 
     def text(self, cell: str) -> str:
-        """Tell what a cell printed."""
+        """Return the printed output of a cell."""
         return "".join(output.get("text", "") for output in self.outputs[cell])
 
     def shown(self, cell: str, kind: str) -> str:
-        """Take the last thing of a kind, such as `image/png`, that a cell showed."""
+        """Return the last output of a MIME type, such as `image/png`."""
         found = [output["data"][kind] for output in self.outputs[cell] if kind in output.get("data", {})]
         assert found, f"cell {cell} shows no {kind}"
         return str(found[-1])
 
     def table(self, cell: str) -> pd.DataFrame:
-        """Read the table that a cell showed."""
+        """Return the last table of a cell."""
         return parse(self.shown(cell, "text/html"))
 
     def numbers(self, cell: str, row: str) -> dict[str, float]:
-        """Read a row of the table that a cell showed."""
+        """Return a row of the last table of a cell."""
         table = self.table(cell)
         return dict(zip(table.columns, table[table.index == row].to_numpy(dtype="float64")[0].tolist(), strict=True))
 
     @property
-    def pictures(self) -> list[str]:
-        """Name the cells that show a picture."""
+    def images(self) -> list[str]:
+        """List the cells with an image."""
         return [cell for cell in self.outputs if any("image/png" in one.get("data", {}) for one in self.outputs[cell])]
 
 
 def parse(html: str) -> pd.DataFrame:
-    """Read an HTML table of pandas: the heads of columns and of rows, and the cells."""
+    """Parse an HTML table of pandas."""
     cells = [
         re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in re.findall(r"<tr.*?</tr>", html, re.DOTALL)
     ]
@@ -65,7 +65,7 @@ def parse(html: str) -> pd.DataFrame:
 
 
 def check_quickstart(run: Run) -> None:
-    assert run.pictures[:2] == ["durations", "failures"]
+    assert run.images[:2] == ["durations", "failures"]
     assert "failure rate" in run.shown("summary", "text/html")
     assert "Traceback" in run.text("one-log")
     assert set(cf.read_csv(run.folder / "failed.csv")["status"]) == {"Failed"}
@@ -74,17 +74,17 @@ def check_quickstart(run: Run) -> None:
 
 
 def check_failures(run: Run) -> None:
-    assert run.pictures == ["when", "groups"]
+    assert run.images == ["when", "groups"]
     rates = run.numbers("rate", "train-anomaly-models")
     assert rates["failure_rate"] > 2 * rates["share_of_failed"]
     count = run.table("messages")["count"]
-    assert count["groups of failures"] < count["different messages"] / 10
+    assert count["failure groups"] < count["different messages"] / 10
     assert run.table("groups-in-time")["template"].str.contains("Could not authenticate").any()
     assert "CogniteAPIError" in run.text("example")
 
 
 def check_schedules(run: Run) -> None:
-    assert run.pictures == ["late", "missed", "concurrency"]
+    assert run.images == ["late", "missed", "concurrency"]
     runs = run.table("gaps")
     assert (runs["run"] + runs["missed"] == runs["expected"]).all()
     assert runs["gaps_between_starts"].iloc[0] > 2 * runs["missed"].iloc[0]
@@ -94,7 +94,7 @@ def check_schedules(run: Run) -> None:
 
 
 def check_slower(run: Run) -> None:
-    assert run.pictures == ["look", "survival"]
+    assert run.images == ["durations", "survival"]
     verdicts = run.table("compare")["duration_verdict"]
     assert list(verdicts.index[verdicts == "slower"]) == ["ingest-sap-orders"]
     placebo = run.table("placebo")
@@ -104,8 +104,8 @@ def check_slower(run: Run) -> None:
 
 
 def check_your_own_project(run: Run) -> None:
-    assert run.pictures == ["picture"]
-    assert run.text("refused").startswith("401 ")
+    assert run.images == ["durations"]
+    assert run.text("rejected").startswith("401 ")
     assert "IncompleteWarning: 1 of 20 functions could not be read completely" in run.text("fetch")
     assert "403" in str(run.table("fetch")["reason"].iloc[0])
     assert run.shown("keep", "text/plain").startswith("(False, ")
@@ -122,18 +122,18 @@ CHECKS: dict[str, Callable[[Run], None]] = {
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-@pytest.mark.filterwarnings("default")  # of Jupyter's own, which are not ours to mend
-def test_notebook_shows_what_it_is_for(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MPLBACKEND")  # the kernel has one of its own, which shows pictures
+@pytest.mark.filterwarnings("default")  # Jupyter itself warns
+def test_notebook_shows_its_main_results(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MPLBACKEND")  # the kernel sets its own, which shows images
     run = Run(path, tmp_path)
     CHECKS[path.stem](run)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_is_a_valid_one(path: Path) -> None:
+def test_notebook_is_valid(path: Path) -> None:
     nbformat.validate(nbformat.read(path, as_version=4))  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_shows_no_styled_table_for_pandas_does_not_escape_those(path: Path) -> None:
+def test_notebook_has_no_styled_table_as_pandas_does_not_escape_them(path: Path) -> None:
     assert ".style." not in path.read_text(encoding="utf-8")
