@@ -282,6 +282,29 @@ def test_step_with_too_many_calls_is_read_in_smaller_ones(archive: cf.Archive, m
     assert report.steps > 10
 
 
+def test_part_with_too_many_calls_is_left_for_the_next_sync(
+    archive: cf.Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = [call_record(id=number, startTime=NOW_MS - 40 * DAY_MS + number) for number in range(1, 61)]
+    data = changing_project(*calls, functions=[function_record(createdTime=0)])
+    data.unreadable = [(7, NOW_MS - 42 * DAY_MS, NOW_MS - 42 * DAY_MS + 1)]
+    fetch = sync.Sync._fetch
+
+    def fetch_and_repair(*arguments: Any) -> Any:
+        results = fetch(*arguments)
+        if results and any(result.problems for result in results.values()):
+            data.unreadable = []
+        return results
+
+    monkeypatch.setattr(sync, "ROWS_PER_STEP", 10)
+    monkeypatch.setattr(sync.Sync, "_fetch", fetch_and_repair)
+    with serve(data, page_cap=5) as project:
+        with pytest.warns(cf.IncompleteWarning, match="too many calls"):
+            archive.sync(project)
+        assert archive.sync(project).complete
+        assert_same(archive.calls(), project.calls("seven", start="90d"))
+
+
 def test_interrupted_sync_is_continued_by_the_next_one(archive: cf.Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     data = changing_project(*call_records(300, step_ms=DAY_MS // 10))
     with serve(data) as project:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from callframe import timespan
 from callframe.api.fetch import progress_bar
-from callframe.archive import coverage_ledger
+from callframe.archive.coverage_ledger import coverage_frame
 from callframe.archive.queries import ArchiveSnapshot, list_projects
 from callframe.archive.reports import ArchiveInfo
 from callframe.errors import ArgumentError, CallframeError, FileError, IncompleteWarning, RecordWarning, warn
@@ -175,12 +175,10 @@ class Archive:
 
         Raises
         ------
-        ArgumentError
-            Invalid argument, or unknown function, schedule or project.
+        ArgumentError, FileError
+            As in `calls`.
         CallframeError
             Dask is not installed.
-        FileError
-            There is no archive, or it is damaged or cannot be read.
         """
         snapshot = self._snapshot(project)
         query = snapshot.query(
@@ -218,10 +216,8 @@ class Archive:
 
         Raises
         ------
-        ArgumentError
-            Invalid argument, or unknown function or project.
-        FileError
-            There is no archive, or it is damaged or cannot be read.
+        ArgumentError, FileError
+            As in `calls`.
         """
         from callframe.archive.daily_rollup import read_rollup  # noqa: PLC0415 - the analysis is slow to import
 
@@ -331,8 +327,7 @@ class Archive:
 
         history_ms = None
         if start is not None:
-            now_ms = project.now_ms()
-            history_ms = timespan.time_range(start, None, now_ms=now_ms).length_ms
+            history_ms = timespan.time_range(start, None, now_ms=project.now_ms()).length_ms
         with progress_bar(progress, "sync") as show:
             report = Sync(self._tables, project, history_ms=history_ms, show=show).run()
         if not report.complete:
@@ -358,9 +353,8 @@ class Archive:
         calls = self._open()
         snapshots = [ArchiveSnapshot(self._tables, calls, project) for project in list_projects(self._tables)]
         extents = [extent for snapshot in snapshots if (extent := snapshot.ledger.extent) is not None]
-        no_periods = coverage_ledger.period_frame([], coverage_ledger.CoverageLedger()).assign(project="")
         periods = [snapshot.coverage_periods(None, None).assign(project=snapshot.project) for snapshot in snapshots]
-        coverage = pd.concat(periods or [no_periods])
+        coverage = pd.concat(periods or [coverage_frame([]).assign(project="")])
         return ArchiveInfo(
             path=self.path,
             version=calls.version,

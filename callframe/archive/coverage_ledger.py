@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 from callframe import frame
 from callframe.archive.schema import COVERAGE, TIME
 from callframe.completeness import FunctionCoverage
-from callframe.timespan import MAX_TIME_MS, TimeRange, iso
+from callframe.timespan import MAX_TIME_MS, NO_TIME, TimeRange, iso, to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -175,13 +176,12 @@ class FunctionLifetime:
 
 def lifetimes(functions: pd.DataFrame) -> list[FunctionLifetime]:
     """Read the lifetimes of functions from the frame of `Archive.functions`, by label, earlier deployments first."""
-    times = [
-        [None if pd.isna(value) else int(value.value // 1_000_000) for value in functions[name].dt.as_unit("ns")]
+    created, gone = (
+        [None if time_ms == NO_TIME else time_ms for time_ms in to_milliseconds(functions[name]).tolist()]
         for name in ("created_time", "gone_time")
-    ]
-    rows = zip(functions["function_id"].tolist(), functions["function"].tolist(), *times, strict=True)
-    found = [FunctionLifetime(*row) for row in rows]
-    return sorted(found, key=lambda lifetime: (lifetime.function, lifetime.start_ms or 0))
+    )
+    rows = zip(functions["function_id"].tolist(), functions["function"].tolist(), created, gone, strict=True)
+    return sorted(itertools.starmap(FunctionLifetime, rows), key=lambda row: (row.function, row.start_ms or 0))
 
 
 def function_coverage(
@@ -217,54 +217,40 @@ def coverage_by_time(ledger: CoverageLedger, functions: Sequence[FunctionLifetim
     for part in itertools.chain(existed.values(), *missing.values()):
         edges |= {part.start_ms, part.end_ms}
     tried = [] if ledger.extent is None else [ledger.extent]
-    periods: list[_Period] = []
+    periods = []
     for start_ms, end_ms in itertools.pairwise(sorted(edges)):
         present = [function for function, part in existed.items() if _contains([part], start_ms)]
-        absent = [function for function in present if _contains(missing[function], start_ms)]
+        absent = {function for function in present if _contains(missing[function], start_ms)}
         complete = not absent and (bool(present) or _contains(tried, start_ms))
         state = "complete" if complete else "missing" if len(absent) == len(present) else "partial"
-        periods.append(_Period(start_ms, end_ms, state, len({function.function for function in present}), absent))
-    return period_frame([_join_periods(list(group)) for _, group in itertools.groupby(periods, _period_key)], ledger)
+        key = (state, [] if state == "missing" else _labels(absent))  # if all are, it does not matter which
+        periods.append((key, start_ms, end_ms, len(_labels(present)), absent))
+    rows = []
+    for (state, _), group in itertools.groupby(periods, key=operator.itemgetter(0)):
+        _, starts_ms, ends_ms, counts, absent_in = zip(*group, strict=True)
+        period, absent = TimeRange(starts_ms[0], ends_ms[-1]), set().union(*absent_in)
+        reasons: set[str] = set()
+        for function in absent:
+            reasons |= ledger.failure_reasons(function.function_id, [period])
+        labels = _abbreviate(_labels(absent), _MAX_LABELS)
+        rows.append((period, state, max(counts), labels or None, "; ".join(sorted(reasons)) or None))
+    return coverage_frame(rows)
 
 
-def period_frame(periods: Sequence[_Period], ledger: CoverageLedger) -> pd.DataFrame:
+def coverage_frame(rows: Sequence[tuple[TimeRange, str, int, str | None, str | None]]) -> pd.DataFrame:
     """Make the frame of `Archive.coverage` from its rows."""
-    states = pd.CategoricalDtype(pd.Series(list(STATES), dtype=frame.TEXT), ordered=True)
-    missing = [_abbreviate(_labels(period.missing), _MAX_LABELS) or None for period in periods]
-    reasons = []
-    for period in periods:
-        window = TimeRange(period.start_ms, period.end_ms)
-        of_functions = [ledger.failure_reasons(function.function_id, [window]) for function in period.missing]
-        reasons.append("; ".join(sorted(set().union(*of_functions))) or None)
+    periods, states, counts, missing, reasons = zip(*rows, strict=True) if rows else ((),) * 5
+    categories = pd.CategoricalDtype(pd.Series(list(STATES), dtype=frame.TEXT), ordered=True)
     return pd.DataFrame(
         {
             "start_time": frame.time_column([period.start_ms for period in periods]),
             "end_time": frame.time_column([min(period.end_ms, MAX_TIME_MS) for period in periods]),
-            "state": pd.Categorical([period.state for period in periods], dtype=states),
-            "functions": pd.Series([period.functions for period in periods], dtype="int64"),
+            "state": pd.Categorical(states, dtype=categories),
+            "functions": pd.Series(counts, dtype="int64"),
             "missing_functions": frame.text_column(missing),
             "reason": frame.text_column(reasons),
         }
     )
-
-
-class _Period(NamedTuple):
-    start_ms: int
-    end_ms: int
-    state: str
-    functions: int
-    missing: Sequence[FunctionLifetime]
-
-
-def _period_key(period: _Period) -> tuple[str, list[str]]:
-    """Return what differs between periods that are not joined; if all calls are missing, of what does not matter."""
-    return period.state, [] if period.state == "missing" else _labels(period.missing)
-
-
-def _join_periods(periods: Sequence[_Period]) -> _Period:
-    functions = max(period.functions for period in periods)
-    missing = list({function for period in periods for function in period.missing})
-    return periods[0]._replace(end_ms=periods[-1].end_ms, functions=functions, missing=missing)
 
 
 def _labels(functions: Iterable[FunctionLifetime]) -> list[str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import operator
 import time
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -36,20 +40,9 @@ ROWS_PER_PARTITION = 100_000
 @dataclass(frozen=True)
 class Query:
     """
-    A selection of calls; all statuses or schedules if none is given, all functions or calls if it is None.
+    A selection of calls: all statuses or schedules if none is given, all functions or calls if it is None.
 
-    Parameters
-    ----------
-    project
-        Name of the project.
-    window
-        Start times.
-    function_ids, statuses, schedule_ids, call_ids
-        Filters.
-    columns
-        Columns of a call frame, in order.
-    labels
-        The labels of the functions, None if not all deployments of these labels are selected.
+    `labels` are those of the functions, None if not all deployments of these labels are selected.
     """
 
     project: str
@@ -122,9 +115,8 @@ class ArchiveSnapshot:
 
     def statuses(self) -> list[str]:
         """List the documented statuses, and unknown ones from the few files that may contain some."""
-        rows = self.calls.store.read(
-            unfinished_paths(self.calls.files), ["status"], condition=pc.field("finality") == 1
-        )
+        is_unknown = pc.field("finality") == 1
+        rows = self.calls.store.read(unfinished_paths(self.calls.files), ["status"], condition=is_unknown)
         return frame.status_categories(rows["status"].cast("string").unique().to_pylist())
 
     def coverage_periods(self, start: TimeLike | None, end: TimeLike | None) -> pd.DataFrame:
@@ -149,10 +141,7 @@ class ArchiveSnapshot:
         schedule_ids, function_ids = self._schedule_ids(schedule, function_ids)
         return Query(
             self.project,
-            TimeRange(
-                ALL_TIMES.start_ms if start is None else window.start_ms,
-                ALL_TIMES.end_ms if end is None else window.end_ms,
-            ),
+            TimeRange(0 if start is None else window.start_ms, ALL_TIMES.end_ms if end is None else window.end_ms),
             function_ids,
             () if status is None else parse_statuses(status, self.statuses()),
             schedule_ids,
@@ -176,7 +165,13 @@ class ArchiveSnapshot:
         except ImportError as error:
             raise CallframeError("Dask is not installed: pip install 'callframe[archive,scale]'") from error
         categories = {"function": sorted(set(self.functions["function"])), "status": self.statuses()}
-        read = _PartitionReader(self.calls.store, query, categories, self.coverage(query))
+        read = functools.partial(
+            _read_partition,  # contains no open table, so that it can be sent to workers
+            store=self.calls.store,
+            query=query,
+            categories=categories,
+            coverage=self.coverage(query),
+        )
         paths = partitions(query.files(self.calls))
         meta = read(())
         with dask.config.set({"dataframe.convert-string": False}):  # the text of a call frame is Arrow's already
@@ -184,7 +179,7 @@ class ArchiveSnapshot:
         calls.attrs = dict(meta.attrs)
         return calls
 
-    def coverage(self, query: Query, counts: Mapping[int, int] | None = None) -> Coverage:
+    def coverage(self, query: Query, counts: Mapping[int, int] = MappingProxyType({})) -> Coverage:
         """Make the coverage of a query; `counts` are its calls by function id, if known."""
         functions = self._lifetimes
         if query.function_ids is not None:
@@ -192,31 +187,20 @@ class ArchiveSnapshot:
         archive = {"path": self._tables.uri, "version": self.calls.version}
         fetched_ms = self.ledger.last_read_ms
         if query.call_ids is not None:
-            counts = counts or {}
-            rows = [
-                FunctionCoverage(
-                    function.function_id,
-                    function.function,
-                    calls=counts.get(function.function_id, 0),
-                    created_ms=function.start_ms,
-                )
-                for function in functions
-            ]
+            rows = []
+            for function in functions:
+                count = counts.get(function.function_id, 0)
+                created_ms = function.start_ms
+                rows.append(FunctionCoverage(function.function_id, function.function, (), count, created_ms=created_ms))
+            stored = read_calls(self.calls.store, self.calls.paths(), replace(query, columns=("call_id",)))
             request = FetchRequest(fetched_ms, call_ids=query.call_ids)
-            found = read_calls(self.calls.store, self.calls.paths(), replace(query, columns=("call_id",)))
-            return replace(request.coverage(rows, found, self.project), archive=archive)
+            return replace(request.coverage(rows, stored, self.project), archive=archive)
         extent = self.ledger.extent or TimeRange(0, 1)
         start_ms = extent.start_ms if query.window.start_ms == 0 else query.window.start_ms
         window = TimeRange(start_ms, max(start_ms + 1, min(query.window.end_ms, fetched_ms)))
-        return Coverage(
-            fetched_ms,
-            tuple(coverage_ledger.function_coverage(self.ledger, functions, window, counts or {})),
-            self.project,
-            window,
-            query.statuses,
-            query.schedule_ids,
-            archive=archive,
-        )
+        rows = coverage_ledger.function_coverage(self.ledger, functions, window, counts)
+        filters = (query.statuses, query.schedule_ids)
+        return Coverage(fetched_ms, tuple(rows), self.project, window, *filters, archive=archive)
 
     def _registry(self, store: DeltaStore, order: list[str]) -> pd.DataFrame:
         rows = store.read_all()
@@ -227,9 +211,8 @@ class ArchiveSnapshot:
         extent = self.ledger.extent or TimeRange(0, 1)
         now_ms = int(time.time() * 1000)
         start_ms = extent.start_ms if start is None else timespan.parse_time(start, name="start", now_ms=now_ms)
-        if end is None:
-            end_ms = max(extent.end_ms, start_ms + 1)
-        else:
+        end_ms = max(extent.end_ms, start_ms + 1)
+        if end is not None:
             end_ms = timespan.parse_time(end, name="end", now_ms=now_ms)
         if start_ms >= end_ms:
             raise ArgumentError(
@@ -258,7 +241,7 @@ class ArchiveSnapshot:
         labels = set(schedules["function"].reindex(ids))
         if ids and labels <= set(self.functions["function"]):
             selected = self.functions["function_id"][self.functions["function"].isin(labels)]
-            function_ids = tuple(one for one in selected if function_ids is None or one in function_ids)
+            function_ids = tuple(selected) if function_ids is None else tuple(set(selected).intersection(function_ids))
         return tuple(dict.fromkeys(ids)), function_ids
 
     def _complete_labels(self, function_ids: tuple[int, ...] | None) -> tuple[str, ...] | None:
@@ -286,34 +269,32 @@ def unfinished_paths(files: pa.Table) -> list[str]:
 
 def partitions(files: pa.Table) -> list[tuple[str, ...]]:
     """Group the paths of files to partitions of whole days, in order of time."""
-    days: dict[Any, tuple[list[str], int]] = {}
-    for path, day, rows in zip(*(files[name].to_pylist() for name in ("path", "day", "rows")), strict=True):
-        paths, size = days.setdefault(day, ([], 0))
-        days[day] = [*paths, path], size + (rows or 0)
-    groups: list[tuple[list[str], int]] = []
-    for paths, size in days.values():
-        if groups and groups[-1][1] + size <= ROWS_PER_PARTITION:
-            groups[-1] = groups[-1][0] + paths, groups[-1][1] + size
-        else:
-            groups.append((paths, size))
-    return [tuple(paths) for paths, _ in groups]
+    groups: list[list[str]] = []
+    size = 0
+    rows = zip(*(files[name].to_pylist() for name in ("day", "path", "rows")), strict=True)
+    for _, day in itertools.groupby(rows, key=operator.itemgetter(0)):
+        _, paths, counts = zip(*day, strict=True)
+        day_size = sum(filter(None, counts))
+        if not groups or size + day_size > ROWS_PER_PARTITION:
+            groups, size = [*groups, []], 0
+        groups[-1] += paths
+        size += day_size
+    return [tuple(paths) for paths in groups]
 
 
-class _PartitionReader:
-    """Reads a partition on any worker; contains no open table, so that it can be pickled."""
-
-    def __init__(self, store: DeltaStore, query: Query, categories: Categories, coverage: Coverage) -> None:
-        self._store = store
-        self._query = query
-        self._categories = categories
-        self._coverage = coverage
-
-    def __call__(self, paths: Sequence[str], columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Read files; Dask passes the `columns` that it needs."""
-        query = self._query if columns is None else replace(self._query, columns=tuple(columns))
-        calls = read_calls(self._store, paths, query, categories=self._categories)
-        self._coverage.attach(calls)
-        return calls
+def _read_partition(
+    paths: Sequence[str],
+    columns: Sequence[str] | None = None,  # those that Dask needs
+    *,
+    store: DeltaStore,
+    query: Query,
+    categories: Categories,
+    coverage: Coverage,
+) -> pd.DataFrame:
+    query = query if columns is None else replace(query, columns=tuple(columns))
+    calls = read_calls(store, paths, query, categories=categories)
+    coverage.attach(calls)
+    return calls
 
 
 def _parse_columns(columns: Sequence[str] | None) -> tuple[str, ...]:

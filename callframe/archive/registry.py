@@ -65,19 +65,10 @@ def assign_labels(stored: Sequence[Row], listed: Sequence[Row]) -> dict[int, str
 
 def to_frame(rows: pa.Table, order: Sequence[str]) -> pd.DataFrame:
     """Convert rows to a frame with the dtypes of `Project.functions` or `Project.schedules`, without the project."""
-    key = rows.schema.names[1]
-    columns = {field.name: _column(rows[field.name], is_key=field.name == key) for field in rows.schema}
-    del columns["project"]
-    return pd.DataFrame(columns).sort_values(list(order), kind="stable", ignore_index=True)
-
-
-def _column(column: pa.ChunkedArray, *, is_key: bool) -> pd.Series[Any]:
-    if column.type == TIME:
-        return frame.time_column([None if us is None else us // 1000 for us in column.cast(pa.int64()).to_pylist()])
-    if column.type in {TEXT, pa.string()}:
-        return frame.text_column(column.to_pylist())
-    dtype = "float64" if column.type == pa.float64() else "int64" if is_key else "Int64"
-    return pd.Series(column.to_pylist(), dtype=dtype)
+    dtypes = {TEXT: frame.TEXT, pa.int64(): pd.Int64Dtype()}
+    to_ms = [field.with_type(pa.timestamp("ms", "UTC")) if field.type == TIME else field for field in rows.schema]
+    table: pd.DataFrame = rows.cast(pa.schema(to_ms)).drop_columns(["project"]).to_pandas(types_mapper=dtypes.get)
+    return table.astype({table.columns[0]: "int64"}).sort_values(list(order), kind="stable", ignore_index=True)
 
 
 def _to_rows(listed: pd.DataFrame) -> list[Row]:

@@ -26,23 +26,23 @@ DAY = "start_date"
 
 TEXT, TIME = pa.large_string(), pa.timestamp("us", "UTC")
 
+
+def _fields(dtype: pa.DataType, *names: str) -> list[tuple[str, pa.DataType]]:
+    return [(name, dtype) for name in names]
+
+
 CALLS = pa.schema(
     [
-        ("project", pa.string()),
-        ("call_id", pa.int64()),
-        ("function_id", pa.int64()),
-        ("function", pa.string()),
-        ("schedule_id", pa.int64()),
-        ("status", pa.string()),
-        ("scheduled_time", TIME),
-        ("start_time", TIME),
-        ("end_time", TIME),
-        ("schedule_delay_ms", pa.int64()),
-        ("duration_ms", pa.int64()),
-        ("error_message", TEXT),
-        ("error_trace", TEXT),
-        ("finality", pa.int8()),
-        (DAY, pa.date32()),
+        *_fields(pa.string(), "project"),
+        *_fields(pa.int64(), "call_id", "function_id"),
+        *_fields(pa.string(), "function"),
+        *_fields(pa.int64(), "schedule_id"),
+        *_fields(pa.string(), "status"),
+        *_fields(TIME, "scheduled_time", "start_time", "end_time"),
+        *_fields(pa.int64(), "schedule_delay_ms", "duration_ms"),
+        *_fields(TEXT, "error_message", "error_trace"),
+        *_fields(pa.int8(), "finality"),
+        *_fields(pa.date32(), DAY),
     ]
 )
 """`finality` is 0 for Running, 1 for an unknown status, 2 for a finished call; `start_date` is the day of
@@ -50,64 +50,53 @@ CALLS = pa.schema(
 
 COVERAGE = pa.schema(
     [
-        ("project", pa.string()),
-        ("function_id", pa.int64()),
-        ("start_time", TIME),
-        ("end_time", TIME),
-        ("complete", pa.bool_()),
-        ("reason", TEXT),
-        ("read_time", TIME),
+        *_fields(pa.string(), "project"),
+        *_fields(pa.int64(), "function_id"),
+        *_fields(TIME, "start_time", "end_time"),
+        *_fields(pa.bool_(), "complete"),
+        *_fields(TEXT, "reason"),
+        *_fields(TIME, "read_time"),
     ]
 )
 """A time range that was read completely, or that could not be read, with the reason."""
 
-_LISTED = [("first_seen_time", TIME), ("last_seen_time", TIME), ("gone_time", TIME)]
-
 FUNCTIONS = pa.schema(
     [
-        ("project", pa.string()),
-        ("function_id", pa.int64()),
-        *((name, TEXT) for name in ("function", "name", "external_id", "owner", "description", "status")),
-        ("created_time", TIME),
-        ("last_called", TIME),
-        ("file_id", pa.int64()),
-        ("runtime", TEXT),
-        ("runtime_version", TEXT),
-        ("cpu", pa.float64()),
-        ("memory", pa.float64()),
-        ("error_message", TEXT),
-        ("metadata", TEXT),
-        *_LISTED,
+        *_fields(pa.string(), "project"),
+        *_fields(pa.int64(), "function_id"),
+        *_fields(TEXT, "function", "name", "external_id", "owner", "description", "status"),
+        *_fields(TIME, "created_time", "last_called"),
+        *_fields(pa.int64(), "file_id"),
+        *_fields(TEXT, "runtime", "runtime_version"),
+        *_fields(pa.float64(), "cpu", "memory"),
+        *_fields(TEXT, "error_message", "metadata"),
+        *_fields(TIME, "first_seen_time", "last_seen_time", "gone_time"),
     ]
 )
 """A function as last listed by the service; `gone_time` is when it was first missing from the list."""
 
 SCHEDULES = pa.schema(
     [
-        ("project", pa.string()),
-        ("schedule_id", pa.int64()),
-        ("name", TEXT),
-        ("function_id", pa.int64()),
-        *((name, TEXT) for name in ("function", "function_external_id", "cron_expression", "when")),
-        ("created_time", TIME),
-        ("session_id", pa.int64()),
-        ("description", TEXT),
-        *_LISTED,
+        *_fields(pa.string(), "project"),
+        *_fields(pa.int64(), "schedule_id"),
+        *_fields(TEXT, "name"),
+        *_fields(pa.int64(), "function_id"),
+        *_fields(TEXT, "function", "function_external_id", "cron_expression", "when"),
+        *_fields(TIME, "created_time"),
+        *_fields(pa.int64(), "session_id"),
+        *_fields(TEXT, "description"),
+        *_fields(TIME, "first_seen_time", "last_seen_time", "gone_time"),
     ]
 )
 """A schedule as last listed by the service."""
 
 ROLLUP = pa.schema(
     [
-        ("project", pa.string()),
-        ("source", pa.string()),
-        ("function", pa.string()),
-        ("start_time", TIME),
-        ("status", pa.string()),
-        ("measure", pa.string()),
-        ("bucket_ms", pa.int64()),
-        ("count", pa.int64()),
-        (DAY, pa.date32()),
+        *_fields(pa.string(), "project", "source", "function"),
+        *_fields(TIME, "start_time"),
+        *_fields(pa.string(), "status", "measure"),
+        *_fields(pa.int64(), "bucket_ms", "count"),
+        *_fields(pa.date32(), DAY),
     ]
 )
 """A count of a day: `source` names the files it was counted from, `start_date` is the first day of its month, so that

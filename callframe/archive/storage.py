@@ -222,13 +222,13 @@ class DeltaStore:
                 f"{self.uri} is an archive of layout {description[1]}, written by"
                 f" {'a newer' if is_newer else 'an older'} callframe; this version supports layout {LAYOUT}. {advice}."
             )
-        found = {field.name: field.type for field in pa.schema(table.schema())}
+        dtypes = {field.name: field.type for field in pa.schema(table.schema())}
         for field in self.schema:
-            if field.name not in found:
+            if field.name not in dtypes:
                 raise FileFormatError(f"The archive {self.uri} has no column {field.name}: it was removed.")
-            if not _is_same_type(found[field.name], field.type):
+            if not _is_same_type(dtypes[field.name], field.type):
                 raise FileFormatError(
-                    f"The column {field.name} of the archive {self.uri} has the type {found[field.name]}, expected"
+                    f"The column {field.name} of the archive {self.uri} has the type {dtypes[field.name]}, expected"
                     f" {field.type}: it was changed."
                 )
 
@@ -400,6 +400,6 @@ def _is_missing(error: Exception) -> bool:
     return "No files in log segment" in str(error) or "not found" in str(error).lower()
 
 
-def _is_same_type(found: pa.DataType, expected: pa.DataType) -> bool:
+def _is_same_type(dtype: pa.DataType, expected: pa.DataType) -> bool:
     text = (pa.string(), pa.large_string(), pa.string_view())
-    return found == expected or (found in text and expected in text)
+    return dtype == expected or (dtype in text and expected in text)

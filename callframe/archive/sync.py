@@ -42,6 +42,7 @@ _EXTRA_MS = DAY_MS  # the service keeps some calls for longer than it promises
 _MIN_STEP_MS, _FIRST_STEP_MS, _MAX_STEP_MS = MINUTE_MS, DAY_MS, 30 * DAY_MS
 _MAX_FAILURES = 3
 _PARTS = 8
+_TOO_MANY_CALLS = "left for the next sync, which reads smaller steps: too many calls"
 
 
 class Sync:
@@ -134,8 +135,8 @@ class Sync:
             position_ms = start_ms
             while position_ms < end_ms and not self.report.interrupted:
                 step = _step_from(position_ms, length_ms, end_ms)
-                parts = {function_id: _within(windows[function_id], step) for function_id in windows}
-                rows = self._read_step({function_id: found for function_id, found in parts.items() if found}, step)
+                parts = {key: _within(window, step) for key, window in windows.items()}
+                rows = self._read_step({key: part for key, part in parts.items() if part}, step)
                 if rows is None:
                     length_ms = max(_MIN_STEP_MS, step.length_ms // 4)
                     continue
@@ -181,14 +182,17 @@ class Sync:
         if results is None:
             return None
         again: set[int] = set()
-        if step.length_ms > _FIRST_STEP_MS and not any(fetch.INTERRUPTED in one.problems for one in results.values()):
+        interrupted = any(fetch.INTERRUPTED in result.problems for result in results.values())
+        if step.length_ms > _FIRST_STEP_MS and not interrupted:
             again = {key for key, result in results.items() if result.problems and not self._is_skipped(key)}
         rows = self._commit({key: result for key, result in results.items() if key not in again}, windows)
         self._failures |= {key: [] for key in again}
         for part in step.split(_PARTS) if again else []:
             shorter = {key: _within(windows[key], part) for key in again}
-            results = self._fetch({key: found for key, found in shorter.items() if found}, part)
-            if results is not None and not self.report.interrupted:
+            results = self._fetch({key: window for key, window in shorter.items() if window}, part)
+            if results is None:
+                results = {key: fetch.FunctionResult(0, problems=[_TOO_MANY_CALLS]) for key in again}
+            if not self.report.interrupted:
                 rows += self._commit(results, shorter)
         return rows
 
