@@ -350,7 +350,7 @@ def explore(changes: int) -> dict[str, Any]:
         ("Completed", lambda k: k % 2 == 0),
         ("Range", lambda k: ("7d", "24h", "all")[k % 3]),
         ("Time zone", lambda k: ("Europe/Oslo", "UTC")[k % 2]),
-        ("Picture", lambda k: controls["Picture"].options[k % 2]),
+        ("Plot", lambda k: controls["Plot"].options[k % 2]),
     ]
     plot_s, all_s, process = list[float](), list[float](), psutil.Process()
 

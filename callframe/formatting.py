@@ -1,10 +1,11 @@
-"""How a summary looks to people: in a notebook, in colours, and as text for a terminal."""
+"""Numbers, durations, times and tables as people read them: in notebooks, in the terminal, on pages."""
 
 from __future__ import annotations
 
 import functools
 import html
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -14,48 +15,94 @@ from callframe.errors import FrameError
 from callframe.timespan import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-_NEEDED = (
-    "calls", "completed", "failed", "timeout", "running", "stuck", "other", "failure_rate", "failure_rate_low",
-    "failure_rate_high", "duration_p50", "duration_p50_above", "duration_p95", "duration_p95_low", "duration_p95_high",
-    "duration_p95_above", "duration_p99", "duration_p99_above", "duration_max", "schedule_delay_p50",
-    "schedule_delay_p95", "schedule_delay_max", "late_rate", "last_success_time", "longest_failure_streak",
+
+MISSING = "-"
+PAGE_COLUMNS = (
+    "calls", "failed", "timeout", "running", "stuck", "other", "failure rate", "duration p50", "duration p95",
+    "duration max", "delay p95", "late", "last success", "failures in a row",
 )  # fmt: skip
+"""The columns of a summary for which a page has space."""
 
-_DISPENSABLE = ("delay p50", "delay p95", "late", "running", "timeout", "failed")
-"""Columns that a narrow terminal does without, first those."""
+_TERMINAL_COLUMNS = (
+    "calls", "failed", "timeout", "running", "stuck", "other", "failure rate", "duration p50", "duration p95",
+    "delay p50", "delay p95", "late",
+)  # fmt: skip
+_DROPPED_FIRST = ("delay p50", "delay p95", "late", "running", "timeout", "failed")
+"""Columns that a narrow terminal leaves out, in this order."""
 
-_LABEL = 60
-_FAILED, _TIMEOUT, _LATE = "213,94,0", "240,228,66", "86,180,233"  # of a palette safe for colour-blind eyes
+SUMMARY_COLUMNS = (
+    "calls", "completed", "failed", "timeout", "running", "stuck", "other", "failure_rate", "failure_rate_low",
+    "failure_rate_high", "duration_p50", "duration_p50_low", "duration_p50_high", "duration_p50_above", "duration_p90",
+    "duration_p90_above", "duration_p95", "duration_p95_low", "duration_p95_high", "duration_p95_above", "duration_p99",
+    "duration_p99_above", "duration_max", "schedule_delay_p50", "schedule_delay_p90", "schedule_delay_p95",
+    "schedule_delay_p99", "schedule_delay_max", "scheduled", "late_rate", "last_success_time", "longest_failure_streak",
+)  # fmt: skip
+"""The columns of a summary."""
+
+_LABEL_LENGTH = 40
+_TITLE_LENGTH = 500
+_LEVELS = (0.001, 0.01, 0.05, 0.2, 0.5)
+"""The shares from which a cell is coloured, and coloured more strongly."""
+
+_NOTE = "Durations are of completed work; delay is from the scheduled time to the start; intervals are 95 %."
+_INLINE = {
+    "table": "overflow-x:auto",
+    "label": "text-align:left;white-space:nowrap",
+    "number": "text-align:right;white-space:nowrap",
+    "heading": "white-space:normal",
+    "remark": "opacity:0.85",
+    "note": "font-size:smaller;opacity:0.75",
+}
+"""CSS by class, written into each element: notebooks drop style sheets."""
+_COLOURS = {  # of a palette safe for colour-blind eyes; translucent, for text and dark themes to show through
+    "bad": "213,94,0,0.50",
+    "unreached": "240,228,66,0.30",
+    **{f"shade{level}": f"213,94,0,{alpha}" for level, alpha in enumerate((0.06, 0.13, 0.24, 0.4, 0.55), start=1)},
+    **{f"late{level}": f"86,180,233,{alpha}" for level, alpha in enumerate((0.06, 0.12, 0.2, 0.33, 0.46), start=1)},
+}
+_COLOURED = _INLINE | {name: f"background-color:rgba({rgba})" for name, rgba in _COLOURS.items()}
 
 
 @dataclass(frozen=True)
-class _Column:
-    """One column as it is shown: its heading, what each cell says, what it says small, and its colour."""
+class Cell:
+    """A cell: its text, a smaller remark beside it, the full text if it was cut, and CSS classes."""
+
+    text: str
+    remark: str = ""
+    title: str = ""
+    classes: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, and how to make a cell from a row."""
 
     heading: str
-    cells: list[str]
-    asides: list[str] | None = None
-    tints: list[str] | None = None
+    cell: Callable[[dict[Any, Any]], Cell | str]
+    numeric: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to show: the first `labels` cells of each row are its name."""
+
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+    labels: int = 1
 
 
 class Styled:
-    """
-    A summary in colours, for a notebook to show.
-
-    Parameters
-    ----------
-    summary
-        What `summarize` gave.
-    """
+    """A summary in colours, for a notebook to show."""
 
     def __init__(self, summary: pd.DataFrame) -> None:
         self._summary = summary.copy()
 
     def _repr_html_(self) -> str:
-        """Write as HTML, in which all text is escaped."""
-        return _html(self._summary, coloured=True)
+        return _notebook_html(self._summary, _COLOURED)
 
     def __repr__(self) -> str:
         return format_summary(self._summary)
@@ -63,25 +110,25 @@ class Styled:
 
 def style(summary: pd.DataFrame) -> Styled:
     """
-    Show a summary in colours: the more there is of failures and late starts, the stronger.
+    Show a summary in colours: the more failures and late starts, the stronger the colour.
 
-    Failure rates are coloured by the lower end of their interval, so that few calls are no alarm. Every colour comes
-    with the number it stands for.
+    Failure rates are coloured by the lower end of their interval, so that few calls do not raise an alarm. Every colour
+    stands beside the number that it stands for.
 
     Parameters
     ----------
     summary
-        What `summarize` gave, or some of its rows.
+        Table that `summarize` returned, or some of its rows.
 
     Returns
     -------
     styled
-        An object that a notebook shows as a table. Names of functions and other text are escaped in it.
+        An object that a notebook shows as a table, and a terminal as text. Names and other text are escaped.
 
     Raises
     ------
     FrameError
-        It is no summary.
+        `summary` is not a summary.
 
     Examples
     --------
@@ -89,267 +136,285 @@ def style(summary: pd.DataFrame) -> Styled:
     >>> with cf.demo(calls=1_000) as project:
     ...     styled = cf.style(cf.summarize(project.calls(start="14d")))
     """
-    missing = [name for name in _NEEDED if name not in getattr(summary, "columns", ())]
+    missing = [name for name in SUMMARY_COLUMNS if name not in getattr(summary, "columns", ())]
     if missing:
-        raise FrameError(f"This is no summary: it lacks {', '.join(missing)}. Make one with summarize(calls).")
+        raise FrameError(f"Not a summary: missing columns {', '.join(missing)}. Make one with summarize(calls).")
     return Styled(summary)
 
 
-def attach_html(summary: pd.DataFrame) -> pd.DataFrame:
-    """
-    Let a notebook show a summary in units.
+def show_in_notebooks() -> None:
+    """Register with IPython, if it runs, how summaries are shown; all other frames stay as they are."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is None:
+        return
+    formatter = shell.display_formatter.formatters["text/html"]
+    registered = formatter.for_type(pd.DataFrame)
+    if getattr(registered, "func", None) is not _frame_html:
+        formatter.for_type(pd.DataFrame, functools.partial(_frame_html, registered))
 
-    What shows it is an attribute of this one object: frames made from it, copies and pickles are plain again.
 
-    Parameters
-    ----------
-    summary
-        A new one; it is changed.
+def summary_table(
+    summary: pd.DataFrame, *, tz: str = "UTC", columns: Collection[str] | None = None, max_rows: int | None = None
+) -> Table:
+    """Lay out the table that `summarize` or `summarize_rollup` returned, or of its columns those that are named."""
+    available = _summary_columns(summary, tz)
+    chosen = [column for name, column in available.items() if columns is None or name in columns]
+    shown = summary.iloc[:max_rows]
+    labels = [_format_labels(shown.index.get_level_values(level), tz) for level in range(shown.index.nlevels)]
+    names = [str(name).replace("start_time", "start time") for name in summary.index.names]
+    rows = [
+        [*(cells[place] for cells in labels), *_make_row(chosen, row)]
+        for place, row in enumerate(shown.to_dict("records"))
+    ]
+    order = "" if "start time" in names else ", most failures first"
+    more = len(summary) - len(shown)
+    return Table(
+        f"Calls by {' and '.join(names)}{order}",
+        [*(Column(name, str) for name in names), *chosen],
+        rows,
+        f"{_NOTE} {more:,} more rows are not shown." if more else _NOTE,
+        labels=len(names),
+    )
 
-    Returns
-    -------
-    summary
-        The same object.
-    """
-    show = functools.partial(_live, summary, list(summary.columns))
-    object.__setattr__(summary, "_repr_html_", show)  # past pandas, which takes attributes for columns
-    return summary
+
+def make_table(caption: str, columns: Sequence[Column], rows: pd.DataFrame, note: str = "") -> Table:
+    """Make a table of the rows of a frame."""
+    return Table(caption, columns, [_make_row(columns, row) for row in rows.to_dict("records")], note)
+
+
+def table_html(table: Table, classes: str = "", *, inline: Mapping[str, str] | None = None) -> str:
+    """Render a table as HTML, all text escaped; `inline` holds the CSS of classes, for where style sheets are lost."""
+    element = functools.partial(_element, inline=inline)
+
+    def cell_html(cell: Cell, column: Column, *, label: bool) -> str:
+        remark = f" {element('small', _escape(cell.remark), 'remark')}" if cell.remark else ""
+        tag, scope = ("th", ' scope="row"') if label else ("td", "")
+        title = f' title="{_escape(cell.title)}"' if cell.title else ""
+        names = f"{'number' if column.numeric else 'label' if label else ''} {cell.classes}"
+        return element(tag, _escape(cell.text) + remark, names, scope + title)
+
+    head = "".join(
+        element(
+            "th",
+            _escape(column.heading).replace("&gt; ", "&gt;&nbsp;"),
+            f"{'number' if column.numeric else 'label'} heading",
+            ' scope="col"',
+        )
+        for column in table.columns
+    )
+    body = ""
+    for row in table.rows:
+        cells = enumerate(zip(row, table.columns, strict=True))
+        body += f"<tr>{''.join(cell_html(*pair, label=place < table.labels) for place, pair in cells)}</tr>\n"
+    caption = f"<caption>{_escape(table.caption)}</caption>" if table.caption else ""
+    note = element("p", _escape(table.note), "note") if table.note else ""
+    look = ' class="dataframe" border="0"' if inline else ""
+    content = f"<table{look}>{caption}<thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>{note}"
+    return element("div", content, f"table {classes}")
 
 
 def format_summary(summary: pd.DataFrame, *, width: int | None = None) -> str:
-    """
-    Write a summary as text for a terminal.
-
-    Parameters
-    ----------
-    summary
-        What `summarize` gave.
-    width
-        Characters a line may have, if columns can be left out for that; None for all columns.
-
-    Returns
-    -------
-    text
-        One line a group under a header, and a line that names the columns for which there is no room.
-    """
-    left = {"completed", "duration p99", "duration max", "delay max", "last success [UTC]", "failures in a row"}
-    laid = [_laid(_labels(summary, place), str.ljust) for place in range(summary.index.nlevels)]
-    for column in _columns(summary):
-        if column.heading in left:
-            continue
-        asides = column.asides if column.heading == "failure rate" else None
-        words = column.cells
-        if asides:
-            words = [f"{cell} {aside}".strip() for cell, aside in zip(words, asides, strict=True)]
-        laid.append(_laid([column.heading.removeprefix("duration "), *words], str.rjust))
-    lacking = []
-    for name in _DISPENSABLE:
-        place = next((at for at, column in enumerate(laid) if column[0].split(" (")[0].strip() == name), None)
-        if place is not None and width is not None and sum(len(column[0]) + 2 for column in laid) - 2 > width:
-            lacking.append(laid.pop(place)[0].strip())
-    note = [f"No room here for: {', '.join(lacking)}."] if lacking else []
-    return "\n".join([*("  ".join(row).rstrip() for row in zip(*laid, strict=True)), *note])
+    """Format a summary for a terminal: one line per group, and if `width` is given without the columns beyond it."""
+    table = summary_table(summary, columns=_TERMINAL_COLUMNS)
+    columns = {}
+    for place, column in enumerate(table.columns):
+        cells = [row[place] for row in table.rows]
+        name = column.heading.split(" > ")[0]
+        texts = [f"{cell.text} {cell.remark}".strip() if name == "failure rate" else cell.text for cell in cells]
+        lines = [" ".join(printable(text).split("\n")) for text in (column.heading.removeprefix("duration "), *texts)]
+        longest = max(map(len, lines))
+        columns[name] = [line.rjust(longest) if column.numeric else line.ljust(longest) for line in lines]
+    dropped: list[str] = []
+    for name in _DROPPED_FIRST:
+        if name in columns and width and sum(len(lines[0]) + 2 for lines in columns.values()) - 2 > width:
+            dropped += [columns.pop(name)[0].strip()]
+    note = [f"Left out for lack of space: {', '.join(dropped)}."] if dropped else []
+    return "\n".join([*("  ".join(line).rstrip() for line in zip(*columns.values(), strict=True)), *note])
 
 
-def format_duration(value: pd.Timedelta) -> str:
-    """
-    Write a span of time as people do.
+def truncate(value: Any, length: int = _LABEL_LENGTH) -> Cell:
+    """Shorten text to one line, in the middle, where similar names are most alike."""
+    line = " ".join(str(value).split())
+    if len(line) <= length:
+        return Cell(line or "(no name)")
+    title = line if len(line) <= _TITLE_LENGTH else f"{line[:_TITLE_LENGTH]}… ({len(line):,} characters)"
+    return Cell(f"{line[: length // 2]}…{line[-(length // 2 - 1) :]}", title=title)
 
-    Parameters
-    ----------
-    value
-        Any span, or none.
 
-    Returns
-    -------
-    text
-        Such as `850 ms`, `12.3 s`, `9.5 min`, `3.2 h`, or `-` for none.
-    """
-    if value != value:  # noqa: PLR0124 - NaT alone differs from itself
-        return "-"
-    seconds = value.total_seconds()
+def count_cell(number: int) -> Cell:
+    """Format a count, faint if it is zero."""
+    return Cell(f"{number:,}", classes="" if number else "faint")
+
+
+def format_duration(duration: Any) -> str:
+    """Format a duration in its largest sensible unit, such as `850 ms`, `12.3 s` or `3.2 h`."""
+    if pd.isna(duration):
+        return MISSING
+    seconds = duration.total_seconds()
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
         if abs(seconds) >= size * (1 if unit in {"s", "min"} else 2):
             return f"{seconds / size:,.1f} {unit}"
     return f"{seconds * 1000:.0f} ms"
 
 
-def format_percent(share: float) -> str:
-    """
-    Write a share as people do.
+def format_lower_bound(duration: Any, above: Any) -> str:
+    """Format a duration of which it may only be known that it exceeds `above`."""
+    return format_duration(duration) if pd.isna(above) else f"> {format_duration(above)}"
 
-    Parameters
-    ----------
-    share
-        From 0 to 1, or missing.
 
-    Returns
-    -------
-    text
-        Such as `2.3%`, `<0.1%` for less than that and not nothing, `>99.9%` for more and not all, or `no data`.
-    """
-    if share != share:  # noqa: PLR0124 - NaN alone differs from itself
+def format_percent(share: Any) -> str:
+    """Format a share from 0 to 1; it is never rounded to nothing or to all."""
+    if pd.isna(share):
         return "no data"
     if 0 < share < 0.001:  # noqa: PLR2004
         return "<0.1%"
     return ">99.9%" if 0.999 < share < 1 else f"{share:.1%}"  # noqa: PLR2004
 
 
-def printable(words: str) -> str:
-    """
-    Take the control characters out of text from calls: a terminal would obey them.
-
-    Parameters
-    ----------
-    words
-        Any text.
-
-    Returns
-    -------
-    text
-        The text with its line ends and tabs, every other control character as U+FFFD.
-    """
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in words)
-
-
-def _live(summary: pd.DataFrame, columns: Sequence[str]) -> str | None:
-    """Show a summary as it is now; one whose columns were changed in place as pandas shows any frame."""
-    if not pd.get_option("display.notebook_repr_html"):
-        return None
-    if list(summary.columns) != columns:
-        plain: str | None = getattr(pd.DataFrame, "_repr_html_")(summary)  # noqa: B009 - the stubs lack it
-        return plain
-    return _html(summary, coloured=False)
-
-
-def _columns(summary: pd.DataFrame) -> Iterator[_Column]:
-    """Lay out what is shown; what a summary has none of, such as stuck calls, is left out."""
-    for name in ("calls", "completed", "failed", "timeout", "running", "stuck", "other"):
-        if name not in {"stuck", "other"} or summary[name].any():
-            tints = [_tint(_FAILED, 0.5 * bool(count)) for count in summary[name]] if name == "stuck" else None
-            yield _Column(name, [f"{count:,}" for count in summary[name]], tints=tints)
-    low, high = summary["failure_rate_low"], summary["failure_rate_high"]
-    rate_asides = [_range(format_percent(one), format_percent(other)) for one, other in zip(low, high, strict=True)]
-    yield _Column(
-        "failure rate", [*map(format_percent, summary["failure_rate"])], rate_asides, [_strength(one) for one in low]
-    )
-    for name in ("p50", "p95", "p99"):
-        yield _duration(summary, name)
-    yield _Column("duration max", [*map(format_duration, summary["duration_max"])])
-    for name in ("p50", "p95", "max"):
-        yield _Column(f"delay {name}", [*map(format_duration, summary[f"schedule_delay_{name}"])])
-    grace = summary.attrs.get("late_after_s")
-    heading = f"late (> {format_duration(pd.Timedelta(seconds=grace))})" if isinstance(grace, int | float) else "late"
-    late = summary["late_rate"]
-    yield _Column(
-        heading,
-        ["-" if share != share else format_percent(share) for share in late],  # noqa: PLR0124 - NaN alone differs from itself
-        tints=[_tint(_LATE, 0.5 * share**0.5) for share in late],
-    )
-    yield _Column("last success [UTC]", [*map(_moment, summary["last_success_time"])])
-    yield _Column("failures in a row", [f"{count:,}" for count in summary["longest_failure_streak"]])
-
-
-def _duration(summary: pd.DataFrame, name: str) -> _Column:
-    values, above = summary[f"duration_{name}"], summary[f"duration_{name}_above"]
-    known = above.isna().tolist()
-    cells = [
-        format_duration(one) if told else f"> {format_duration(more)}"
-        for one, told, more in zip(values, known, above, strict=True)
-    ]
-    asides = None
-    if name == "p95":
-        limits = zip(summary["duration_p95_low"], summary["duration_p95_high"], strict=True)
-        asides = [_range(format_duration(low), format_duration(high)) for low, high in limits]
-    return _Column(f"duration {name}", cells, asides, [_tint(_TIMEOUT, 0.0 if told else 0.3) for told in known])
-
-
-def _range(low: str, high: str) -> str:
-    """Write an interval: `-` is an end that is not known, and with neither there is none."""
-    if {low, high} <= {"-", "no data"}:
+def format_interval(low: str, high: str) -> str:
+    """Format an interval of which an end may be missing; empty if both are."""
+    if {low, high} <= {MISSING, "no data"}:
         return ""
-    if high == "-":
-        return f"(from {low})"
+    if high == MISSING:
+        return f"from {low}"
     unit = high.lstrip("<>-0123456789.,")
-    return f"({low.removesuffix(unit)} to {high})" if low.endswith(unit) else f"({low} to {high})"
+    return f"{low.removesuffix(unit)} to {high}" if low.endswith(unit) else f"{low} to {high}"
 
 
-def _moment(value: pd.Timestamp) -> str:
-    return "none" if value != value else f"{value:%Y-%m-%d %H:%M}"  # noqa: PLR0124 - NaT alone differs from itself
+def format_time(time: Any, tz: str) -> str:
+    """Format a time to the minute."""
+    return MISSING if pd.isna(time) else f"{time.tz_convert(tz):%Y-%m-%d %H:%M}"
 
 
-def _strength(share: float) -> str:
-    return _tint(_FAILED, 0.6 * share**0.5)
+def printable(text: str) -> str:
+    """Replace control characters except line ends and tabs by U+FFFD: a terminal would obey them."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
 
 
-def _tint(colour: str, strength: float) -> str:
-    """Write a background that lets the text, and a dark theme, through."""
-    return f"background-color:rgba({colour},{strength:.2f})" if strength >= 0.01 else ""  # noqa: PLR2004
+def _summary_columns(summary: pd.DataFrame, tz: str) -> dict[str, Column]:
+    """List the columns of a summary by name; stuck and other calls only if there are any."""
+    late_after_s = summary.attrs.get("late_after_s")
+    late = "late"
+    if isinstance(late_after_s, int | float):
+        late = f"late > {format_duration(pd.Timedelta(seconds=late_after_s))}"
+    measures: dict[str, tuple[str, Callable[..., Cell | str]]] = {
+        **{name: (name, _count) for name in ("calls", "completed", "failed", "timeout", "running")},
+        "stuck": ("stuck", _stuck),
+        "other": ("other", _count),
+        "failure rate": ("failure_rate", _failure_rate),
+        **{f"duration {name}": (f"duration_{name}", _duration) for name in ("p50", "p95", "p99", "max")},
+        **{f"delay {name}": (f"schedule_delay_{name}", _duration) for name in ("p50", "p95", "max")},
+        "late": ("late_rate", _late_rate),
+        "last success": ("last_success_time", functools.partial(_last_success, tz=tz)),
+        "failures in a row": ("longest_failure_streak", _count),
+    }
+    headings = {"late": late, "last success": f"last success ({tz})"}
+    return {
+        name: Column(headings.get(name, name), functools.partial(cell, source=source), numeric=name != "last success")
+        for name, (source, cell) in measures.items()
+        if source in summary and (name not in {"stuck", "other"} or summary[source].any())
+    }
 
 
-def _labels(summary: pd.DataFrame, level: int) -> list[str]:
-    """Write a level of the groups under its name, ids in full."""
-    labels = summary.index.get_level_values(level)
+def _count(row: dict[Any, Any], source: str) -> Cell:
+    return count_cell(row[source])
+
+
+def _stuck(row: dict[Any, Any], source: str) -> Cell:
+    return Cell(f"{row[source]:,}", classes="bad" if row[source] else "faint")
+
+
+def _failure_rate(row: dict[Any, Any], source: str) -> Cell:
+    low, high = row[f"{source}_low"], row[f"{source}_high"]
+    interval = format_interval(format_percent(low), format_percent(high))
+    return Cell(format_percent(row[source]), f"({interval})" if interval else "", classes=_level("shade", low))
+
+
+def _duration(row: dict[Any, Any], source: str) -> Cell:
+    above = row.get(f"{source}_above", pd.NaT)
+    interval = ""
+    if source == "duration_p95":
+        interval = format_interval(*(format_duration(row.get(f"{source}_{end}", pd.NaT)) for end in ("low", "high")))
+    text = format_lower_bound(row[source], above)
+    return Cell(text, f"({interval})" if interval else "", classes="" if pd.isna(above) else "unreached")
+
+
+def _late_rate(row: dict[Any, Any], source: str) -> Cell:
+    share = row[source]
+    return Cell(MISSING if pd.isna(share) else format_percent(share), classes=_level("late", share))
+
+
+def _last_success(row: dict[Any, Any], source: str, tz: str) -> str:
+    return "none" if pd.isna(row[source]) else format_time(row[source], tz)
+
+
+def _level(name: str, share: float) -> str:
+    """Choose the CSS class of a share; none if it is small or missing."""
+    level = sum(share >= edge for edge in _LEVELS)
+    return f"{name}{level}" if level else ""
+
+
+def _format_labels(labels: pd.Index, tz: str) -> list[Cell]:
     missing = "no schedule" if labels.name == "schedule" else "none"
-    words = [missing if gone else _label(one) for one, gone in zip(labels, labels.isna(), strict=True)]
-    return [printable(str(labels.name)), *(" ".join(printable(one).split("\n")) for one in words)]
+    return [truncate(missing if pd.isna(label) else _format_label(label, tz)) for label in labels]
 
 
-def _label(value: Any) -> str:
-    return f"{value:%Y-%m-%d %H:%M:%S}".removesuffix(":00") if isinstance(value, pd.Timestamp) else str(value)
+def _format_label(label: Any, tz: str) -> str:
+    if not isinstance(label, pd.Timestamp):
+        return str(label)
+    return f"{label.tz_convert(tz):%Y-%m-%d %H:%M:%S}".removesuffix(":00")
 
 
-def _laid(words: list[str], adjust: Callable[[str, int], str]) -> list[str]:
-    width = max(map(len, words))
-    return [adjust(one, width) for one in words]
+def _make_row(columns: Sequence[Column], row: dict[Any, Any]) -> list[Cell]:
+    cells = (column.cell(row) for column in columns)
+    return [Cell(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
-def _html(summary: pd.DataFrame, *, coloured: bool) -> str:
-    """Write a summary as HTML; as many rows as pandas is set to show. Styles stand inline: notebooks drop others."""
-    most = pd.get_option("display.max_rows") or len(summary)
-    shown = summary.iloc[:most]
-    columns = list(_columns(shown))
-    labels = [_labels(shown, level) for level in range(shown.index.nlevels)]
-    heads = "".join(f'<th style="text-align:left">{_escaped(one[0])}</th>' for one in labels)
-    heads += "".join(_heading(column.heading) for column in columns)
-    rows = []
-    for place in range(len(shown)):
-        row = "".join(_header(one[place + 1]) for one in labels)
-        rows.append(f"<tr>{row}{''.join(_cell(column, place, coloured=coloured) for column in columns)}</tr>")
-    body = f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody>"
-    foot = f'<p style="font-size:smaller;opacity:0.75">{_escaped(_foot(summary, len(shown)))}</p>'
-    return f'<div style="overflow-x:auto"><table border="0" class="dataframe">{body}</table>{foot}</div>'
+def _frame_html(registered: Callable[[pd.DataFrame], str] | None, frame: pd.DataFrame) -> str | None:
+    """Show a summary in units, and any other frame as it was shown before."""
+    if _is_summary(frame) and pd.get_option("display.notebook_repr_html"):
+        return _notebook_html(frame, _INLINE)
+    return registered(frame) if registered else frame._repr_html_()  # type: ignore[operator]
 
 
-def _heading(heading: str) -> str:
-    """Write a heading, which may break where words end, but not within brackets."""
-    name, bracket, unit = heading.partition(" (")
-    whole = f' <span style="white-space:nowrap">{_escaped(bracket.lstrip() + unit)}</span>' if bracket else ""
-    return f'<th style="text-align:right">{_escaped(name)}{whole}</th>'
+def _is_summary(frame: pd.DataFrame) -> bool:
+    """Check whether a frame is what `summarize` returned, or rows of it: neither columns nor dtypes differ."""
+    return (
+        "late_after_s" in frame.attrs
+        and tuple(frame.columns) == SUMMARY_COLUMNS
+        and all(dtype.kind == _kind(str(name)) for name, dtype in frame.dtypes.items())
+    )
 
 
-def _header(label: str) -> str:
-    short = label if len(label) <= _LABEL else f"{label[: _LABEL // 2 - 1]}…{label[-_LABEL // 2 :]}"
-    title = "" if short == label else f' title="{_escaped(label)}"'
-    return f'<th style="text-align:left;white-space:nowrap"{title}>{_escaped(short)}</th>'
+def _kind(name: str) -> str:
+    """Give the kind of dtype that a column of a summary has."""
+    if name.startswith(("duration", "schedule_delay")):
+        return "m"
+    return "f" if "rate" in name else "M" if name.endswith("_time") else "i"
 
 
-def _cell(column: _Column, place: int, *, coloured: bool) -> str:
-    tint = f";{column.tints[place]}" if coloured and column.tints and column.tints[place] else ""
-    aside = column.asides[place] if column.asides else ""
-    small = f' <span style="font-size:smaller;opacity:0.85">{_escaped(aside)}</span>' if aside else ""
-    return f'<td style="text-align:right;white-space:nowrap{tint}">{_escaped(column.cells[place])}{small}</td>'
-
-
-def _foot(summary: pd.DataFrame, shown: int) -> str:
-    """Say what a summary rests on."""
+def _notebook_html(summary: pd.DataFrame, inline: Mapping[str, str]) -> str:
+    """Render a summary with what it covers below it; as many rows as pandas is set to show."""
+    table = summary_table(summary, max_rows=pd.get_option("display.max_rows") or None)
     known = Coverage.of(summary)
     complete = {True: "complete", False: "INCOMPLETE", None: "completeness not known"}[is_complete(summary)]
-    when = f", fetched {timestamp(known.fetched_ms):%Y-%m-%d %H:%M} UTC" if known else ""
-    more = f"; {len(summary) - shown:,} more rows are not shown" if shown < len(summary) else ""
+    fetched = f", fetched {timestamp(known.fetched_ms):%Y-%m-%d %H:%M} UTC" if known else ""
     calls = int(summary["calls"].sum())
-    return f"{calls:,} call{'' if calls == 1 else 's'}{when}, {complete}; intervals are 95 %{more}"
+    covered = f"{calls:,} call{'' if calls == 1 else 's'}{fetched}, {complete}."
+    return table_html(replace(table, caption="", note=f"{covered} {table.note}"), inline=inline)
 
 
-def _escaped(words: str) -> str:
-    return html.escape(printable(words))
+def _element(
+    tag: str, content: str, names: str, attributes: str = "", *, inline: Mapping[str, str] | None = None
+) -> str:
+    """Render an HTML element with its classes, or with the CSS of these."""
+    if inline is None:
+        look = f' class="{names.strip()}"' if names.strip() else ""
+    else:
+        css = ";".join(inline[name] for name in names.split() if name in inline)
+        look = f' style="{css}"' if css else ""
+    return f"<{tag}{attributes}{look}>{content}</{tag}>"
+
+
+def _escape(text: str) -> str:
+    return html.escape(printable(text))

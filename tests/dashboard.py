@@ -1,4 +1,4 @@
-"""The dashboard as a person has it before them, in a page of JupyterLab or Voila."""
+"""The dashboard in a page of JupyterLab or Voila."""
 
 from __future__ import annotations
 
@@ -27,18 +27,7 @@ _DECODED = """before => [...document.querySelectorAll('.callframe-picture img')]
 
 
 class Dashboard:
-    """
-    What can be done with it, and seen.
-
-    Parameters
-    ----------
-    page
-        The page that shows it.
-    log
-        The problems of the page.
-    calls
-        What it shows when nothing is chosen.
-    """
+    """A dashboard in a page, with the problems that the page reports and the calls that it shows."""
 
     def __init__(self, page: Page, log: PageLog, calls: pd.DataFrame) -> None:
         self.page, self.log, self.calls = page, log, calls
@@ -48,7 +37,7 @@ class Dashboard:
         return self.root.get_by_label(label, exact=True)
 
     def option(self, name: str) -> str:
-        """Find the option of a function, whose label goes on with its failures."""
+        """Find the option of a function, whose label continues with its failures."""
         options = self.field("Functions").locator("option")
         found: str = options.evaluate_all(
             "(all, start) => all.find(one => one.innerText.replaceAll('\\u00a0', ' ').startsWith(start)).value",
@@ -60,7 +49,7 @@ class Dashboard:
         named = re.compile(rf"^\W*{re.escape(name)}$")  # an icon, which is a letter of its own, may come first
         return self.root.get_by_role("button", name=named)
 
-    def figure(self, name: str) -> Locator:
+    def key_figure(self, name: str) -> Locator:
         return (
             self.root.locator(".callframe-figures dl > div")
             .filter(has=self.page.get_by_text(name, exact=True))
@@ -72,30 +61,30 @@ class Dashboard:
         return self.root.locator(".callframe-panel:visible")
 
     @property
-    def picture(self) -> Locator:
+    def plot(self) -> Locator:
         return self.panel.locator(".callframe-picture img")
 
     def open(self, tab: str) -> None:
         self.root.get_by_role("tab", name=tab, exact=True).click()
 
     @contextlib.contextmanager
-    def new_picture(self) -> Iterator[None]:
-        """Wait, after what is done within, until another picture than before is there and decoded."""
-        before = self.picture.get_attribute("src", timeout=TIMEOUT_MS)
+    def new_plot(self) -> Iterator[None]:
+        """Wait at the end until a new plot is shown and decoded."""
+        before = self.plot.get_attribute("src", timeout=TIMEOUT_MS)
         yield
         self.page.wait_for_function(_DECODED, arg=before, timeout=TIMEOUT_MS)
 
     def fits(self) -> bool:
-        """Tell whether nothing of it reaches beyond its place in the page."""
+        """Check that no part of it is wider than the page."""
         wide = "root => [...root.querySelectorAll('*')].some(one => one.getBoundingClientRect().right > innerWidth + 1"
         return not self.root.evaluate(f"{wide} && !one.closest('.table, .p-TabBar, .lm-TabBar, pre'))")
 
     def shows(self, count: int) -> None:
-        """Wait until so many calls are shown to be selected."""
-        expect(self.figure("Calls")).to_have_text(f"{count:,}", timeout=TIMEOUT_MS)
+        """Wait until a number of calls is shown as selected."""
+        expect(self.key_figure("Calls")).to_have_text(f"{count:,}", timeout=TIMEOUT_MS)
 
     def reset(self) -> None:
-        """Select everything again, and go to the first tab."""
+        """Select everything, and open the first tab."""
         self.button("Reset").click()
         self.open(TABS[0])
         chosen = self.root.locator(
@@ -103,4 +92,4 @@ class Dashboard:
         )
         expect(chosen).to_have_text(["All"], timeout=TIMEOUT_MS)  # of the range
         self.shows(len(self.calls))
-        self.picture.wait_for(timeout=TIMEOUT_MS)
+        self.plot.wait_for(timeout=TIMEOUT_MS)

@@ -1,4 +1,4 @@
-"""The dashboard without a browser: controls are set, and what is shown is read."""
+"""The dashboard without a browser: controls are set, and the content of widgets is read."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ from hypothesis import strategies as st
 from ipywidgets.widgets.widget import _instances as kept_widgets
 
 import callframe as cf
-from callframe import frame
+from callframe import frame, reporting
 from callframe.dashboard import call_table, export
-from callframe.dashboard.call_analysis import ROWS_MOST, CallAnalysis
-from callframe.dashboard.filter_options import label, of_calls
-from callframe.dashboard.redraw import Redraw
+from callframe.dashboard.controls import FilterOptions, shorten
+from callframe.dashboard.explorer import Redraw
 from callframe.dashboard.selection import TABS, Selection, select
+from callframe.dashboard.selection_analysis import MAX_ROWS, CallAnalysis
 from callframe.formatting import format_duration, format_percent
-from callframe.reporting import rollup_page
 from callframe.sample.server import Faults
 from callframe.timespan import iso
 
@@ -65,25 +64,25 @@ def shared(calls: pd.DataFrame, schedules: pd.DataFrame) -> Iterator[Explorer]:
 
 @pytest.fixture
 def explorer(shared: Explorer) -> Explorer:
-    """Give a dashboard as it is at first: making one anew for every test would take a minute."""
+    """Reset a dashboard: a new one for every test would take a minute."""
     button(shared, "Search all").value = ""
     shared.selection = Selection()
     return shared
 
 
-def words(value: str) -> str:
-    """Read what HTML shows."""
+def text(value: str) -> str:
+    """Read the text of HTML."""
     return html.unescape(" ".join(re.sub(r"<[^>]*>", " ", value).split()))
 
 
-def figure(explorer: Explorer, name: str) -> str:
-    found = re.search(rf'<dt>{name}</dt>\s*<dd class="value">(.*?)</dd>', explorer._figures.value)
-    assert found, name
-    return html.unescape(found[1])
+def key_figure(explorer: Explorer, name: str) -> str:
+    match = re.search(rf'<dt>{name}</dt>\s*<dd class="value">(.*?)</dd>', explorer._key_figures.value)
+    assert match, name
+    return html.unescape(match[1])
 
 
 def message(explorer: Explorer) -> str:
-    return words(explorer._message.value)
+    return text(explorer._message.value)
 
 
 def press(explorer: Explorer, name: str) -> None:
@@ -91,9 +90,9 @@ def press(explorer: Explorer, name: str) -> None:
 
 
 def button(widget: Any, name: str) -> Any:
-    found = [one for one in walk(widget) if getattr(one, "description", "") == name]
-    assert found, name
-    return found[0]
+    buttons = [part for part in walk(widget) if getattr(part, "description", "") == name]
+    assert buttons, name
+    return buttons[0]
 
 
 def walk(widget: Any) -> Iterator[Any]:
@@ -103,8 +102,8 @@ def walk(widget: Any) -> Iterator[Any]:
 
 
 def open_tab(explorer: Explorer, name: str) -> Any:
-    explorer._tabs.selected_index = TABS.index(name)
-    return explorer._panels[name]
+    explorer._tab_bar.selected_index = TABS.index(name)
+    return explorer._tabs[name]
 
 
 # Selection
@@ -132,7 +131,7 @@ def test_end_of_a_range_is_excluded(calls: pd.DataFrame) -> None:
     assert (chosen["start_time"].min(), (chosen["start_time"] < end).all()) == (start, True)
 
 
-def test_last_counts_back_from_where_the_window_ends(calls: pd.DataFrame) -> None:
+def test_last_counts_back_from_the_end_of_the_window(calls: pd.DataFrame) -> None:
     fetched = pd.Timestamp(calls.attrs["callframe"]["fetched_at"])
     chosen = select(calls, Selection(last="1h"))
     assert len(chosen) == (calls["start_time"] >= fetched - pd.Timedelta("1h")).sum()
@@ -144,7 +143,7 @@ def test_selected_calls_are_numbered_from_0_and_keep_their_dtypes(calls: pd.Data
     assert chosen.index.equals(pd.RangeIndex(len(chosen)))
 
 
-def test_selecting_leaves_the_frame_as_it_was(calls: pd.DataFrame) -> None:
+def test_selecting_does_not_change_the_frame(calls: pd.DataFrame) -> None:
     before, attrs = calls.copy(), dict(calls.attrs["callframe"])
     select(calls, Selection(statuses=("Failed",), last="24h"))
     pd.testing.assert_frame_equal(calls, before)
@@ -159,7 +158,7 @@ def test_coverage_of_selected_calls_names_what_was_selected(calls: pd.DataFrame)
     assert (held["status"], held["functions"][0]["calls"]) == (["Failed"], len(chosen))
 
 
-def test_missed_runs_of_a_part_are_those_of_the_whole_in_it(calls: pd.DataFrame, schedules: pd.DataFrame) -> None:
+def test_missed_runs_of_a_function_are_those_of_the_whole_frame(calls: pd.DataFrame, schedules: pd.DataFrame) -> None:
     whole = cf.missed_runs(calls, schedules)
     names = whole.loc[whole["state"] == "missed", "function"].unique()[:2].tolist()
     part = CallAnalysis(calls, schedules, Selection(functions=tuple(names))).missed
@@ -170,13 +169,13 @@ def test_missed_runs_of_a_part_are_those_of_the_whole_in_it(calls: pd.DataFrame,
 
 
 def test_selection_by_status_does_not_make_runs_missed(calls: pd.DataFrame, schedules: pd.DataFrame) -> None:
-    look = CallAnalysis(calls, schedules, Selection(statuses=("Failed",)))
-    assert look.missed is not None
-    assert len(look.missed) == len(cf.missed_runs(calls, schedules))
+    analysis = CallAnalysis(calls, schedules, Selection(statuses=("Failed",)))
+    assert analysis.missed is not None
+    assert len(analysis.missed) == len(cf.missed_runs(calls, schedules))
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"tab": "Costs"}, "expected one of 'Overview'"),
         ({"last": "1h", "start": "2026-01-01"}, "not both"),
@@ -192,8 +191,8 @@ def test_selection_by_status_does_not_make_runs_missed(calls: pd.DataFrame, sche
         (5, "selection=5; expected a selection"),
     ],
 )
-def test_wrong_selection_says_what_is_expected(calls: pd.DataFrame, changes: Any, said: str) -> None:
-    with pytest.raises(cf.errors.ArgumentError, match=re.escape(said)):
+def test_invalid_selection_is_an_error_with_what_was_expected(calls: pd.DataFrame, changes: Any, message: str) -> None:
+    with pytest.raises(cf.errors.ArgumentError, match=re.escape(message)):
         cf.explore(calls, selection=changes)
 
 
@@ -216,13 +215,13 @@ def test_selected_calls_are_those_that_pandas_filters(given_rows: list[dict[str,
     pd.testing.assert_frame_equal(chosen, calls[kept].reset_index(drop=True))
 
 
-def test_selection_survives_being_saved() -> None:
-    one = Selection(functions=("a",), last="24h", by="1d", tz="Europe/Oslo", tab="Failures", picture="By kind")
+def test_selection_can_be_saved() -> None:
+    one = Selection(functions=("a",), last="24h", by="1d", tz="Europe/Oslo", tab="Failures", plot="By group")
     assert Selection.of(one.to_dict()) == one
 
 
 @pytest.mark.parametrize("changes", [{"functions": ["gone"]}, {"statuses": ["Gone"]}, {"schedules": [42]}])
-def test_what_is_chosen_and_gone_takes_nothing(explorer: Explorer, changes: dict[str, Any]) -> None:
+def test_choice_that_is_gone_selects_nothing(explorer: Explorer, changes: dict[str, Any]) -> None:
     explorer.selection = changes
     assert (len(explorer.calls), explorer.selection.to_dict()) == (0, changes)
     assert message(explorer).startswith("No calls are selected.")
@@ -231,15 +230,15 @@ def test_what_is_chosen_and_gone_takes_nothing(explorer: Explorer, changes: dict
 def test_function_that_is_gone_after_a_refresh_stays_chosen(explorer: Explorer, calls: pd.DataFrame) -> None:
     name = calls["function"].iloc[0]
     explorer._controls.functions.value = (name,)
-    explorer._controls.fill(of_calls(calls[calls["function"] != name], None))
+    explorer._controls.set_options(FilterOptions.of_calls(calls[calls["function"] != name], None))
     try:
-        assert explorer._controls.functions.options[-1] == (f"{label(name)} \N{MIDDLE DOT} no calls", name)
+        assert explorer._controls.functions.options[-1] == (f"{shorten(name)} \N{MIDDLE DOT} no calls", name)
         assert explorer.selection.functions == (name,)
     finally:
-        explorer._fill()
+        explorer._load()
 
 
-def test_reset_forgets_what_is_gone(explorer: Explorer) -> None:
+def test_reset_removes_choices_that_are_gone(explorer: Explorer) -> None:
     explorer.selection = {"functions": ["gone"], "statuses": ["Gone"], "schedules": [42]}
     press(explorer, "Reset")
     assert "Gone" not in explorer._controls.statuses
@@ -249,14 +248,14 @@ def test_reset_forgets_what_is_gone(explorer: Explorer) -> None:
 # The dashboard
 
 
-def test_figures_are_those_of_the_selected_calls(explorer: Explorer, calls: pd.DataFrame) -> None:
+def test_key_figures_are_those_of_the_selected_calls(explorer: Explorer, calls: pd.DataFrame) -> None:
     name = calls["function"].iloc[0]
     explorer._controls.functions.value = (name,)
     chosen = calls[calls["function"] == name]
     summary = cf.summarize(chosen).iloc[0]
-    assert figure(explorer, "Calls") == f"{len(chosen):,}"
-    assert figure(explorer, "Failure rate") == format_percent(summary["failure_rate"])
-    assert figure(explorer, "Duration, p95") == format_duration(summary["duration_p95"])
+    assert key_figure(explorer, "Calls") == f"{len(chosen):,}"
+    assert key_figure(explorer, "Failure rate") == format_percent(summary["failure_rate"])
+    assert key_figure(explorer, "Duration, p95") == format_duration(summary["duration_p95"])
 
 
 def test_calls_are_those_that_the_controls_select(explorer: Explorer, calls: pd.DataFrame) -> None:
@@ -264,7 +263,7 @@ def test_calls_are_those_that_the_controls_select(explorer: Explorer, calls: pd.
     pd.testing.assert_frame_equal(explorer.calls, calls[calls["status"] == "Failed"].reset_index(drop=True))
 
 
-def test_changing_calls_does_not_change_what_is_explored(explorer: Explorer, calls: pd.DataFrame) -> None:
+def test_changing_calls_does_not_change_the_dashboard(explorer: Explorer, calls: pd.DataFrame) -> None:
     mine = explorer.calls
     mine.loc[:, "call_id"] = 0
     assert explorer.calls["call_id"].equals(calls["call_id"])
@@ -296,21 +295,21 @@ def test_picking_one_end_leaves_the_other_as_it_is(explorer: Explorer) -> None:
     assert (explorer.selection.start, explorer.selection.end) == (second_two_oclock, "2026-10-26T11:00:00.000Z")
 
 
-def test_time_that_no_clock_shows_is_the_next_one(explorer: Explorer) -> None:
+def test_time_that_no_clock_shows_is_shifted_forward(explorer: Explorer) -> None:
     explorer._controls.tz.value = "Europe/Oslo"
     explorer._controls.start.value = pd.Timestamp("2026-03-29 02:30").to_pydatetime()
     assert explorer.selection.start == "2026-03-29T01:00:00.000Z"
 
 
 @pytest.mark.parametrize("year", [2, 1969, 2262, 9999])
-def test_year_that_is_being_typed_is_no_error(explorer: Explorer, year: int) -> None:
+def test_partly_typed_year_is_not_an_error(explorer: Explorer, year: int) -> None:
     explorer._controls.tz.value = "Pacific/Auckland"
     explorer._controls.start.value = dt.datetime(year, 12, 31)  # noqa: DTZ001 - as pickers give it
     explorer._controls.tz.value = "America/New_York"
     assert 'role="alert"' not in explorer._message.value
 
 
-def test_search_offers_matching_functions_and_keeps_the_chosen_ones(explorer: Explorer, calls: pd.DataFrame) -> None:
+def test_search_lists_matching_functions_and_keeps_the_chosen_ones(explorer: Explorer, calls: pd.DataFrame) -> None:
     first, second = sorted(calls["function"].unique())[:2]
     explorer._controls.functions.value = (first,)
     explorer._controls.search.value = second.upper()
@@ -324,7 +323,7 @@ def test_enter_in_the_search_chooses_what_matches(explorer: Explorer, calls: pd.
     controls.search._handle_msg(
         {"buffers": [], "content": {"data": {"method": "custom", "content": {"event": "submit"}}}}
     )
-    controls.search.value = "ingest"  # typed before Enter, told after it
+    controls.search.value = "ingest"  # typed before Enter, received after it
     names = calls["function"].cat.categories
     assert set(controls.functions.value) == {name for name in names if "ingest" in name}
 
@@ -343,7 +342,7 @@ def test_functions_with_the_most_failures_come_first(explorer: Explorer, calls: 
 def test_every_tab_shows_something(explorer: Explorer, tab: str) -> None:
     panel = open_tab(explorer, tab)
     shown = [one.value for one in walk(panel.widget) if type(one).__name__ == "HTML"]
-    assert any(words(one) or "<img" in one or "<iframe" in one for one in shown)
+    assert any(text(one) or "<img" in one or "<iframe" in one for one in shown)
     assert message(explorer) == ""
 
 
@@ -355,46 +354,46 @@ def test_tab_of_no_calls_says_so(tab: str) -> None:
 
 @pytest.mark.parametrize("tab", TABS)
 @pytest.mark.parametrize("status", ["Failed", "Running", "Timeout"])
-def test_tab_of_one_call_shows_it(tab: str, status: str) -> None:
+def test_tab_of_one_call_shows_no_message(tab: str, status: str) -> None:
     one = frame_from_rows(
         [{"function": "a", "status": status, "start": START_MS, "duration": None, "delay": None}], fetched_ms=None
     )
     assert message(cf.explore(one, selection={"tab": tab})) == ""
 
 
-def test_tab_is_drawn_when_it_is_first_looked_at(calls: pd.DataFrame) -> None:
+def test_tab_is_drawn_when_it_is_first_opened(calls: pd.DataFrame) -> None:
     explorer = cf.explore(calls)
-    assert explorer._panels["Durations"]._picture.value == ""
-    assert "<img" in open_tab(explorer, "Durations")._picture.value
+    assert explorer._tabs["Durations"]._plot.value == ""
+    assert "<img" in open_tab(explorer, "Durations")._plot.value
 
 
-def test_picture_has_words_for_those_who_do_not_see_it(explorer: Explorer) -> None:
-    assert re.search(r'alt="A day of calls\. 1,200 calls of \d functions', explorer._panels["Overview"]._picture.value)
+def test_plot_has_a_description(explorer: Explorer) -> None:
+    assert re.search(r'alt="A day of calls\. 1,200 calls of \d functions', explorer._tabs["Overview"]._plot.value)
 
 
-def test_every_picture_is_drawn_into_the_same_figure(explorer: Explorer) -> None:
+def test_all_plots_are_drawn_into_the_same_figure(explorer: Explorer) -> None:
     before = explorer.figure
     open_tab(explorer, "Failures")
     assert explorer.figure is before
     assert before.axes[0].get_title(loc="left") == "Calls that failed"
 
 
-def test_figure_is_that_of_the_tab_gone_back_to(explorer: Explorer) -> None:
+def test_figure_follows_the_return_to_another_tab(explorer: Explorer) -> None:
     open_tab(explorer, "Failures")
     open_tab(explorer, "Overview")
     assert explorer.figure.axes[0].get_title(loc="left") == "A day of calls"
 
 
-def test_style_of_the_user_changes_no_picture(explorer: Explorer) -> None:
+def test_matplotlib_style_of_the_user_does_not_change_the_plots(explorer: Explorer) -> None:
     panel = open_tab(explorer, "Durations")
-    before = panel._picture.value
+    before = panel._plot.value
     with plt.style.context("dark_background"), plt.rc_context({"font.size": 30}):
-        explorer._shown.clear()
+        explorer._drawn.clear()
         explorer.selection = explorer.selection
-    assert panel._picture.value == before
+    assert panel._plot.value == before
 
 
-def test_closed_dashboard_lets_its_calls_go(calls: pd.DataFrame) -> None:
+def test_closed_dashboard_frees_its_calls(calls: pd.DataFrame) -> None:
     before = set(kept_widgets)
     explorer = cf.explore(calls)
     open_tab(explorer, "Failures")
@@ -405,11 +404,11 @@ def test_closed_dashboard_lets_its_calls_go(calls: pd.DataFrame) -> None:
     assert (held(), set(kept_widgets) - before) == (None, set())
 
 
-def test_changes_keep_no_more_and_more_widgets(explorer: Explorer) -> None:
+def test_changes_do_not_accumulate_widgets(explorer: Explorer) -> None:
     before = len(kept_widgets)
     for name in ("Gone", "Elsewhere", "Nowhere"):
         explorer.selection = {"statuses": [name]}
-        explorer._fill()
+        explorer._load()
     press(explorer, "Reset")
     assert len(kept_widgets) == before
 
@@ -420,19 +419,19 @@ def test_dashboard_leaves_no_figure_open(calls: pd.DataFrame) -> None:
     assert plt.get_fignums() == []
 
 
-def test_other_picture_of_a_tab_can_be_chosen(explorer: Explorer) -> None:
+def test_another_plot_of_a_tab_can_be_chosen(explorer: Explorer) -> None:
     panel = open_tab(explorer, "Durations")
-    panel.views.value = "Over time"
-    assert explorer.selection.picture == "Over time"
+    panel.plots.value = "Over time"
+    assert explorer.selection.plot == "Over time"
     assert explorer.figure.axes[0].get_xlabel().startswith("start time")
 
 
-def test_selection_given_back_shows_the_same(explorer: Explorer, calls: pd.DataFrame) -> None:
+def test_same_selection_shows_the_same(explorer: Explorer, calls: pd.DataFrame) -> None:
     explorer._controls.functions.value = (calls["function"].iloc[0],)
-    open_tab(explorer, "Durations").views.value = "Over time"
+    open_tab(explorer, "Durations").plots.value = "Over time"
     other = cf.explore(calls, selection=explorer.selection.to_dict())
     assert other.selection == explorer.selection
-    assert other._figures.value == explorer._figures.value or figure(other, "Calls") == figure(explorer, "Calls")
+    assert key_figure(other, "Calls") == key_figure(explorer, "Calls")
 
 
 def test_reset_selects_everything_and_stays_on_the_tab(explorer: Explorer, calls: pd.DataFrame) -> None:
@@ -447,14 +446,14 @@ def test_empty_selection_says_so(explorer: Explorer) -> None:
     assert message(explorer).startswith("No calls are selected.")
 
 
-def test_unknown_time_zone_is_a_sentence_in_the_view(explorer: Explorer) -> None:
+def test_unknown_time_zone_is_shown_as_a_message(explorer: Explorer) -> None:
     explorer._controls.tz.value = "Middle/Earth"
     assert message(explorer).startswith("tz='Middle/Earth' is not a time zone")
     assert 'role="alert"' in explorer._message.value
 
 
 @pytest.mark.parametrize("selection", [{"tz": "Middle/Earth"}, {"tz": "Middle/Earth", "start": "2026-01-01"}])
-def test_controls_go_on_while_the_time_zone_is_wrong(explorer: Explorer, selection: dict[str, Any]) -> None:
+def test_controls_work_while_the_time_zone_is_invalid(explorer: Explorer, selection: dict[str, Any]) -> None:
     explorer.selection = selection
     explorer._controls.start.value = pd.Timestamp("2026-01-01").to_pydatetime()
     explorer._controls.last.value = "24h"
@@ -463,49 +462,49 @@ def test_controls_go_on_while_the_time_zone_is_wrong(explorer: Explorer, selecti
     assert (message(explorer), explorer.selection) == ("", Selection())
 
 
-def test_view_goes_on_after_an_error(explorer: Explorer, calls: pd.DataFrame) -> None:
+def test_dashboard_works_after_an_error(explorer: Explorer, calls: pd.DataFrame) -> None:
     explorer._controls.tz.value = "Middle/Earth"
     explorer._controls.tz.value = "UTC"
-    assert (message(explorer), figure(explorer, "Calls")) == ("", f"{len(calls):,}")
+    assert (message(explorer), key_figure(explorer, "Calls")) == ("", f"{len(calls):,}")
 
 
-def test_mistake_of_our_own_is_shown_too(explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explorer._panels["Durations"], "draw", lambda _: 1 / 0)
+def test_unexpected_error_is_shown(explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explorer._tabs["Durations"], "draw", lambda _: 1 / 0)
     open_tab(explorer, "Durations")
     assert "ZeroDivisionError" in message(explorer)
 
 
-def test_mistake_in_a_tab_is_shown_too(explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_error_in_a_tab_is_shown(explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
     panel = open_tab(explorer, "Calls")
-    monkeypatch.setattr(call_table, "shown", lambda *_: 1 / 0)
+    monkeypatch.setattr(call_table, "search", lambda *_: 1 / 0)
     panel.search.value = "x"
     assert "ZeroDivisionError" in message(explorer)
 
 
 def test_grouping_changes_the_rows_of_the_summary(explorer: Explorer) -> None:
     explorer._controls.by.value = "status"
-    assert "Calls by status" in words(explorer._panels["Overview"]._below.value)
+    assert "Calls by status" in text(explorer._tabs["Overview"]._details.value)
 
 
 def test_schedules_are_named_in_the_summary(explorer: Explorer, schedules: pd.DataFrame) -> None:
     explorer._controls.by.value = "schedule"
-    shown = words(explorer._panels["Overview"]._below.value)
+    shown = text(explorer._tabs["Overview"]._details.value)
     assert [name for name in schedules["name"].dropna().head(3) if name in shown]
 
 
-def test_unknown_schedules_are_not_taken_for_none_missed(calls: pd.DataFrame) -> None:
+def test_missed_runs_are_not_known_without_schedules(calls: pd.DataFrame) -> None:
     explorer = cf.explore(calls, selection={"tab": "Schedules"})
-    assert figure(explorer, "Missed runs") == "not known"
-    assert "The schedules are not known" in words(explorer._panels["Schedules"]._below.value)
+    assert key_figure(explorer, "Missed runs") == "not known"
+    assert "The schedules are not known" in text(explorer._tabs["Schedules"]._details.value)
 
 
-def test_widget_carries_its_picture_for_where_there_are_no_widgets(explorer: Explorer) -> None:
+def test_widget_has_a_png_for_places_without_widgets(explorer: Explorer) -> None:
     bundle = explorer._repr_mimebundle_()
     assert bundle["image/png"].startswith(b"\x89PNG")
     assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
-def test_incomplete_calls_are_said_to_be_so(calls: pd.DataFrame) -> None:
+def test_incomplete_calls_are_reported(calls: pd.DataFrame) -> None:
     part = calls.copy()
     rows_of = [{**row, "complete": False, "reason": "it broke"} for row in calls.attrs["callframe"]["functions"]]
     part.attrs = {"callframe": {**calls.attrs["callframe"], "functions": rows_of}}
@@ -515,15 +514,15 @@ def test_incomplete_calls_are_said_to_be_so(calls: pd.DataFrame) -> None:
 # Failures
 
 
-def test_first_kind_of_failure_is_the_most_frequent(explorer: Explorer, calls: pd.DataFrame) -> None:
+def test_first_failure_group_is_the_most_frequent(explorer: Explorer, calls: pd.DataFrame) -> None:
     panel = open_tab(explorer, "Failures")
-    assert panel.kinds.value == cf.failures(calls)["group"].iloc[0]
+    assert panel.groups.value == cf.failures(calls)["group"].iloc[0]
 
 
-def test_examples_are_calls_of_the_kind_that_is_chosen(explorer: Explorer, calls: pd.DataFrame) -> None:
+def test_examples_are_calls_of_the_chosen_group(explorer: Explorer, calls: pd.DataFrame) -> None:
     panel = open_tab(explorer, "Failures")
     group = cf.failures(calls)["group"].iloc[1]
-    panel.kinds.value = group
+    panel.groups.value = group
     groups = cf.failure_groups(calls)
     assert {groups.loc[place] for _, place in panel.examples.options} == {group}
 
@@ -531,34 +530,34 @@ def test_examples_are_calls_of_the_kind_that_is_chosen(explorer: Explorer, calls
 def test_trace_of_the_example_is_shown(explorer: Explorer, calls: pd.DataFrame) -> None:
     panel = open_tab(explorer, "Failures")
     traced = cf.failures(calls).dropna(subset="frames")["group"].iloc[0]
-    panel.kinds.value = traced
+    panel.groups.value = traced
     trace = calls["error_trace"].loc[panel.examples.value]
-    assert html.escape(trace) in panel.said.value
+    assert html.escape(trace) in panel.text.value
 
 
 def test_log_is_fetched_on_demand(project: Project) -> None:
     explorer = cf.explore(project)
     panel = open_tab(explorer, "Failures")
-    press(panel.widget, "Read its log")
+    press(panel.widget, "Read the log")
     row = explorer.calls.loc[panel.examples.value]
     first = project.logs(int(row["function_id"]), int(row["call_id"]))["message"].iloc[0]
     assert first in html.unescape(panel.log.value)
 
 
-def test_log_that_is_gone_is_a_sentence_in_the_view(project: Project) -> None:
+def test_missing_log_is_shown_as_a_message(project: Project) -> None:
     explorer = cf.explore(project)
     panel = open_tab(explorer, "Failures")
     gone = explorer._source.calls.copy(deep=False)
     gone["call_id"] = np.arange(1, len(gone) + 1)
     explorer._source.calls = gone
-    panel.tell(CallAnalysis(gone, None, Selection()))
-    press(panel.widget, "Read its log")
-    assert words(panel.log.value).startswith("The log could not be read.")
+    panel.show_details(CallAnalysis(gone, None, Selection()))
+    press(panel.widget, "Read the log")
+    assert text(panel.log.value).startswith("The log could not be read.")
 
 
-def test_without_a_project_no_log_is_offered(explorer: Explorer) -> None:
+def test_without_a_project_there_is_no_log_button(explorer: Explorer) -> None:
     panel = open_tab(explorer, "Failures")
-    assert panel.read_log not in panel.widget.children
+    assert panel.log_button not in panel.widget.children
 
 
 def test_text_of_calls_is_escaped_everywhere() -> None:
@@ -577,14 +576,14 @@ def test_text_of_calls_is_escaped_everywhere() -> None:
     assert [one for one in ("<img src=x", "<script>", "\x1b") if one in shown] == []
 
 
-def test_a_megabyte_of_trace_is_cut() -> None:
+def test_long_trace_is_cut() -> None:
     one = frame_from_rows(
         [{"function": "a", "status": "Failed", "start": START_MS, "duration": 1000, "delay": 5}], fetched_ms=None
     )
     one["error_trace"] = frame.text_column(["x" * 1_000_000])
     panel = open_tab(cf.explore(one), "Failures")
-    assert len(panel.said.value) < 110_000
-    assert "900,000 characters are left out" in panel.said.value
+    assert len(panel.text.value) < 110_000
+    assert "900,000 characters are left out" in panel.text.value
 
 
 # Calls
@@ -592,18 +591,16 @@ def test_a_megabyte_of_trace_is_cut() -> None:
 
 def test_search_finds_calls_by_function_status_error_and_id(calls: pd.DataFrame) -> None:
     name, call_id = str(calls["function"].iloc[0]), str(calls["call_id"].iloc[5])
-    assert set(call_table.matching(calls, name.upper())["function"]) >= {name}
-    assert call_table.matching(calls, call_id)["call_id"].tolist() == [int(call_id)]
-    assert set(call_table.matching(calls, "FAILED")["status"]) >= {"Failed"}
-    assert len(call_table.matching(calls, "  ")) == len(calls)
+    assert set(call_table.search(calls, name.upper())["function"]) >= {name}
+    assert call_table.search(calls, call_id)["call_id"].tolist() == [int(call_id)]
+    assert set(call_table.search(calls, "FAILED")["status"]) >= {"Failed"}
+    assert len(call_table.search(calls, "  ")) == len(calls)
 
 
-def test_search_is_for_text_as_it_is_written() -> None:
+def test_search_is_literal() -> None:
     one = frame_from_rows([{"function": "a", "status": "Failed", "start": START_MS, "duration": 1, "delay": 5}])
     one["error_message"] = frame.text_column(["Stra\N{LATIN SMALL LETTER SHARP S}e (1.5) was \N{SNOWMAN} lost"])
-    assert [
-        len(call_table.matching(one, sought)) for sought in ("stra\N{LATIN SMALL LETTER SHARP S}e (1.5)", "1x5")
-    ] == [
+    assert [len(call_table.search(one, sought)) for sought in ("stra\N{LATIN SMALL LETTER SHARP S}e (1.5)", "1x5")] == [
         1,
         0,
     ]
@@ -611,19 +608,19 @@ def test_search_is_for_text_as_it_is_written() -> None:
 
 def test_call_whose_function_is_missing_is_in_the_table(calls: pd.DataFrame) -> None:
     odd = calls.head(3).assign(function=calls["function"].head(3).where(np.array([True, False, True])))
-    table, found = call_table.shown(CallAnalysis(odd, None, Selection()), "Earliest start", "")
-    assert (found, table["function"].tolist()[1]) == (3, "")
+    table = call_table.table_rows(odd, "Earliest start", "UTC")
+    assert (len(table), table["function"].tolist()[1]) == (3, "")
 
 
-def test_table_takes_the_first_thousand_of_an_order(calls: pd.DataFrame) -> None:
-    table, found = call_table.shown(CallAnalysis(calls, None, Selection()), "Longest duration", "")
-    assert (len(table), found) == (1_000, len(calls))
+def test_table_holds_the_first_thousand_calls_of_an_order(calls: pd.DataFrame) -> None:
+    table = call_table.table_rows(calls, "Longest duration", "UTC")
+    assert len(table) == 1_000 < len(calls)
     assert float(table["duration [s]"].iloc[0]) == calls["duration"].max().total_seconds()
 
 
-def test_table_stays_within_a_frame_that_can_reach_nothing() -> None:
-    made = call_table.table_html(
-        pd.DataFrame({**dict.fromkeys(call_table.NUMBERS, ""), "error": ["</script><script>alert(1)</script>"]})
+def test_interactive_table_is_sandboxed() -> None:
+    made = call_table.interactive_html(
+        pd.DataFrame({**dict.fromkeys(call_table.NUMERIC, ""), "error": ["</script><script>alert(1)</script>"]})
     )
     assert made.startswith('<iframe title="Table of calls" sandbox="allow-scripts"')
     assert made.count("<") == 2
@@ -652,7 +649,7 @@ def test_export_never_overwrites(explorer: Explorer, tmp_path: Path, monkeypatch
     assert len(list(tmp_path.glob("*.parquet"))) == 2
 
 
-def test_export_into_a_folder_that_is_gone_is_a_sentence(
+def test_export_into_a_missing_folder_is_shown_as_a_message(
     explorer: Explorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "Path", lambda name: tmp_path / "gone" / name)
@@ -660,7 +657,7 @@ def test_export_into_a_folder_that_is_gone_is_a_sentence(
     assert 'role="alert"' in explorer._message.value
 
 
-def test_export_into_a_folder_that_may_not_be_looked_at_is_a_sentence(
+def test_export_into_an_unreadable_folder_is_shown_as_a_message(
     explorer: Explorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: Path) -> bool:
@@ -668,26 +665,26 @@ def test_export_into_a_folder_that_may_not_be_looked_at_is_a_sentence(
 
     monkeypatch.setattr("pathlib.Path.exists", refuse)
     press(explorer, "Export CSV")
-    assert message(explorer) == "The working folder cannot be looked at: Permission denied."
+    assert message(explorer) == "The working folder cannot be read: Permission denied."
 
 
 def copied(explorer: Explorer) -> str:
-    """Press Copy code, and take it."""
+    """Press Copy code, and read the code."""
     press(explorer, "Copy code")
-    found = re.search(r"<textarea[^>]*>(.*?)</textarea>", explorer._code.value, re.DOTALL)
-    assert found
-    return html.unescape(found[1])
+    match = re.search(r"<textarea[^>]*>(.*?)</textarea>", explorer._code.value, re.DOTALL)
+    assert match
+    return html.unescape(match[1])
 
 
 def drawn(figure_of: Any) -> list[Any]:
-    """Read what a figure shows: its labels, and how many of what are at which heights."""
+    """Read what a figure shows: its title, labels and lines."""
     (ax, *_) = figure_of.axes
     labels = [one.get_text() for one in ax.get_yticklabels()]
     return [ax.get_title(loc="left"), labels, [np.nan_to_num(one.get_ydata()).tolist() for one in ax.lines]]
 
 
 @pytest.mark.parametrize("kind", ["frame", "file", "project", "archive"])
-def test_copied_code_of_missed_runs_draws_the_same_picture(
+def test_copied_code_of_missed_runs_draws_the_same_plot(
     kind: str, project: Project, archive: cf.Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls, schedules = project.calls(start="7d"), project.schedules()
@@ -700,9 +697,9 @@ def test_copied_code_of_missed_runs_draws_the_same_picture(
     explorer = cf.explore(source, schedules=known, selection=chosen)
     monkeypatch.setattr(cf, "connect", lambda: project)
     exec(copied(explorer), {"calls": calls, "schedules": schedules})
-    found = drawn(plt.gcf())
+    copy = drawn(plt.gcf())
     plt.close("all")
-    assert found == drawn(explorer.figure)
+    assert copy == drawn(explorer.figure)
 
 
 def test_copied_code_of_many_functions_draws_the_same_rows() -> None:
@@ -714,23 +711,23 @@ def test_copied_code_of_many_functions_draws_the_same_rows() -> None:
             "duration": 9,
             "delay": 0,
         }
-        for n in range(ROWS_MOST + 8)
+        for n in range(MAX_ROWS + 8)
     ]
     calls = frame_from_rows(rows_of, fetched_ms=None)
     explorer = cf.explore(calls)
     exec(copied(explorer), {"calls": calls})
-    found = drawn(plt.gcf())
+    copy = drawn(plt.gcf())
     plt.close("all")
-    assert found == drawn(explorer.figure)
+    assert copy == drawn(explorer.figure)
 
 
-@pytest.mark.parametrize(("tab", "picture"), [("Overview", ""), ("Durations", "Over time"), ("Data quality", "")])
-def test_copied_code_makes_the_same_selection(calls: pd.DataFrame, tmp_path: Path, tab: str, picture: str) -> None:
+@pytest.mark.parametrize(("tab", "plot"), [("Overview", ""), ("Durations", "Over time"), ("Data quality", "")])
+def test_copied_code_makes_the_same_selection(calls: pd.DataFrame, tmp_path: Path, tab: str, plot: str) -> None:
     cf.write_parquet(calls, tmp_path / "calls.parquet")
     name = calls["function"].iloc[0]
     explorer = cf.explore(
         tmp_path / "calls.parquet",
-        selection={"functions": [name], "statuses": ["Completed"], "last": "24h", "tab": tab, "picture": picture},
+        selection={"functions": [name], "statuses": ["Completed"], "last": "24h", "tab": tab, "plot": plot},
     )
     made: dict[str, Any] = {}
     exec(copied(explorer), made)
@@ -752,14 +749,14 @@ def test_project_is_fetched_and_can_be_refreshed(project: Project) -> None:
 
 
 def refreshed(explorer: Explorer) -> str:
-    """Press Refresh, and read what is said after it."""
+    """Press Refresh, and read the message after it."""
     press(explorer, "Refresh")
     assert explorer.refreshing is not None
     explorer.refreshing.join(60)
     return message(explorer)
 
 
-def test_what_was_read_stays_when_the_service_goes_away() -> None:
+def test_calls_are_kept_when_the_service_is_gone() -> None:
     with cf.demo(calls=300, functions=3, days=2) as other:
         explorer = cf.explore(other)
         before = explorer.calls
@@ -767,7 +764,7 @@ def test_what_was_read_stays_when_the_service_goes_away() -> None:
     pd.testing.assert_frame_equal(explorer.calls, before)
 
 
-def test_what_was_read_stays_when_a_refresh_is_stopped(project: Project) -> None:
+def test_calls_are_kept_when_a_refresh_is_stopped(project: Project) -> None:
     explorer = cf.explore(project)
     count, stop = len(explorer.calls), threading.Event()
     stop.set()
@@ -776,41 +773,39 @@ def test_what_was_read_stays_when_a_refresh_is_stopped(project: Project) -> None
     assert "The calls shown are those fetched at" in explorer._source.problem
 
 
-def test_mistake_in_a_refresh_stays_to_be_read(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_error_in_a_refresh_stays_visible(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     explorer = cf.explore(project)
     monkeypatch.setattr(explorer._source, "fetch", lambda _: 1 / 0)
     assert "ZeroDivisionError" in refreshed(explorer)
     assert button(explorer, "Refresh").icon == "refresh"
 
 
-def test_picture_drawn_while_a_refresh_comes_in_is_drawn_anew(
-    calls: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plot_drawn_during_a_refresh_is_drawn_again(calls: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     explorer = cf.explore(calls)
-    panel, draw = explorer._panels["Durations"], explorer._panels["Durations"].draw
+    panel, draw = explorer._tabs["Durations"], explorer._tabs["Durations"].draw
 
-    def draw_meanwhile(look: CallAnalysis) -> None:
+    def draw_meanwhile(analysis: CallAnalysis) -> None:
         monkeypatch.setattr(panel, "draw", draw)
-        draw(look)
+        draw(analysis)
         explorer._source.calls = calls.head(5)
-        explorer._fill()
-        explorer._redraw.ask()
+        explorer._load()
+        explorer._redraw.request()
 
     monkeypatch.setattr(panel, "draw", draw_meanwhile)
     open_tab(explorer, "Durations")
-    assert 'alt="How long calls took. 5 calls' in panel._picture.value
-    assert figure(explorer, "Calls") == "5"
+    assert 'alt="How long calls took. 5 calls' in panel._plot.value
+    assert key_figure(explorer, "Calls") == "5"
 
 
-def test_change_made_while_another_thread_fills_the_controls_is_not_lost(explorer: Explorer) -> None:
-    with explorer._controls._quietly():
+def test_change_while_another_thread_sets_the_controls_is_not_lost(explorer: Explorer) -> None:
+    with explorer._controls._mute():
         other = threading.Thread(target=lambda: setattr(explorer._controls.last, "value", "24h"))
         other.start()
         other.join(30)
     assert explorer._controls.start.value is not None
 
 
-def test_function_without_permission_is_a_sentence_in_the_view(calls: pd.DataFrame) -> None:
+def test_forbidden_function_is_shown_as_a_message(calls: pd.DataFrame) -> None:
     forbidden = int(calls["function_id"].iloc[0])
     with cf.demo(calls=1_200, functions=8, days=3, faults=Faults(forbidden=frozenset({forbidden}))) as other:
         explorer = cf.explore(other)
@@ -818,7 +813,7 @@ def test_function_without_permission_is_a_sentence_in_the_view(calls: pd.DataFra
     assert 0 < len(explorer.calls) < len(calls)
 
 
-def test_project_that_refuses_the_token_is_a_sentence_in_the_view(project: Project) -> None:
+def test_refused_token_is_shown_as_a_message(project: Project) -> None:
     stranger = cf.connect(base_url=project.client.target.base_url, project=project.name, token="of-somebody-else")
     explorer = cf.explore(stranger)
     assert message(explorer).startswith("The calls could not be fetched. 401")
@@ -838,21 +833,21 @@ def test_filtered_frame_can_be_explored(calls: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "options", "error", "said"),
+    ("source", "options", "error", "message"),
     [
         (pd.DataFrame({"a": [1]}), {}, cf.errors.FrameError, "call_id"),
         ("calls.xlsx", {}, cf.errors.ArgumentError, "neither a .csv nor a .parquet"),
         ("gone.csv", {}, cf.errors.FileError, "gone.csv"),
         (frame.empty(), {"start": "7d"}, cf.errors.ArgumentError, "start= is for a project"),
-        (frame.empty(), {"schedules": pd.DataFrame({"a": [1]})}, cf.errors.FrameError, "no frame of schedules"),
+        (frame.empty(), {"schedules": pd.DataFrame({"a": [1]})}, cf.errors.FrameError, "Not a table of schedules"),
         (frame.empty(), {"schedules": []}, cf.errors.FrameError, "found list"),
         (5, {}, cf.errors.FrameError, "found int"),
     ],
 )
-def test_wrong_source_says_what_is_expected(
-    source: Any, options: dict[str, Any], error: type[Exception], said: str
+def test_invalid_source_is_an_error_with_what_was_expected(
+    source: Any, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=re.escape(said)):
+    with pytest.raises(error, match=re.escape(message)):
         cf.explore(source, **options)
 
 
@@ -867,75 +862,75 @@ def archive(project: Project, tmp_path_factory: pytest.TempPathFactory) -> cf.Ar
 
 
 @pytest.fixture
-def long(archive: cf.Archive, monkeypatch: pytest.MonkeyPatch) -> Explorer:
-    monkeypatch.setattr(rollup_page, "CALLS_MOST", 600)
+def large(archive: cf.Archive, monkeypatch: pytest.MonkeyPatch) -> Explorer:
+    monkeypatch.setattr(reporting, "MAX_CALLS", 600)
     return cf.explore(archive)
 
 
-def test_archive_that_is_small_is_looked_at_call_by_call(archive: cf.Archive) -> None:
+def test_small_archive_is_read_call_by_call(archive: cf.Archive) -> None:
     explorer = cf.explore(archive)
-    assert figure(explorer, "Calls") == f"{len(archive.calls()):,}"
-    assert figure(explorer, "Missed runs") != "not counted"
+    assert key_figure(explorer, "Calls") == f"{len(archive.calls()):,}"
+    assert key_figure(explorer, "Missed runs") != "not counted"
 
 
-def test_long_history_is_told_by_its_rollup(long: Explorer, archive: cf.Archive) -> None:
+def test_large_archive_is_shown_by_its_rollup(large: Explorer, archive: cf.Archive) -> None:
     exact = cf.summarize(archive.calls())
-    assert figure(long, "Calls") == f"{exact['calls'].sum():,}"
-    assert figure(long, "Missed runs") == "not counted"
-    assert long.figure.axes[0].get_title(loc="left") == "Calls, and those that failed"
+    assert key_figure(large, "Calls") == f"{exact['calls'].sum():,}"
+    assert key_figure(large, "Missed runs") == "not counted"
+    assert large.figure.axes[0].get_title(loc="left") == "Calls and failures"
 
 
 @pytest.mark.parametrize("tab", TABS)
-def test_every_tab_of_a_long_history_says_how_to_see_calls(long: Explorer, tab: str) -> None:
-    panel = open_tab(long, tab)
-    assert "choose a shorter range" in words(panel._below.value)
-    assert message(long) == ""
+def test_every_tab_of_a_large_archive_explains_how_to_see_calls(large: Explorer, tab: str) -> None:
+    panel = open_tab(large, tab)
+    assert "choose a shorter range" in text(panel._details.value)
+    assert message(large) == ""
 
 
-def test_narrowing_a_long_history_reads_its_calls(long: Explorer, archive: cf.Archive) -> None:
-    long._controls.last.value = "24h"
-    assert figure(long, "Missed runs") != "not counted"
-    assert len(long.calls) == len(archive.calls(start=long.calls["start_time"].min().isoformat()))
+def test_shorter_range_of_a_large_archive_reads_its_calls(large: Explorer, archive: cf.Archive) -> None:
+    large._controls.last.value = "24h"
+    assert key_figure(large, "Missed runs") != "not counted"
+    assert len(large.calls) == len(archive.calls(start=large.calls["start_time"].min().isoformat()))
 
 
-def test_calls_of_a_long_history_are_all_of_those_selected(long: Explorer, archive: cf.Archive) -> None:
-    long._controls.statuses["Completed"].value = True
-    assert len(long.calls) == (archive.calls()["status"] == "Completed").sum()
+def test_calls_of_a_large_archive_are_all_selected_ones(large: Explorer, archive: cf.Archive) -> None:
+    large._controls.statuses["Completed"].value = True
+    assert len(large.calls) == (archive.calls()["status"] == "Completed").sum()
 
 
 @pytest.mark.parametrize("chosen", [{}, {"statuses": ["Failed"]}, {"start": "2026-01-01T10:00"}])
-def test_copied_code_of_a_long_history_makes_the_same_rollup(long: Explorer, chosen: dict[str, Any]) -> None:
+def test_copied_code_of_a_large_archive_makes_the_same_rollup(large: Explorer, chosen: dict[str, Any]) -> None:
     if "start" in chosen:
-        chosen = {"start": (long.calls["start_time"].iloc[0] + pd.Timedelta("1h")).isoformat()}
-    long.selection = chosen
+        chosen = {"start": (large.calls["start_time"].iloc[0] + pd.Timedelta("1h")).isoformat()}
+    large.selection = chosen
     made: dict[str, Any] = {}
-    exec(copied(long), made)
+    exec(copied(large), made)
     plt.close("all")
-    look: Any = long._looked()
-    pd.testing.assert_frame_equal(made["rollup"].reset_index(drop=True), look.rollup.reset_index(drop=True))
+    analysis: Any = large._analyze()
+    pd.testing.assert_frame_equal(made["rollup"].reset_index(drop=True), analysis.rollup.reset_index(drop=True))
 
 
 @pytest.mark.parametrize(
     "chosen", [{"start": "2126-01-01"}, {"end": "1999-01-01"}, {"start": "2026-01-02", "end": "2026-01-01"},
     {"functions": ["gone"]}],
 )  # fmt: skip
-def test_range_without_calls_in_an_archive_says_so(archive: cf.Archive, chosen: dict[str, Any]) -> None:
+def test_empty_range_of_an_archive_is_reported(archive: cf.Archive, chosen: dict[str, Any]) -> None:
     explorer = cf.explore(archive, selection=chosen)
     assert message(explorer).startswith("No calls are selected.")
     assert len(explorer.calls) == 0
 
 
-def test_archive_that_is_gone_leaves_what_was_read(project: Project, tmp_path: Path) -> None:
+def test_calls_are_kept_when_the_archive_is_gone(project: Project, tmp_path: Path) -> None:
     made = cf.Archive(tmp_path / "calls.delta")
     made.sync(project)
     explorer = cf.explore(made)
-    count = figure(explorer, "Calls")
+    count = key_figure(explorer, "Calls")
     (tmp_path / "calls.delta").rename(tmp_path / "moved")
-    assert refreshed(explorer).startswith("The calls could not be read anew. There is no archive at")
-    assert (figure(explorer, "Calls"), len(explorer.calls)) == (count, int(count.replace(",", "")))
+    assert refreshed(explorer).startswith("The calls could not be read again. There is no archive at")
+    assert (key_figure(explorer, "Calls"), len(explorer.calls)) == (count, int(count.replace(",", "")))
 
 
-def test_archive_is_read_anew(archive: cf.Archive) -> None:
+def test_archive_can_be_refreshed(archive: cf.Archive) -> None:
     explorer = cf.explore(archive)
     press(explorer, "Refresh")
     assert explorer.refreshing is not None
@@ -946,7 +941,7 @@ def test_archive_is_read_anew(archive: cf.Archive) -> None:
 # Redrawing
 
 
-def test_changes_in_a_loop_come_in_as_one_redraw() -> None:
+def test_changes_in_an_event_loop_are_drawn_once() -> None:
     drawn: list[int] = []
     state = [0]
 
@@ -954,7 +949,7 @@ def test_changes_in_a_loop_come_in_as_one_redraw() -> None:
         redraw = Redraw(lambda: drawn.append(state[0]), pause_s=0.0)
         for number in range(10):
             state[0] = number
-            redraw.ask()
+            redraw.request()
         for _ in range(3):
             await asyncio.sleep(0)
 
@@ -968,17 +963,17 @@ def test_change_during_a_redraw_is_drawn_after_it() -> None:
     started, go_on = threading.Event(), threading.Event()
 
     def draw() -> None:
-        seen = state[0]
+        drawing = state[0]
         started.set()
         go_on.wait(10)
-        drawn.append(seen)
+        drawn.append(drawing)
 
     redraw = Redraw(draw)
-    first = threading.Thread(target=redraw.ask)
+    first = threading.Thread(target=redraw.request)
     first.start()
     started.wait(10)
     state[0] = "second"
-    second = threading.Thread(target=redraw.ask)
+    second = threading.Thread(target=redraw.request)
     second.start()
     go_on.set()
     first.join(10)
@@ -986,7 +981,7 @@ def test_change_during_a_redraw_is_drawn_after_it() -> None:
     assert (drawn[0], drawn[-1]) == ("first", "second")
 
 
-def test_last_state_is_drawn_whichever_threads_change_it() -> None:
+def test_last_state_is_drawn_whichever_thread_changed_it() -> None:
     drawn: list[int] = []
     state = [0]
     counting = threading.Lock()
@@ -996,7 +991,7 @@ def test_last_state_is_drawn_whichever_threads_change_it() -> None:
         for _ in range(50):
             with counting:
                 state[0] += 1
-            redraw.ask()
+            redraw.request()
 
     threads = [threading.Thread(target=change) for _ in range(4)]
     for one in threads:
@@ -1006,16 +1001,16 @@ def test_last_state_is_drawn_whichever_threads_change_it() -> None:
     assert (drawn[-1], drawn) == (200, sorted(drawn))
 
 
-def test_drawing_that_asks_for_a_redraw_is_drawn_once_more() -> None:
+def test_redraw_requested_while_drawing_follows_it() -> None:
     drawn: list[int] = []
 
     def draw() -> None:
         drawn.append(len(drawn))
         if len(drawn) == 1:
-            redraw.ask()
+            redraw.request()
 
     redraw = Redraw(draw)
-    redraw.ask()
+    redraw.request()
     assert drawn == [0, 1]
 
 
@@ -1064,7 +1059,7 @@ def test_overlaps_are_those_of_a_loop_over_calls(seed: int) -> None:
     assert cf.overlapping_runs(made)["call_id"].tolist() == expected
 
 
-def test_unknown_grouping_of_overlaps_says_what_is_expected() -> None:
+def test_unknown_grouping_of_overlaps_is_an_error() -> None:
     for by in ("status", ["schedule"]):
         with pytest.raises(cf.errors.ArgumentError, match="expected 'schedule' or 'function'"):
             cf.overlapping_runs(frame.empty(), by)  # type: ignore[arg-type]

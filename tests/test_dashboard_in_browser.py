@@ -1,4 +1,4 @@
-"""The dashboard in a real browser, JupyterLab and Voila, on a real service: what is seen is held against pandas."""
+"""The dashboard in a real browser, in JupyterLab and Voila: what it shows is compared with pandas."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def cells_of(service: Service) -> list[str]:
 
 @pytest.fixture(scope="module")
 def opened(server: Server, service: Service, chromium: Browser) -> Iterator[Dashboard]:
-    """Open a notebook that explores a project; what it fetched is kept, for the test to look into."""
+    """Open a notebook that explores a project and keeps the calls for the test."""
     name = server.add("explore.ipynb", *cells_of(service))
     with chromium.new_page(viewport={"width": 1200, "height": 1400}) as page:
         log = record(page)
@@ -71,13 +71,13 @@ def opened(server: Server, service: Service, chromium: Browser) -> Iterator[Dash
 
 @pytest.fixture
 def board(opened: Dashboard) -> Iterator[Dashboard]:
-    """Give the dashboard with everything selected; behind the page nothing may go wrong meanwhile."""
+    """Reset the dashboard, and check after the test that the page reported no errors."""
     opened.reset()
     yield opened
     opened.log.check()
 
 
-# What is seen is what pandas says
+# Compared with pandas
 
 
 def test_quickstart_runs_and_ends_in_a_dashboard(server: Server, chromium: Browser) -> None:
@@ -87,10 +87,10 @@ def test_quickstart_runs_and_ends_in_a_dashboard(server: Server, chromium: Brows
     with chromium.new_page(viewport={"width": 1200, "height": 1400}) as page:
         log = record(page)
         run_notebook(page, server, name)
-        picture = page.locator(".callframe-picture img").first
-        picture.wait_for(state="attached", timeout=TIMEOUT_MS)
+        plot = page.locator(".callframe-picture img").first
+        plot.wait_for(state="attached", timeout=TIMEOUT_MS)
         page.evaluate("document.querySelector('.jp-WindowedPanel-outer')?.scrollTo(0, 1e6)")  # older Labs hide the rest
-        picture.wait_for(timeout=TIMEOUT_MS)
+        plot.wait_for(timeout=TIMEOUT_MS)
         board = Dashboard(page, log, cf.read_parquet(server.notebooks / KEPT))
         board.shows(len(board.calls))
         board.root.scroll_into_view_if_needed()
@@ -98,55 +98,55 @@ def test_quickstart_runs_and_ends_in_a_dashboard(server: Server, chromium: Brows
         log.check()
 
 
-def test_figures_are_those_of_pandas(board: Dashboard) -> None:
+def test_key_figures_are_those_of_pandas(board: Dashboard) -> None:
     finished = board.calls[board.calls["status"] != "Running"]
     rate = finished["status"].isin(["Failed", "Timeout"]).mean()
-    expect(board.figure("Failure rate")).to_have_text(f"{rate:.1%}")
-    expect(board.figure("Coverage")).to_have_text("complete")
+    expect(board.key_figure("Failure rate")).to_have_text(f"{rate:.1%}")
+    expect(board.key_figure("Coverage")).to_have_text("complete")
 
 
-def test_choosing_a_function_changes_picture_and_figures(board: Dashboard) -> None:
+def test_choosing_a_function_changes_plot_and_key_figures(board: Dashboard) -> None:
     name = board.calls["function"].value_counts().index[1]
-    with board.new_picture():
+    with board.new_plot():
         board.field("Functions").select_option(value=board.option(name))
     board.shows((board.calls["function"] == name).sum())
-    expect(board.picture).to_have_attribute("alt", re.compile("of 1 function"))
+    expect(board.plot).to_have_attribute("alt", re.compile("of 1 function"))
 
 
-def test_choosing_statuses_changes_picture_and_figures(board: Dashboard) -> None:
-    with board.new_picture():
+def test_choosing_statuses_changes_plot_and_key_figures(board: Dashboard) -> None:
+    with board.new_plot():
         board.button("Failed").click()
         board.button("Timeout").click()
     board.shows(board.calls["status"].isin(["Failed", "Timeout"]).sum())
-    expect(board.figure("Failure rate")).to_have_text("100.0%")
+    expect(board.key_figure("Failure rate")).to_have_text("100.0%")
 
 
-def test_choosing_a_quick_range_changes_picture_and_figures(board: Dashboard) -> None:
+def test_choosing_a_quick_range_changes_plot_and_key_figures(board: Dashboard) -> None:
     start = pd.Timestamp(board.calls.attrs["callframe"]["fetched_at"]) - pd.Timedelta(days=7)
-    with board.new_picture():
+    with board.new_plot():
         board.button("7 d").click()
     board.shows((board.calls["start_time"] >= start).sum())
 
 
-def test_choosing_days_changes_picture_and_figures(board: Dashboard) -> None:
+def test_choosing_days_changes_plot_and_key_figures(board: Dashboard) -> None:
     first = board.calls["start_time"].min().normalize() + pd.Timedelta(days=3)
-    with board.new_picture():
+    with board.new_plot():
         board.field("From").fill(f"{first:%Y-%m-%dT%H:%M}")
         board.field("To").fill(f"{first + pd.Timedelta(days=1):%Y-%m-%dT%H:%M}")
     board.shows(board.calls["start_time"].between(first, first + pd.Timedelta(days=1), inclusive="left").sum())
 
 
-def test_choosing_a_schedule_changes_picture_and_figures(board: Dashboard) -> None:
+def test_choosing_a_schedule_changes_plot_and_key_figures(board: Dashboard) -> None:
     schedule = board.calls["schedule_id"].value_counts().index[0]
     options = board.field("Schedules").locator("option")
     places = {name.replace("\u00a0", " "): place for place, name in enumerate(options.all_inner_texts())}
-    with board.new_picture():
+    with board.new_plot():
         board.field("Schedules").select_option(index=places["Monitor compressor vibration"])
     board.shows((board.calls["schedule_id"] == schedule).sum())
 
 
 @pytest.mark.parametrize("tab", TABS)
-def test_every_tab_shows_what_it_is_of(board: Dashboard, tab: str) -> None:
+def test_every_tab_shows_its_content(board: Dashboard, tab: str) -> None:
     board.open(tab)
     expect(board.panel.locator("img, table, iframe").first).to_be_visible(timeout=TIMEOUT_MS)
     expect(board.root.get_by_role("alert")).to_have_count(0)
@@ -169,10 +169,10 @@ def test_longest_calls_are_those_of_pandas(board: Dashboard) -> None:
     assert shown.to_list() == durations.nlargest(12).to_list()
 
 
-def test_other_picture_can_be_chosen(board: Dashboard) -> None:
-    with board.new_picture():
+def test_another_plot_can_be_chosen(board: Dashboard) -> None:
+    with board.new_plot():
         board.panel.get_by_role("button", name="By hour of the week").click()
-    expect(board.picture).to_have_attribute("alt", re.compile("The week"))
+    expect(board.plot).to_have_attribute("alt", re.compile("The week"))
 
 
 def test_many_quick_changes_end_in_the_last_one(board: Dashboard) -> None:
@@ -185,35 +185,35 @@ def test_many_quick_changes_end_in_the_last_one(board: Dashboard) -> None:
 # Failures
 
 
-def test_kind_of_failure_is_counted_as_by_the_measure(board: Dashboard) -> None:
+def test_failure_groups_are_those_of_the_analysis(board: Dashboard) -> None:
     board.open("Failures")
-    options = board.field("Kinds of failures, the most frequent first").locator("option")
-    found = cf.failures(board.calls)
-    expect(options).to_have_count(len(found), timeout=TIMEOUT_MS)
-    assert [int(one.split()[0]) for one in options.all_inner_texts()] == found["count"].to_list()
+    options = board.field("Failure groups, the most frequent first").locator("option")
+    groups = cf.failures(board.calls)
+    expect(options).to_have_count(len(groups), timeout=TIMEOUT_MS)
+    assert [int(one.split()[0]) for one in options.all_inner_texts()] == groups["count"].to_list()
 
 
 def example(board: Dashboard) -> pd.Series:
-    """Choose the second kind of failure, and give the call that is shown as its example."""
+    """Choose the second failure group, and return the call that is its example."""
     board.open("Failures")
-    kinds = board.field("Kinds of failures, the most frequent first")
-    kinds.locator("option").nth(1).wait_for(state="attached", timeout=TIMEOUT_MS)
-    kinds.select_option(index=1)
-    kind = cf.failures(board.calls).iloc[1]
+    groups = board.field("Failure groups, the most frequent first")
+    groups.locator("option").nth(1).wait_for(state="attached", timeout=TIMEOUT_MS)
+    groups.select_option(index=1)
+    group = cf.failures(board.calls).iloc[1]
     head = board.panel.locator(".callframe-head")
-    expect(head).to_contain_text(f"Call {kind['call_id']} of {kind['function']}", timeout=TIMEOUT_MS)
-    call: pd.Series = board.calls[board.calls["call_id"] == kind["call_id"]].iloc[0]
+    expect(head).to_contain_text(f"Call {group['call_id']} of {group['function']}", timeout=TIMEOUT_MS)
+    call: pd.Series = board.calls[board.calls["call_id"] == group["call_id"]].iloc[0]
     return call
 
 
-def test_trace_of_a_kind_of_failure_can_be_read(board: Dashboard) -> None:
+def test_trace_of_a_failure_can_be_read(board: Dashboard) -> None:
     call = example(board)
     assert board.panel.locator(".callframe-said pre").last.inner_text().strip() == call["error_trace"].strip()
 
 
 def test_log_of_a_failure_can_be_read(board: Dashboard, project: Project) -> None:
     call = example(board)
-    board.button("Read its log").click()
+    board.button("Read the log").click()
     log = board.panel.locator(".callframe-said").last.locator("pre")
     log.wait_for(timeout=TIMEOUT_MS)
     lines = project.logs(call["function_id"], call["call_id"])["message"]
@@ -244,11 +244,11 @@ def test_search_goes_through_all_calls(board: Dashboard) -> None:
     )
 
 
-# What is taken along
+# Export
 
 
 @pytest.mark.parametrize(("button", "read"), [("Export CSV", cf.read_csv), ("Export Parquet", cf.read_parquet)])
-def test_export_and_its_link_hold_what_is_selected(
+def test_export_and_its_link_hold_the_selected_calls(
     board: Dashboard, server: Server, tmp_path: Path, button: str, read: type
 ) -> None:
     board.button("Failed").click()
@@ -277,7 +277,7 @@ def test_code_can_be_copied(board: Dashboard) -> None:
 
 
 def focused(board: Dashboard) -> str:
-    """Tell what has the focus, by its label or its words."""
+    """Find what has the focus, by its label or text."""
     found: str = board.page.evaluate(
         "(({labels, innerText, title}) => (labels?.[0] ?? {innerText}).innerText?.trim() || title)"
         "(document.activeElement)"
@@ -286,7 +286,7 @@ def focused(board: Dashboard) -> str:
 
 
 def tab_until(board: Dashboard, words: str) -> list[str]:
-    """Press Tab until something has the focus, and tell what had it on the way."""
+    """Press Tab until something has the focus, and list what had it on the way."""
     passed: list[str] = []
     for _ in range(60):
         if (now := focused(board)) == words:
@@ -311,12 +311,12 @@ def test_functions_are_found_and_chosen_by_keyboard(board: Dashboard) -> None:
     board.shows(board.calls["function"].str.contains("ingest").sum())
 
 
-def test_keys_in_a_list_are_no_commands_of_the_notebook(board: Dashboard) -> None:
+def test_keys_in_a_list_are_not_commands_of_the_notebook(board: Dashboard) -> None:
     functions = board.field("Functions")
     functions.focus()
     for key in ("m", "x", "Home", "ArrowDown"):
         board.page.keyboard.press(key)
-    expect(board.figure("Calls")).not_to_have_text(f"{len(board.calls):,}", timeout=TIMEOUT_MS)
+    expect(board.key_figure("Calls")).not_to_have_text(f"{len(board.calls):,}", timeout=TIMEOUT_MS)
     expect(functions).to_be_focused()
 
 
@@ -330,7 +330,7 @@ def test_status_and_grouping_are_chosen_by_keyboard(board: Dashboard) -> None:
     expect(board.panel.locator("thead th").first).to_have_text("start time", timeout=TIMEOUT_MS)
 
 
-def test_list_is_gone_through_by_keyboard(board: Dashboard) -> None:
+def test_list_can_be_used_by_keyboard(board: Dashboard) -> None:
     board.field("Functions").focus()
     board.page.keyboard.press("Home")
     first = board.field("Functions").locator("option").first.inner_text()
@@ -362,7 +362,7 @@ def test_threads_of_callbacks_make_no_difference(
             board.button(name).click()
         board.shows(board.calls["status"].isin(["Failed", "Timeout"]).sum())
         board.open("Concurrency")
-        board.picture.wait_for(timeout=TIMEOUT_MS)
+        board.plot.wait_for(timeout=TIMEOUT_MS)
         log.check()
 
 
@@ -415,18 +415,18 @@ def test_hostile_text_stays_text(server: Server, hostile: Service, chromium: Bro
 
 
 def read_everything(board: Dashboard) -> None:
-    """Look at every kind of failure, and read a log."""
-    kinds = board.field("Kinds of failures, the most frequent first")
-    kinds.locator("option").nth(1).wait_for(state="attached", timeout=TIMEOUT_MS)
-    for place in range(kinds.locator("option").count()):
-        kinds.select_option(index=place)
+    """Open every failure group, and read a log."""
+    groups = board.field("Failure groups, the most frequent first")
+    groups.locator("option").nth(1).wait_for(state="attached", timeout=TIMEOUT_MS)
+    for place in range(groups.locator("option").count()):
+        groups.select_option(index=place)
         board.panel.locator(".callframe-said pre").first.wait_for(timeout=TIMEOUT_MS)
         if "Call 11 " in board.panel.locator(".callframe-head").inner_text():
-            board.button("Read its log").click()
+            board.button("Read the log").click()
             expect(board.panel.locator(".callframe-said").last).to_contain_text("no end", timeout=TIMEOUT_MS)
 
 
-# Looks
+# Layout
 
 
 @pytest.mark.parametrize("functions", [3, 100])
@@ -442,12 +442,12 @@ def test_every_tab_fits_and_can_be_read(functions: int, lab: Server, chromium: B
         run_notebook(page, lab, f"looks-{functions}.ipynb")
         page.locator(".callframe-picture img").first.wait_for(timeout=TIMEOUT_MS)
         board = Dashboard(page, log, pd.DataFrame())
-        assert [flaw for theme in THEMES for flaw in looked_at(board, theme, f"explore-{functions}")] == []
+        assert [flaw for theme in THEMES for flaw in flaws_of(board, theme, f"explore-{functions}")] == []
         log.check()
 
 
-def looked_at(board: Dashboard, theme: Theme, name: str) -> Iterator[str]:
-    """Photograph every tab, narrow and wide, and tell what is wrong with it."""
+def flaws_of(board: Dashboard, theme: Theme, name: str) -> Iterator[str]:
+    """Photograph every tab, narrow and wide, and list its flaws."""
     set_theme(board.page, theme)
     for tab in TABS:
         board.open(tab)
@@ -456,5 +456,5 @@ def looked_at(board: Dashboard, theme: Theme, name: str) -> Iterator[str]:
             board.page.set_viewport_size({"width": width, "height": 1800})
             screenshot(board.page, f"{name}-{tab}-{width}-{theme}")
             if not board.fits():
-                yield f"{tab} at {width} pixels is wider than its place"
+                yield f"{tab} at {width} pixels is too wide"
         yield from (f"{tab}, {theme}: {text}" for text in low_contrast(board.page, ".callframe-explore, .dataframe"))

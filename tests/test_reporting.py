@@ -1,4 +1,4 @@
-"""The report: one page that holds everything, runs nothing and says what it rests on."""
+"""The report: one self-contained page that runs nothing and states what it covers."""
 
 from __future__ import annotations
 
@@ -27,12 +27,11 @@ from factories import (
 )
 
 import callframe as cf
-from callframe import frame
+from callframe import frame, reporting
 from callframe.api.schemas import CallError
 from callframe.completeness import FunctionCoverage
 from callframe.reporting import failure_groups
-from callframe.reporting import page as pages
-from callframe.reporting import rollup_page as histories_of
+from callframe.reporting import page as page_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,11 +74,11 @@ class Read(HTMLParser):
             self.texts.append((self.open[-1], data.strip()))
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         return " ".join(" ".join(text for tag, text in self.texts if tag != "style").split())
 
-    def figures(self) -> dict[str, str]:
-        """Read the numbers at the top."""
+    def key_figures(self) -> dict[str, str]:
+        """Read the key figures at the top."""
         names = [text for tag, text in self.texts if tag == "dt"]
         start = self.texts.index(("dt", "Calls"))
         top = self.texts[start:]
@@ -87,11 +86,11 @@ class Read(HTMLParser):
 
 
 def html(calls: pd.DataFrame, *, drawn: bool = False, **options: Any) -> str:
-    """Make a page; pictures take their time, and most tests look at the words alone."""
+    """Render a page; plots take their time, and most tests read only the text."""
     file = io.BytesIO()
     with pytest.MonkeyPatch.context() as patch:
         if not drawn:
-            patch.setattr(pages, "_pictures", lambda *_: {})
+            patch.setattr(page_module, "_draw_plots", lambda *_: {})
         cf.report(calls, file, **options)
     return file.getvalue().decode("utf-8")
 
@@ -140,31 +139,31 @@ def attacked() -> str:
     return html(calls, schedules=planned, title=HOSTILE, drawn=True)
 
 
-# What it says
+# Content
 
 
-def test_figures_are_those_of_pandas(page: Read, demo: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def test_key_figures_are_those_of_pandas(page: Read, demo: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     calls, planned = demo
     finished = calls[calls["status"] != "Running"]
     rate = finished["status"].isin(["Failed", "Timeout"]).mean()
     missed = (cf.missed_runs(calls, planned)["state"] == "missed").sum()
-    assert page.figures() | {"Duration, median": "", "Duration, p95": "", "Schedule delay, p95": ""} == {
+    assert page.key_figures() | {"Duration, median": "", "Duration, p95": "", "Schedule delay, p95": ""} == {
         "Calls": f"{len(calls):,}", "Failure rate": f"{rate:.1%}", "Duration, median": "", "Duration, p95": "",
         "Schedule delay, p95": "", "Missed runs": f"{missed:,}", "Coverage": "complete",
     }  # fmt: skip
 
 
-def test_p95_of_work_that_was_cut_off_is_only_known_to_be_above() -> None:
+def test_p95_of_work_that_was_cut_off_is_a_lower_bound() -> None:
     calls = call_frame(
         *(make_call(id=1 + k, end_time=NOW_MS + 5 * SECOND_MS) for k in range(8)),
         *(make_call(id=90 + k, status="Timeout", end_time=NOW_MS + 540 * SECOND_MS) for k in range(8)),
     )
-    assert read(calls).figures()["Duration, p95"] == "> 9.0 min"
+    assert read(calls).key_figures()["Duration, p95"] == "> 9.0 min"
 
 
 def test_failure_rate_comes_with_its_wilson_interval() -> None:
     calls = call_frame(*(make_call(id=1 + k, status="Failed" if k == 0 else "Completed") for k in range(20)))
-    assert "95 %: 0.9% to 23.6%" in read(calls).words
+    assert "95 %: 0.9 to 23.6%" in read(calls).text
 
 
 def test_every_function_has_its_row(page: Read, demo: tuple[pd.DataFrame, pd.DataFrame]) -> None:
@@ -172,49 +171,49 @@ def test_every_function_has_its_row(page: Read, demo: tuple[pd.DataFrame, pd.Dat
     assert names <= {text for tag, text in page.texts if tag == "th"}
 
 
-def test_every_group_of_failures_has_its_count(page: Read, demo: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def test_every_failure_group_has_its_count(page: Read, demo: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     counts = [f"{one:,}" for one in cf.failures(demo[0])["count"]]
     shown = [text for tag, text in page.texts if tag == "b"]
     assert [one for one in shown if one.replace(",", "").isdigit()] == counts
 
 
 def test_groups_beyond_those_with_an_example_are_listed() -> None:
-    kinds = [chr(97 + k // 26) + chr(97 + k % 26) for k in range(failure_groups.SHOWN_MOST + 5)]
-    errors = [CallError(f"cannot do {'x'.join(kind)}", None) for kind in kinds]
+    names = [chr(97 + k // 26) + chr(97 + k % 26) for k in range(failure_groups.MAX_SHOWN + 5)]
+    errors = [CallError(f"cannot do {'x'.join(name)}", None) for name in names]
     calls = call_frame(*(make_call(id=1 + k, status="Failed", error=error) for k, error in enumerate(errors)))
-    words = read(calls).words
-    assert "5 more kinds" in words
-    assert [error for error in errors if str(error.message) not in words] == []
+    text = read(calls).text
+    assert "5 more groups" in text
+    assert [error for error in errors if str(error.message) not in text] == []
 
 
-def test_whole_trace_is_in_the_page_behind_its_end() -> None:
+def test_page_holds_the_end_of_a_trace_and_the_whole() -> None:
     trace = "Traceback (most recent call last):\n" + "".join(f"  frame {k}\n" for k in range(100)) + "ValueError: end"
     found = read(call_frame(make_call(status="Failed", error=CallError("end", trace))))
     short, whole = (text for tag, text in found.texts if tag == "pre")
-    assert (len(short.splitlines()), whole) == (failure_groups.EXCERPT_LINES + 1, trace)
+    assert (len(short.splitlines()), whole) == (failure_groups.MAX_EXCERPT_LINES + 1, trace)
 
 
-def test_a_message_that_its_trace_lacks_stands_before_it() -> None:
-    found = read(call_frame(make_call(status="Failed", error=CallError("what was said", "KeyError: 'x'"))))
-    assert ("pre", "what was said\n\nKeyError: 'x'") in found.texts
+def test_message_that_is_not_in_the_trace_precedes_it() -> None:
+    found = read(call_frame(make_call(status="Failed", error=CallError("the message", "KeyError: 'x'"))))
+    assert ("pre", "the message\n\nKeyError: 'x'") in found.texts
 
 
 def test_traces_can_be_left_out() -> None:
-    calls = call_frame(make_call(status="Failed", error=CallError("seen", "Traceback\nKeyError: 'in trace'")))
+    calls = call_frame(make_call(status="Failed", error=CallError("message", "Traceback\nKeyError: 'in trace'")))
     found = read(calls, traces=False)
-    assert ("in trace" in found.words, "left out on request" in found.words) == (False, True)
+    assert ("in trace" in found.text, "left out on request" in found.text) == (False, True)
 
 
 def test_text_that_seems_to_hold_a_secret_is_left_out() -> None:
     word = "hunter" + "2" * 10
     calls = call_frame(make_call(status="Failed", error=CallError(f"login failed: password={word}", None)))
-    found = read(calls)
+    page = read(calls)
     assert word not in html(calls)
-    assert "seems to hold a password" in found.words
+    assert "seems to hold a password" in page.text
 
 
-def test_texts_beyond_what_a_page_can_hold_are_cut_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failure_groups, "WHOLE_MOST", 10_000)
+def test_texts_beyond_what_a_page_can_hold_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failure_groups, "MAX_TEXT", 10_000)
     calls = call_frame(make_call(status="Failed", error=CallError("y " * 50_000, None)))
     page = html(calls)
     assert len(page) < 2_000_000
@@ -222,65 +221,65 @@ def test_texts_beyond_what_a_page_can_hold_are_cut_and_told(monkeypatch: pytest.
 
 
 def test_missed_runs_are_listed_with_their_schedule() -> None:
-    slots = [NOW_MS - k * HOUR for k in range(1, 25) if k != 5]
-    words = read(fetched_frame(scheduled_calls(slots)), schedules=schedule_frame({"name": "hourly job"})).words
-    assert "Missed runs, the latest first" in words
-    assert f"{pd.Timestamp(NOW_MS - 5 * HOUR, unit='ms'):%Y-%m-%d %H:%M} hourly job f7" in words
+    times = [NOW_MS - k * HOUR for k in range(1, 25) if k != 5]
+    text = read(fetched_frame(scheduled_calls(times)), schedules=schedule_frame({"name": "hourly job"})).text
+    assert "Missed runs, the latest first" in text
+    assert f"{pd.Timestamp(NOW_MS - 5 * HOUR, unit='ms'):%Y-%m-%d %H:%M} hourly job f7" in text
 
 
-def test_schedules_that_all_ran_are_one_sentence() -> None:
-    slots = [NOW_MS - k * HOUR for k in range(1, 25)]
+def test_schedules_that_all_ran_are_counted_in_one_sentence() -> None:
+    times = [NOW_MS - k * HOUR for k in range(1, 25)]
     assert (
-        "1 more schedule ran at every slot"
-        in read(fetched_frame(scheduled_calls(slots)), schedules=schedule_frame({})).words
+        "1 schedule ran at every scheduled time"
+        in read(fetched_frame(scheduled_calls(times)), schedules=schedule_frame({})).text
     )
 
 
-def test_slots_of_which_nothing_is_known_are_not_counted_as_missed() -> None:
-    slots = [NOW_MS - k * HOUR for k in range(1, 25) if k != 5]
-    calls = fetched_frame(scheduled_calls(slots), status=["Failed"])
-    assert "Missed runs 0 of 24 slots 1 unknown" in read(calls, schedules=schedule_frame({})).words
+def test_unknown_scheduled_times_are_not_counted_as_missed() -> None:
+    times = [NOW_MS - k * HOUR for k in range(1, 25) if k != 5]
+    calls = fetched_frame(scheduled_calls(times), status=["Failed"])
+    assert "Missed runs 0 of 24 scheduled times 1 unknown" in read(calls, schedules=schedule_frame({})).text
 
 
 def test_without_schedules_missed_runs_are_not_known() -> None:
-    assert read(call_frame(make_call())).figures()["Missed runs"] == "not known"
+    assert read(call_frame(make_call())).key_figures()["Missed runs"] == "not known"
 
 
-def test_failures_in_a_row_that_last_are_marked() -> None:
+def test_failures_that_last_until_now_are_marked() -> None:
     calls = fetched_frame([make_call(id=1 + k, start_time=NOW_MS - (9 - k) * HOUR, status="Failed") for k in range(8)])
-    assert "not yet" in read(calls).words
+    assert "not yet" in read(calls).text
 
 
-def test_incomplete_frame_says_so_on_top_with_the_reason_below() -> None:
+def test_incomplete_frame_is_reported_with_the_reason() -> None:
     calls = call_frame(make_call())
     rows = [FunctionCoverage(2, "2", calls=1), FunctionCoverage(3, "gone", reasons=("forbidden by functionsAcl",))]
     attach_coverage(calls, rows, project="p", fetched_at="2026-10-01T00:00:00.000Z", window=None)
     found = read(calls)
-    assert found.figures()["Coverage"] == "INCOMPLETE"
-    assert "forbidden by functionsAcl" in found.words
+    assert found.key_figures()["Coverage"] == "INCOMPLETE"
+    assert "forbidden by functionsAcl" in found.text
 
 
-def test_frame_without_coverage_says_that_nothing_is_known() -> None:
+def test_frame_without_coverage_is_reported() -> None:
     found = read(call_frame(make_call()))
-    assert found.figures()["Coverage"] == "not known"
-    assert "does not say how completely" in found.words
+    assert found.key_figures()["Coverage"] == "not known"
+    assert "not known how completely" in found.text
 
 
 @pytest.mark.parametrize("planned", [None, schedule_frame({})], ids=["no schedules", "schedules"])
-def test_empty_frame_is_a_page_that_says_so(planned: pd.DataFrame | None) -> None:
+def test_page_of_an_empty_frame_says_so(planned: pd.DataFrame | None) -> None:
     found = read(frame.empty(), schedules=planned)
-    assert found.figures()["Calls"] == "0"
-    assert found.figures()["Failure rate"] == "no data"
-    assert "There are no calls." in found.words
+    assert found.key_figures()["Calls"] == "0"
+    assert found.key_figures()["Failure rate"] == "no data"
+    assert "There are no calls." in found.text
 
 
 @pytest.mark.parametrize("status", ["Running", "Completed", "Failed", "Timeout", "Paused"])
-def test_one_call_is_a_page(status: str) -> None:
-    assert read(call_frame(make_call(status=status)), drawn=True).figures()["Calls"] == "1"
+def test_page_of_one_call_is_complete(status: str) -> None:
+    assert read(call_frame(make_call(status=status)), drawn=True).key_figures()["Calls"] == "1"
 
 
 def test_times_are_in_the_time_zone_asked_for() -> None:
-    assert "2026-09-30 14:00 Europe/Oslo" in read(call_frame(make_call()), tz="Europe/Oslo").words
+    assert "2026-09-30 14:00 Europe/Oslo" in read(call_frame(make_call()), tz="Europe/Oslo").text
 
 
 def test_title_names_the_project_unless_one_is_given(demo: tuple[pd.DataFrame, pd.DataFrame], page: Read) -> None:
@@ -288,16 +287,16 @@ def test_title_names_the_project_unless_one_is_given(demo: tuple[pd.DataFrame, p
     assert ("h1", "Mine") in read(demo[0].head(3), title="Mine").texts
 
 
-# What it is made of
+# HTML
 
 
-def test_page_holds_no_script_and_nothing_from_elsewhere(page: Read) -> None:
+def test_page_has_no_scripts_and_loads_nothing(page: Read) -> None:
     addresses = [value or "" for _, attrs in page.elements for name, value in attrs.items() if name in {"src", "href"}]
     assert {tag for tag, _ in page.elements} <= TAGS
     assert all(one.startswith(("#", "data:")) for one in addresses)
 
 
-def test_policy_of_the_page_allows_its_own_style_and_pictures_alone(page: Read) -> None:
+def test_content_policy_allows_only_the_style_and_images_of_the_page(page: Read) -> None:
     policy = next(attrs["content"] for tag, attrs in page.elements if "http-equiv" in attrs)
     style = re.search(r"<style>(.*)</style>", html(frame.empty()), re.DOTALL)
     assert style
@@ -312,10 +311,10 @@ def test_no_element_has_a_style_or_a_handler_of_its_own(page: Read) -> None:
     assert not [name for name in names if name == "style" or name.startswith("on")]
 
 
-def test_pictures_have_words_for_those_who_do_not_see_them(page: Read) -> None:
-    words = [attrs["alt"] or "" for tag, attrs in page.elements if tag == "img"]
-    assert len(words) == 8
-    assert all("complete" in one for one in words)
+def test_plots_have_descriptions(page: Read) -> None:
+    descriptions = [attrs["alt"] or "" for tag, attrs in page.elements if tag == "img"]
+    assert len(descriptions) == 8
+    assert all("complete" in description for description in descriptions)
 
 
 def test_links_within_the_page_lead_somewhere(page: Read) -> None:
@@ -342,7 +341,7 @@ def test_page_of_a_hundred_functions_is_below_3_mb() -> None:
     assert len(html(calls, drawn=True)) < 3_000_000
 
 
-def test_style_of_the_user_does_not_reach_the_pictures(demo: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def test_matplotlib_style_of_the_user_does_not_change_the_plots(demo: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     calls = demo[0].head(50)
     plain = html(calls, drawn=True)
     with mpl.rc_context({"figure.facecolor": "black", "text.color": "white", "font.size": 30}):
@@ -363,28 +362,28 @@ def test_calls_are_not_changed(demo: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     pd.testing.assert_frame_equal(calls, before)
 
 
-# Where it goes
+# The file
 
 
-def test_report_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
+def test_report_replaces_an_older_one(tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text("old")
     cf.report(call_frame(make_call()), tmp_path / "report.html")
     assert (tmp_path / "report.html").read_bytes().startswith(b"<!DOCTYPE html>")
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_path_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(cf.errors.FileError, match="could not be written"):
         cf.report(frame.empty(), tmp_path / "none" / "report.html")
 
 
-def test_frame_that_is_no_call_frame_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+def test_nothing_is_written_for_an_invalid_frame(tmp_path: Path) -> None:
     with pytest.raises(cf.errors.FrameError, match="missing the columns status"):
         cf.report(call_frame(make_call()).drop(columns="status"), tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_schedules_that_are_none_are_refused() -> None:
+def test_invalid_schedules_are_refused() -> None:
     with pytest.raises(cf.errors.FrameError, match="schedule"):
         html(call_frame(make_call()), schedules=pd.DataFrame({"a": [1]}))
 
@@ -402,7 +401,7 @@ def test_hostile_text_stays_text(attacked: str) -> None:
     names = {name for _, attrs in found.elements for name in attrs}
     assert {tag for tag, _ in found.elements} <= TAGS
     assert not [name for name in names if name.startswith("on")]
-    assert "{{ 7 * 7 }}" in found.words
+    assert "{{ 7 * 7 }}" in found.text
 
 
 def test_control_characters_do_not_reach_the_page(attacked: str) -> None:
@@ -415,7 +414,7 @@ def test_text_of_a_megabyte_is_whole(attacked: str) -> None:
     assert any(LONG.strip() in text for text in texts)
 
 
-def test_lone_surrogate_is_no_hindrance() -> None:
+def test_lone_surrogate_is_replaced() -> None:
     assert "bad \ufffd end" in html(call_frame(make_call()), title="bad \ud83d end")
 
 
@@ -447,7 +446,7 @@ def test_page_is_not_wider_than_the_window(chromium: tuple[Page, list[str]], wid
     assert shown.evaluate("document.documentElement.scrollWidth") == width
 
 
-def test_every_picture_is_decoded_in_a_browser(chromium: tuple[Page, list[str]]) -> None:
+def test_every_plot_is_decoded_in_a_browser(chromium: tuple[Page, list[str]]) -> None:
     widths = chromium[0].evaluate("[...document.images].map(one => one.complete && one.naturalWidth)")
     assert len(widths) >= 6
     assert all(widths)
@@ -457,7 +456,7 @@ def test_style_is_applied_in_a_browser(chromium: tuple[Page, list[str]]) -> None
     assert chromium[0].evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == "1160px"
 
 
-def test_page_is_dark_where_the_reader_wants_it(chromium: tuple[Page, list[str]]) -> None:
+def test_page_is_dark_if_the_reader_prefers_it(chromium: tuple[Page, list[str]]) -> None:
     shown, _ = chromium
     shown.emulate_media(color_scheme="dark")
     dark = shown.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -485,55 +484,53 @@ def of_archive(archive: cf.Archive, **options: Any) -> Read:
     return Read(file.getvalue().decode())
 
 
-def test_report_on_a_small_archive_is_of_its_calls(archive: cf.Archive) -> None:
-    assert of_archive(archive).figures()["Missed runs"] != "not counted"
+def test_report_on_a_small_archive_reads_its_calls(archive: cf.Archive) -> None:
+    assert of_archive(archive).key_figures()["Missed runs"] != "not counted"
 
 
-def test_report_on_a_long_history_is_of_its_rollup(archive: cf.Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(histories_of, "CALLS_MOST", 1_000)
+def test_report_on_too_many_calls_describes_their_rollup(archive: cf.Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporting, "MAX_CALLS", 1_000)
     page = of_archive(archive)
     calls = archive.calls()
     failed = calls["status"].isin(["Failed", "Timeout"]).sum()
-    assert page.figures()["Calls"] == f"{len(calls):,}"
-    assert f"{failed:,} of" in page.words
-    assert "made of their rollup" in page.words
+    assert page.key_figures()["Calls"] == f"{len(calls):,}"
+    assert f"{failed:,} of" in page.text
+    assert "describes their rollup" in page.text
     assert len([tag for tag, _ in page.elements if tag == "img"]) == 4
 
 
-def test_report_on_a_part_of_a_long_history_is_of_its_calls(
+def test_report_on_a_part_of_a_large_archive_reads_its_calls(
     archive: cf.Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(histories_of, "CALLS_MOST", 1_000)
+    monkeypatch.setattr(reporting, "MAX_CALLS", 1_000)
     start = archive.calls()["start_time"].iloc[-200]
-    assert of_archive(archive, start=start).figures()["Calls"] == "200"
+    assert of_archive(archive, start=start).key_figures()["Calls"] == "200"
 
 
-def test_report_on_an_archive_says_which_stretches_are_known(
-    archive: cf.Archive, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(histories_of, "CALLS_MOST", 1_000)
-    assert "Which stretches of time are known" in of_archive(archive).words
+def test_report_on_a_large_archive_lists_its_time_ranges(archive: cf.Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporting, "MAX_CALLS", 1_000)
+    assert "Time ranges in the archive" in of_archive(archive).text
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [({"start": "7d"}, "start= and end= are for an archive"), ({"end": "1d"}, "are for an archive")],
 )
-def test_window_of_a_frame_is_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(cf.errors.ArgumentError, match=said):
+def test_window_of_a_frame_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(cf.errors.ArgumentError, match=message):
         cf.report(frame.empty(), io.BytesIO(), **options)
 
 
-def test_schedules_that_are_gone_are_judged_for_as_long_as_they_were_listed(
+def test_deleted_schedules_are_checked_for_as_long_as_they_were_listed(
     archive: cf.Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls, seen = archive.calls(), archive.schedules()
     seen["last_seen_time"] = seen["gone_time"] = calls["start_time"].iloc[len(calls) // 2]
     monkeypatch.setattr(archive, "schedules", lambda: seen)
     expected = int(cf.schedule_report(calls, seen)["missed"].sum())
-    assert of_archive(archive).figures()["Missed runs"] == f"{expected:,}"
+    assert of_archive(archive).key_figures()["Missed runs"] == f"{expected:,}"
 
 
 def test_schedules_beside_an_archive_are_refused(archive: cf.Archive) -> None:
-    with pytest.raises(cf.errors.ArgumentError, match="An archive knows its schedules"):
+    with pytest.raises(cf.errors.ArgumentError, match="An archive has its own schedules"):
         cf.report(archive, io.BytesIO(), schedules=pd.DataFrame())

@@ -131,7 +131,8 @@ def summarize(
     if coverage is not None:
         coverage.attach(summary)
     summary.attrs["late_after_s"] = options.late_after_ms / 1000
-    return formatting.attach_html(summary)
+    formatting.show_in_notebooks()
+    return summary
 
 
 def summary_table(measures: Measures) -> pd.DataFrame:

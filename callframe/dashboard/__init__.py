@@ -1,4 +1,4 @@
-"""The dashboard in a notebook."""
+"""The dashboard for notebooks."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ def explore(
     selection: Selection | Mapping[str, Any] | None = None,
 ) -> Explorer:
     """
-    Explore calls in a notebook: a dashboard with controls, figures, pictures and tables.
+    Explore calls in a notebook: a dashboard with filters, key figures, plots and tables.
 
-    It needs a notebook that shows ipywidgets: JupyterLab, Notebook 7, VS Code, Voila. Nothing is loaded from the
-    network. Nothing chosen, of functions, statuses or schedules, means all of them.
+    It needs a notebook that shows ipywidgets: JupyterLab, Notebook 7, VS Code or Voila. Nothing is loaded from the
+    network. If no function, status or schedule is chosen, all of them are selected.
 
     Parameters
     ----------
     source
-        A call frame; a project, whose calls are fetched at once and again by the button Refresh; an archive, of which
-        selections of over a million calls are told by their rollup, and others call by call; or a file that `write_csv`
-        or `write_parquet` wrote.
+        A call frame; a project, whose calls are fetched now and again by the button Refresh; an archive, of which
+        selections of more than a million calls are shown by their rollup, and others call by call; or the path of a
+        file that `write_csv` or `write_parquet` wrote.
     schedules
-        What `Project.schedules` gave, for missed runs; a project and an archive know their own.
+        Table that `Project.schedules` returned, for missed runs; a project and an archive have their own.
     start
-        For a project: where the window of start times begins, `"7d"` by default.
+        For a project: the start of the window of start times, `"7d"` by default.
     selection
-        What to look at first: the `selection` of another dashboard, or what its `to_dict` gave.
+        What to show first: the `selection` of another dashboard, or what its `to_dict` returned.
 
     Returns
     -------
     explorer
-        A widget. Its `calls` is the call frame of what is selected, `figure` the matplotlib figure that is shown, and
+        A widget. Its `calls` is the call frame that is selected, `figure` the matplotlib figure that is shown, and
         `selection` a small value, which can be set too.
 
     Raises
     ------
     FrameError
-        `source` is no call frame, or `schedules` lacks a column.
+        `source` is not a call frame, or `schedules` is missing a column.
     ArgumentError
-        An argument cannot be right.
+        An argument is invalid, or does not apply to this kind of `source`.
     FileError
         The file cannot be read.
 
@@ -68,9 +68,9 @@ def explore(
     """
     from callframe.dashboard.explorer import Explorer  # noqa: PLC0415 - widgets and matplotlib are slow to import
     from callframe.dashboard.selection import Selection  # noqa: PLC0415
-    from callframe.dashboard.sources import source_of  # noqa: PLC0415
+    from callframe.dashboard.sources import make_source  # noqa: PLC0415
 
-    made = source_of(source, schedules=schedules, start=start)
+    opened = make_source(source, schedules=schedules, start=start)
     chosen = Selection.of(selection)
-    made.fetch()
-    return Explorer(made, chosen)
+    opened.fetch()
+    return Explorer(opened, chosen)

@@ -1,4 +1,4 @@
-"""The controls of a dashboard, and the selection they stand for. Nothing chosen means all, everywhere."""
+"""The filters of a dashboard, and the selection that they make. If nothing is chosen, everything is selected."""
 
 from __future__ import annotations
 
@@ -6,132 +6,144 @@ import contextlib
 import datetime as dt
 import threading
 import zoneinfo
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 import pandas as pd
 
-from callframe.dashboard.filter_options import FilterOptions, label
-from callframe.dashboard.selection import BY, LAST, Selection, stretch
+from callframe import frame
+from callframe.dashboard.selection import BY, LAST, Selection, end_ms, window
+from callframe.dashboard.selection_analysis import schedule_names
 from callframe.errors import ArgumentError
+from callframe.formatting import printable, truncate
 from callframe.timespan import iso, parse_time, time_zone, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-_BY = {"function": "Function", "schedule": "Schedule", "status": "Status", "1h": "Hour", "1d": "Day"}
-_LAST = {"1h": "1 h", "24h": "24 h", "7d": "7 d"}
+_BY_OPTIONS = [("Function", "function"), ("Schedule", "schedule"), ("Status", "status"), ("Hour", "1h"), ("Day", "1d")]
+_LAST_OPTIONS = [("1 h", "1h"), ("24 h", "24h"), ("7 d", "7d")]
 _ALL = "all"
-_ROWS = 7
+_LABEL_LENGTH = 46
 _LATEST = "9999-12-30T00:00Z"
 _YEARS = dt.datetime(1969, 12, 30), dt.datetime(9999, 12, 30)  # noqa: DTZ001 - as pickers have them
 
 
-class _Quiet(threading.local):
-    """Whether changes are the program's own, in each thread."""
+@dataclass(frozen=True)
+class FilterOptions:
+    """What can be selected: functions and schedules as pairs of text and value; `end_ms` is where the calls end."""
+
+    functions: list[tuple[str, str]] = field(default_factory=list)
+    schedules: list[tuple[str, int]] = field(default_factory=list)
+    statuses: list[str] = field(default_factory=list)
+    end_ms: int = 0
+
+    @classmethod
+    def of_calls(cls, calls: pd.DataFrame, schedules: pd.DataFrame | None) -> FilterOptions:
+        """List what a call frame holds."""
+        failed = calls["status"].isin(frame.FAILURES).astype("int64")
+        counts = failed.groupby(calls["function"], observed=True).agg(["sum", "size"])
+        ids = calls["schedule_id"].dropna().unique()
+        statuses = [str(status) for status in calls["status"].cat.categories]
+        return cls(_function_options(counts), _schedule_options(ids, schedules), statuses, end_ms(calls))
+
+    @classmethod
+    def of_rollup(cls, rollup: pd.DataFrame, schedules: pd.DataFrame) -> FilterOptions:
+        """List what a rollup counts, and all schedules of its archive."""
+        rows = rollup[rollup["measure"] == "duration"]
+        failed = rows["count"].where(rows["status"].isin(frame.FAILURES), 0)
+        counts = pd.DataFrame({"sum": failed, "size": rows["count"]}).groupby(rows["function"], observed=True).sum()
+        statuses = [str(status) for status in rows["status"].cat.categories]
+        ids = schedules["schedule_id"]
+        return cls(_function_options(counts), _schedule_options(ids, schedules), statuses, end_ms(rollup))
+
+
+class _Muted(threading.local):
+    """Whether a thread changes the controls without taking that for the choice of a person."""
 
     on = False
 
 
 class Controls:
-    """
-    What a selection is made with.
-
-    Parameters
-    ----------
-    changed
-        Called once after each change that a person makes.
-    """
+    """The filters; `changed` is called once after each change that a person makes."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
-        self._quiet = _Quiet()
-        self._offer = FilterOptions()
+        self._muted = _Muted()
+        self._options = FilterOptions()
         self._entered = ""
-        self._look: dict[str, str] = {}
         self._times: tuple[str | None, str | None] = (None, None)
         self._zone = time_zone("UTC")
         self.search = widgets.Text(
-            description="Search functions", placeholder="part of a name; Enter chooses all that have it"
+            description="Search functions", placeholder="part of a name; Enter chooses all matches"
         )
-        self.functions = widgets.SelectMultiple(description="Functions", rows=_ROWS)
-        self.all_functions = widgets.Button(description="All functions", tooltip="Choose no function: that means all")
-        self.schedules = widgets.SelectMultiple(description="Schedules", rows=_ROWS)
-        self.all_schedules = widgets.Button(description="All schedules", tooltip="Choose no schedule: that means all")
+        self.functions = widgets.SelectMultiple(description="Functions", rows=7)
+        self.all_functions = widgets.Button(
+            description="All functions", tooltip="Choose no function, which selects all"
+        )
+        self.schedules = widgets.SelectMultiple(description="Schedules", rows=7)
+        self.all_schedules = widgets.Button(
+            description="All schedules", tooltip="Choose no schedule, which selects all"
+        )
         self.statuses: dict[str, widgets.ToggleButton] = {}
         self._status_box = widgets.HBox(layout={"flex_flow": "row wrap"})
-        self.last = widgets.ToggleButtons(
-            options=[*((label, value) for value, label in _LAST.items()), ("All", _ALL)],
-            value=_ALL,
-            description="Range",
-        )
+        self.last = widgets.ToggleButtons(options=[*_LAST_OPTIONS, ("All", _ALL)], value=_ALL, description="Range")
         self.start = widgets.NaiveDatetimePicker(description="From")
         self.end = widgets.NaiveDatetimePicker(description="To")
-        self.by = widgets.Dropdown(options=[(label, value) for value, label in _BY.items()], description="Group by")
+        self.by = widgets.Dropdown(options=_BY_OPTIONS, description="Group by")
         zones = ["UTC", *sorted(zoneinfo.available_timezones() - {"UTC"})]
         self.tz = widgets.Combobox(options=zones, value="UTC", description="Time zone", continuous_update=False)
-        self.widget = self._laid_out()
-        self._wire()
+        self.widget = self._arrange()
+        self._observe()
 
-    def fill(self, offer: FilterOptions) -> None:
-        """
-        Offer what there is to choose from; what was chosen stays so, whether it is still there or not.
-
-        Parameters
-        ----------
-        offer
-            What there is.
-        """
-        with self._quietly():
-            self._offer = offer
-            self._offer_functions(self.functions.value)
-            self._offer_schedules(self.schedules.value)
-            self._offer_statuses([name for name, button in self.statuses.items() if button.value])
+    def set_options(self, options: FilterOptions) -> None:
+        """Set what can be chosen; what was chosen stays chosen, even if it is no longer there."""
+        with self._mute():
+            self._options = options
+            self._set_functions(self.functions.value)
+            self._set_schedules(self.schedules.value)
+            self._set_statuses([name for name, button in self.statuses.items() if button.value])
 
     @property
     def selection(self) -> Selection:
         """What is chosen now."""
         last = self.last.value
-        times = {"last": last} if last not in (None, _ALL) else {}
-        if last is None:
-            times = {"start": self._times[0], "end": self._times[1]}
+        start, end = (None, None) if last else self._times
         return Selection(
             functions=self.functions.value,
             statuses=tuple(name for name, button in self.statuses.items() if button.value),
             schedules=self.schedules.value,
+            last=None if last == _ALL else last,
+            start=start,
+            end=end,
             by=self.by.value,
             tz=self.tz.value,
-            **times,
-            **self._look,
         )
 
     @selection.setter
     def selection(self, selection: Selection) -> None:
-        with self._quietly():
+        with self._mute():
             self.search.value = ""
-            self._offer_functions(selection.functions)
-            self._offer_schedules(selection.schedules)
-            self._offer_statuses(selection.statuses)
+            self._set_functions(selection.functions)
+            self._set_schedules(selection.schedules)
+            self._set_statuses(selection.statuses)
             self.tz.value = selection.tz
             self._read_zone()
-            self.by.options = [*_BY_OPTIONS, *([] if selection.by in BY else [(selection.by, selection.by)])]
+            other_by = [] if selection.by in BY else [(selection.by, selection.by)]
+            self.by.options = [*_BY_OPTIONS, *other_by]
             self.by.value = selection.by
-            known = selection.last in LAST or selection.last is None
-            self.last.options = [*_LAST_OPTIONS, *([] if known else [(selection.last, selection.last)]), ("All", _ALL)]
+            other_last = [] if selection.last in (*LAST, None) else [(selection.last, selection.last)]
+            self.last.options = [*_LAST_OPTIONS, *other_last, ("All", _ALL)]
             self.last.value = selection.last or (None if selection.start or selection.end else _ALL)
-            self._look = {"tab": selection.tab, "picture": selection.picture}
             self._show_times(selection.start, selection.end)
 
     @property
     def zone(self) -> str:
-        """The time zone of the times that are shown: what is written, or the one before where that is none."""
+        """The time zone of the times that are shown: the last valid one."""
         return self._zone.key
 
-    def look_at(self, tab: str, picture: str) -> None:
-        """Note which tab and picture are looked at."""
-        self._look = {"tab": tab, "picture": picture}
-
-    def _laid_out(self) -> widgets.Box:
+    def _arrange(self) -> widgets.Box:
         for one in (self.search, self.functions, self.schedules):
             one.add_class("callframe-stacked")
         for one in (self.functions, self.schedules, self.search):
@@ -160,160 +172,168 @@ class Controls:
         box.add_class("callframe-controls")
         return box
 
-    def _wire(self) -> None:
-        for one in (self.functions, self.schedules, self.by):
-            one.observe(self._tell, names="value")
-        self.tz.observe(self._zoned, names="value")
-        self.search.observe(self._filter, names="value")
-        self.search.on_msg(self._sent)
-        self.last.observe(self._quick, names="value")
+    def _observe(self) -> None:
+        for control in (self.functions, self.schedules, self.by):
+            control.observe(self._notify, names="value")
+        self.tz.observe(self._on_zone, names="value")
+        self.search.observe(self._on_search, names="value")
+        self.search.on_msg(self._on_enter)
+        self.last.observe(self._on_last, names="value")
         for picker in (self.start, self.end):
-            picker.observe(self._picked, names="value")
-        self.all_functions.on_click(lambda _: self._choose(self._offer_functions))
-        self.all_schedules.on_click(lambda _: self._choose(self._offer_schedules))
+            picker.observe(self._on_pick, names="value")
+        self.all_functions.on_click(lambda _: self._choose_all(self._set_functions))
+        self.all_schedules.on_click(lambda _: self._choose_all(self._set_schedules))
 
-    def _tell(self, _: Any = None) -> None:
-        if not self._quiet.on:
+    def _notify(self, _: Any = None) -> None:
+        if not self._muted.on:
             self._changed()
 
     @contextlib.contextmanager
-    def _quietly(self) -> Iterator[None]:
-        """Change controls without taking that for a person's change, which may come in another thread meanwhile."""
-        before, self._quiet.on = self._quiet.on, True
+    def _mute(self) -> Iterator[None]:
+        """Change controls without taking that for the choice of a person, which may be made in another thread."""
+        before, self._muted.on = self._muted.on, True
         try:
             yield
         finally:
-            self._quiet.on = before
+            self._muted.on = before
 
-    def _filter(self, _: Any) -> None:
-        if self._quiet.on:
+    def _on_search(self, _: Any) -> None:
+        if self._muted.on:
             return
-        with self._quietly():
-            self._offer_functions(self.functions.value)
-        if self._entered and self.search.value.startswith(self._entered):  # typed before Enter, and told after it
-            self._choose_found()
+        with self._mute():
+            self._set_functions(self.functions.value)
+        if self._entered and self.search.value.startswith(self._entered):  # typed before Enter, received after it
+            self._choose_matches()
         else:
             self._entered = ""
 
-    def _sent(self, _: Any, content: dict[str, Any], __: Any) -> None:
-        """Choose what the search offers when a person presses Enter: JupyterLab keeps arrow keys from lists."""
+    def _on_enter(self, _: Any, content: dict[str, Any], __: Any) -> None:
+        """Choose what matches the search when Enter is pressed: JupyterLab keeps arrow keys from lists."""
         self._entered = self.search.value
         if content.get("event") == "submit" and self._entered:
-            self._choose_found()
+            self._choose_matches()
 
-    def _choose_found(self) -> None:
+    def _choose_matches(self) -> None:
         sought = self.search.value.casefold()
-        with self._quietly():
+        with self._mute():
             self.functions.value = [name for _, name in self.functions.options if sought in name.casefold()]
-        self._tell()
+        self._notify()
 
-    def _choose(self, offer: Callable[[tuple[()]], None]) -> None:
-        """Choose none, which means all."""
-        with self._quietly():
+    def _choose_all(self, choose: Callable[[tuple[()]], None]) -> None:
+        """Choose nothing, which selects all."""
+        with self._mute():
             self.search.value = ""
-            self._offer_functions(self.functions.value)
-            offer(())
-        self._tell()
+            self._set_functions(self.functions.value)
+            choose(())
+        self._notify()
 
-    def _quick(self, change: dict[str, Any]) -> None:
-        if self._quiet.on or change["new"] is None:
+    def _on_last(self, change: dict[str, Any]) -> None:
+        if self._muted.on or change["new"] is None:
             return
-        with self._quietly():
-            self._show_times(*stretch(self._offer.end_ms, self.selection))
-        self._tell()
+        with self._mute():
+            self._show_times(*window(self._options.end_ms, self.selection))
+        self._notify()
 
-    def _picked(self, change: dict[str, Any]) -> None:
-        if self._quiet.on:
+    def _on_pick(self, change: dict[str, Any]) -> None:
+        if self._muted.on:
             return
-        with self._quietly():
+        with self._mute():
             start, end = self._times
-            picked = self._time(change["new"])
+            picked = self._parse_picked(change["new"])
             self._times = (picked, end) if change["owner"] is self.start else (start, picked)
             self.last.value = None if any(self._times) else _ALL
-        self._tell()
+        self._notify()
 
-    def _zoned(self, _: Any) -> None:
-        if self._quiet.on:
+    def _on_zone(self, _: Any) -> None:
+        if self._muted.on:
             return
-        with self._quietly():
+        with self._mute():
             self._read_zone()
             self._show_times(*self._times)
-        self._tell()
+        self._notify()
 
     def _read_zone(self) -> None:
-        """Take the time zone that is written; of what is none, which the redraw will say, the one before stays."""
+        """Read the time zone; an invalid one, which the redraw reports, changes nothing."""
         with contextlib.suppress(ArgumentError):
             self._zone = time_zone(self.tz.value)
 
-    def _offer_functions(self, chosen: Sequence[str]) -> None:
-        """Offer the functions that match the search, and those that are chosen."""
+    def _set_functions(self, chosen: Sequence[str]) -> None:
+        """List the functions that match the search, and those that are chosen."""
         sought = self.search.value.casefold()
-        offered = _with(self._offer.functions, chosen)
-        self.functions.options = [
-            (words, name) for words, name in offered if sought in name.casefold() or name in chosen
-        ]
+        options = _with_chosen(self._options.functions, chosen)
+        self.functions.options = [(text, name) for text, name in options if sought in name.casefold() or name in chosen]
         self.functions.value = tuple(chosen)
 
-    def _offer_schedules(self, chosen: Sequence[int]) -> None:
-        self.schedules.options = _with(self._offer.schedules, chosen)
+    def _set_schedules(self, chosen: Sequence[int]) -> None:
+        self.schedules.options = _with_chosen(self._options.schedules, chosen)
         self.schedules.value = tuple(chosen)
 
-    def _offer_statuses(self, chosen: Sequence[str]) -> None:
-        names = list(dict.fromkeys([*self._offer.statuses, *chosen]))
+    def _set_statuses(self, chosen: Sequence[str]) -> None:
+        names = list(dict.fromkeys([*self._options.statuses, *chosen]))
         before = self.statuses
-        self.statuses = {name: before.get(name) or self._status(name) for name in names}
+        self.statuses = {name: before.get(name) or self._status_button(name) for name in names}
         for name, button in self.statuses.items():
             button.value = name in chosen
         self._status_box.children = tuple(self.statuses.values())
         close(before[name] for name in before.keys() - self.statuses.keys())
 
-    def _status(self, name: str) -> widgets.ToggleButton:
-        button = widgets.ToggleButton(description=label(name, 24), layout={"width": "auto"})
-        button.observe(self._tell, names="value")
+    def _status_button(self, name: str) -> widgets.ToggleButton:
+        button = widgets.ToggleButton(description=shorten(name, 24), layout={"width": "auto"})
+        button.observe(self._notify, names="value")
         return button
 
     def _show_times(self, start: str | None, end: str | None) -> None:
         self._times = (start, end)
         for picker, time in ((self.start, start), (self.end, end)):
-            stamp = None if time is None else pd.Timestamp(min(time, _LATEST)).tz_convert(self._zone)
-            picker.value = None if stamp is None else stamp.tz_localize(None).to_pydatetime()
+            local = None if time is None else pd.Timestamp(min(time, _LATEST)).tz_convert(self._zone)
+            picker.value = None if local is None else local.tz_localize(None).to_pydatetime()
 
-    def _time(self, value: dt.datetime | None) -> str | None:
-        """Read a time that was picked, which is in the time zone of the display."""
+    def _parse_picked(self, value: dt.datetime | None) -> str | None:
+        """Convert a time that was picked, in the time zone of the display."""
         if value is None:
             return None
-        value = min(max(value, _YEARS[0]), _YEARS[1])  # a year that is being typed is the year 2, then 20, then 202
-        stamp = pd.Timestamp(value).tz_localize(self._zone, ambiguous=True, nonexistent="shift_forward")
-        return iso(parse_time(max(stamp, timestamp(0)), name="time", now_ms=0))
+        value = min(max(value, _YEARS[0]), _YEARS[1])  # while a year is being typed it is the year 2, then 20, then 202
+        time = pd.Timestamp(value).tz_localize(self._zone, ambiguous=True, nonexistent="shift_forward")
+        return iso(parse_time(max(time, timestamp(0)), name="time", now_ms=0))
 
 
-def close(given: Iterable[object]) -> None:
-    """
-    Close widgets, and those that they hold: children, layouts, styles.
-
-    Parameters
-    ----------
-    given
-        Widgets, and dicts and tuples of them; anything else is passed over.
-    """
+def close(parts: Iterable[object]) -> None:
+    """Close the widgets in dicts, tuples and other widgets: children, layouts, styles; ignore anything else."""
     found: set[widgets.Widget] = set()
-    todo = list(given)
-    while todo:
-        one = todo.pop()
-        if isinstance(one, dict | tuple):
-            todo += one.values() if isinstance(one, dict) else one
-        elif isinstance(one, widgets.Widget) and one not in found:
-            found.add(one)
-            todo += (getattr(one, name) for name in one.keys)
-    for one in found:
-        widgets.Widget.close(one)
+    remaining = list(parts)
+    while remaining:
+        part = remaining.pop()
+        if isinstance(part, dict | tuple):
+            remaining += part.values() if isinstance(part, dict) else part
+        elif isinstance(part, widgets.Widget) and part not in found:
+            found.add(part)
+            remaining += (getattr(part, name) for name in part.keys)
+    for widget in found:
+        widgets.Widget.close(widget)
 
 
-def _with(offered: Sequence[tuple[str, Any]], chosen: Sequence[Any]) -> list[tuple[str, Any]]:
-    """Offer also what is chosen and no longer there, so that a selection never grows by itself."""
-    there = {value for _, value in offered}
-    return [*offered, *((f"{label(one)} \N{MIDDLE DOT} no calls", one) for one in chosen if one not in there)]
+def shorten(name: object, length: int = _LABEL_LENGTH) -> str:
+    """Shorten a name for a control, which shows plain text."""
+    return printable(truncate(name, length).text)
 
 
-_BY_OPTIONS = [(label, value) for value, label in _BY.items()]
-_LAST_OPTIONS = [(label, value) for value, label in _LAST.items()]
+def _function_options(counts: pd.DataFrame) -> list[tuple[str, str]]:
+    """List the functions, those with the most failures first."""
+    counts = counts.sort_values(["sum", "size"], ascending=False, kind="stable")
+    return [
+        (f"{shorten(name)} \N{MIDDLE DOT} {failures:,} of {size:,} failed", str(name))
+        for name, failures, size in zip(counts.index, counts["sum"], counts["size"], strict=True)
+    ]
+
+
+def _schedule_options(ids: Iterable[int], schedules: pd.DataFrame | None) -> list[tuple[str, int]]:
+    names = schedule_names(schedules)
+    options = [(shorten(names.get(int(schedule_id), schedule_id)), int(schedule_id)) for schedule_id in ids]
+    return sorted(options, key=lambda option: (option[0].casefold(), option[1]))
+
+
+def _with_chosen(options: Sequence[tuple[str, Any]], chosen: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Add what is chosen but no longer there, so that a selection never grows by itself."""
+    available = {value for _, value in options}
+    gone = [(f"{shorten(value)} \N{MIDDLE DOT} no calls", value) for value in chosen if value not in available]
+    return [*options, *gone]

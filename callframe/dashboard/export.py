@@ -1,4 +1,4 @@
-"""What leaves a dashboard: files with a link to them, and the code that makes the same."""
+"""What a dashboard exports: files with a link to download them, and code that reproduces what is shown."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from callframe.dashboard.plot_specs import WIDE, plot_spec
-from callframe.dashboard.rollup_analysis import RollupAnalysis
+from callframe.dashboard.plots import plot_spec
+from callframe.dashboard.selection_analysis import CallAnalysis, RollupAnalysis, whole_days
+from callframe.dashboard.sources import READERS, ArchiveSource, ProjectSource
 from callframe.errors import FileError
 from callframe.files import write_csv, write_parquet
 from callframe.formatting import printable
@@ -19,144 +20,110 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from callframe.dashboard.call_analysis import CallAnalysis
-    from callframe.dashboard.selection import Selection
+    from callframe.dashboard.plots import PlotSpec
+    from callframe.dashboard.selection_analysis import Window
     from callframe.dashboard.sources import Source
 
-LINK_MOST = 20_000_000
-"""Bytes that a link can hold; browsers refuse longer ones."""
+MAX_LINK_BYTES = 20_000_000
+"""What a link can hold; browsers refuse longer ones."""
 
-_TYPES = {".csv": "text/csv", ".parquet": "application/vnd.apache.parquet"}
+_WRITERS = {".csv": (write_csv, "text/csv"), ".parquet": (write_parquet, "application/vnd.apache.parquet")}
 
 
 def export(calls: pd.DataFrame, suffix: str) -> Path:
-    """
-    Write calls into the working folder, under a name that is free.
-
-    Parameters
-    ----------
-    calls
-        Call frame.
-    suffix
-        `".csv"` or `".parquet"`.
-
-    Returns
-    -------
-    path
-        The file.
-
-    Raises
-    ------
-    FileError
-        It could not be written.
-    """
-    stem = (
-        "calls" if calls.empty else f"calls-{calls['start_time'].iloc[0]:%Y%m%d}-{calls['start_time'].iloc[-1]:%Y%m%d}"
-    )
+    """Write calls to a new file in the working folder."""
+    stem = "calls"
+    if len(calls):
+        stem += f"-{calls['start_time'].iloc[0]:%Y%m%d}-{calls['start_time'].iloc[-1]:%Y%m%d}"
     names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
     try:
-        path = next(one for one in (Path(f"{name}{suffix}") for name in names) if not one.exists())
+        path = next(path for path in (Path(f"{name}{suffix}") for name in names) if not path.exists())
     except OSError as error:
-        raise FileError(f"The working folder cannot be looked at: {error.strerror}.") from None
-    write = write_csv if suffix == ".csv" else write_parquet
+        raise FileError(f"The working folder cannot be read: {error.strerror}.") from None
+    write, _ = _WRITERS[suffix]
     write(calls, path)
     return path
 
 
 def link(path: Path, calls: int) -> str:
-    """
-    Say where a file is, with a link that holds it: so it can be had from a remote server too.
-
-    Parameters
-    ----------
-    path
-        The file.
-    calls
-        How many calls it holds.
-
-    Returns
-    -------
-    html
-        Without a link where the file is too large for one.
-    """
+    """Render where a file is, with a link that holds its content: it can be downloaded from a remote server too."""
     size = path.stat().st_size
-    words = f"{calls:,} calls written to {html.escape(printable(str(path.resolve())))} ({_size(size)})."
-    if size > LINK_MOST:
-        return f"{words} It is too large for a link; narrow the selection to download it."
-    held = base64.b64encode(path.read_bytes()).decode()
-    url = f"data:{_TYPES[path.suffix]};base64,{held}"
-    return f'{words} <a href="{url}" download="{html.escape(path.name)}">Download {html.escape(path.name)}</a>'
+    text = f"{calls:,} calls written to {html.escape(printable(str(path.resolve())))} ({_format_size(size)})."
+    if size > MAX_LINK_BYTES:
+        return f"{text} It is too large for a link; narrow the selection to download it."
+    _, media_type = _WRITERS[path.suffix]
+    content = base64.b64encode(path.read_bytes()).decode()
+    name = html.escape(path.name)
+    return f'{text} <a href="data:{media_type};base64,{content}" download="{name}">Download {name}</a>'
 
 
-def code(source: Source, look: CallAnalysis | RollupAnalysis) -> str:
-    """
-    Write the lines that reproduce a selection and its picture.
-
-    Parameters
-    ----------
-    source
-        Where the calls come from.
-    look
-        What is looked at.
-
-    Returns
-    -------
-    code
-        Python.
-    """
-    lines = ["import callframe as cf", *(["import pandas as pd"] if not look.wide and any(look.window) else []), ""]
-    lines += source.opening(look).splitlines()
-    lines += _of_rollup(look) if isinstance(look, RollupAnalysis) else _of_calls(source, look)
-    return "\n".join(lines) + "\n"
+def code(source: Source, analysis: CallAnalysis | RollupAnalysis) -> str:
+    """Write the Python code that reproduces a selection and its plot."""
+    spec = plot_spec(analysis)
+    if isinstance(analysis, RollupAnalysis):
+        lines = [*_opening(source, analysis), *_rollup_code(analysis, spec)]
+    else:
+        imports = ["import pandas as pd"] if any(analysis.window) else []
+        lines = [*imports, "", *_opening(source, analysis), *_calls_code(source, analysis, spec)]
+    return "\n".join(["import callframe as cf", *lines]) + "\n"
 
 
-def _of_rollup(look: RollupAnalysis) -> list[str]:
-    statuses, view = look.selection.statuses, WIDE.get(look.selection.tab)
-    lines = _taking("rollup", [f'rollup["status"].isin({list(statuses)!r})'] if statuses else [])
-    return [*lines, view.code(look.selection.tz, "rollup") if view else "cf.summarize_rollup(rollup)"]
+def _opening(source: Source, analysis: CallAnalysis | RollupAnalysis) -> list[str]:
+    """Write the lines that read `calls` or `rollup`; none for a frame, which the user has."""
+    if isinstance(source, ProjectSource):
+        return ["project = cf.connect()", f"calls = project.calls(start={source.start!r})"]
+    if source.path is not None:
+        return [f"calls = cf.{READERS[source.path.suffix.lower()].__name__}({str(source.path)!r})"]
+    if not isinstance(source, ArchiveSource):
+        return []
+    is_rollup = isinstance(analysis, RollupAnalysis)
+    start, end = whole_days(analysis.window) if is_rollup else analysis.window
+    times = [f"{name}={value!r}" for name, value in (("start", start), ("end", end)) if value]
+    arguments = ", ".join([*map(repr, analysis.selection.functions), *times])
+    what = "rollup" if is_rollup else "calls"
+    return [f"archive = cf.Archive({source.archive.path!r})", f"{what} = archive.{what}({arguments})"]
 
 
-def _of_calls(source: Source, look: CallAnalysis) -> list[str]:
-    selection, times = look.selection, look.window
-    view = plot_spec(selection.tab, selection.picture)
-    lines, what = [], "calls"
-    if view is not None and view.function == "missed_runs" and look.missed is None:
-        view = None
-    elif view is not None and view.function == "missed_runs":  # of all calls: a slot is filled by calls of any status
-        lines = [*source.schedules_line.splitlines(), "missed = cf.missed_runs(calls, schedules)"]
-        chosen = {"function": selection.functions, "schedule_id": selection.schedules}
-        lines += _taking("missed", _conditions("missed", chosen, "scheduled_time", times))
-        what = "missed"
-    chosen = {"function": selection.functions, "status": selection.statuses, "schedule_id": selection.schedules}
-    lines += _taking("calls", _conditions("calls", chosen, "start_time", times))
-    if view is not None and view.rows and what == "calls" and look.worst is not look.calls:
-        worst = look.worst["function"].unique().tolist()
-        lines += [f'worst = calls[calls["function"].isin({worst!r})]']
-        what = "worst"
-    return [*lines, view.code(selection.tz, what) if view else _last_line(selection)]
+def _rollup_code(analysis: RollupAnalysis, spec: PlotSpec | None) -> list[str]:
+    selection = analysis.selection
+    lines = _filter("rollup", {"status": selection.statuses}, "", (None, None))
+    return [*lines, _plot_line(spec, selection.tz, "rollup") if spec else "cf.summarize_rollup(rollup)"]
 
 
-def _conditions(
-    table: str, chosen: Mapping[str, Sequence[Any]], time: str, window: tuple[str | None, str | None]
-) -> list[str]:
-    """Write as code which rows of a table are selected."""
-    found = [f'{table}["{column}"].isin({list(names)!r})' for column, names in chosen.items() if names]
-    found += [
-        f'({table}["{time}"] {sign} pd.Timestamp({moment!r}))'
-        for sign, moment in zip((">=", "<"), window, strict=True)
-        if moment
+def _calls_code(source: Source, analysis: CallAnalysis, spec: PlotSpec | None) -> list[str]:
+    selection, lines, table = analysis.selection, [], "calls"
+    filters = {"function": selection.functions, "status": selection.statuses, "schedule_id": selection.schedules}
+    if spec and spec.function == "missed_runs":  # of calls of every status, which can all fill a scheduled time
+        table = "missed"
+        owner = {ProjectSource: "project", ArchiveSource: "archive"}.get(type(source))
+        lines += [f"schedules = {owner}.schedules()"] if owner else []
+        lines += ["missed = cf.missed_runs(calls, schedules)"]
+        lines += _filter("missed", {**filters, "status": ()}, "scheduled_time", analysis.window)
+    lines += _filter("calls", filters, "start_time", analysis.window)
+    if spec and spec.rows and table == "calls" and analysis.worst_calls is not analysis.calls:
+        table = "worst"
+        lines += [f'worst = calls[calls["function"].isin({analysis.worst_calls["function"].unique().tolist()!r})]']
+    if spec:
+        return [*lines, _plot_line(spec, selection.tz, table)]
+    quality = selection.tab == "Data quality"
+    return [*lines, "cf.quality(calls)" if quality else f"cf.summarize(calls, by={selection.by!r})"]
+
+
+def _plot_line(spec: PlotSpec, tz: str, table: str) -> str:
+    arguments = [f"{name}={value!r}" for name, value in spec.arguments(tz).items()]
+    return f"cf.plot.{spec.function}({', '.join([table, *arguments])})"
+
+
+def _filter(table: str, filters: Mapping[str, Sequence[Any]], time: str, window: Window) -> list[str]:
+    """Write the lines that select rows of a table; none if all are selected."""
+    conditions = [f'{table}["{column}"].isin({list(values)!r})' for column, values in filters.items() if values]
+    conditions += [
+        f'({table}["{time}"] {sign} pd.Timestamp({edge!r}))'
+        for sign, edge in zip((">=", "<"), window, strict=True)
+        if edge
     ]
-    return found
-
-
-def _taking(table: str, conditions: Sequence[str]) -> list[str]:
-    """Write as code that only some rows of a table are taken."""
     return [f"{table} = {table}[", f"    {(chr(10) + '    & ').join(conditions)}", "]"] if conditions else []
 
 
-def _last_line(selection: Selection) -> str:
-    return "cf.quality(calls)" if selection.tab == "Data quality" else f"cf.summarize(calls, by={selection.by!r})"
-
-
-def _size(size: int) -> str:
+def _format_size(size: int) -> str:
     return f"{size / 1_000_000:,.1f} MB" if size >= 1_000_000 else f"{size / 1_000:,.0f} kB"  # noqa: PLR2004

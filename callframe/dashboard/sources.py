@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from callframe import frame
+from callframe import frame, reporting
 from callframe.analysis.schedule_matching import parse_schedules
 from callframe.archive import Archive
 from callframe.completeness import Coverage, observed_until_ms
-from callframe.dashboard.call_analysis import CallAnalysis
-from callframe.dashboard.filter_options import FilterOptions, of_calls, of_rollup
-from callframe.dashboard.rollup_analysis import RollupAnalysis, estimate, whole_days
-from callframe.dashboard.selection import select, stretch
+from callframe.dashboard.controls import FilterOptions
+from callframe.dashboard.selection import select, window
+from callframe.dashboard.selection_analysis import CallAnalysis, RollupAnalysis, estimate_count
 from callframe.errors import ArgumentError, CallframeError, IncompleteError
 from callframe.files import read_csv, read_parquet
 from callframe.project import Project
-from callframe.reporting import rollup_page
 from callframe.timespan import iso
 
 if TYPE_CHECKING:
@@ -32,94 +30,66 @@ READERS = {".csv": read_csv, ".parquet": read_parquet}
 
 
 class Source:
-    """
-    Calls to look at, and what is known beside them.
+    """Calls of a frame or a file; `problem` says what went wrong while reading."""
 
-    Parameters
-    ----------
-    calls
-        Call frame.
-    schedules
-        What `Project.schedules` gave, None where the schedules are not known.
-    lines
-        The lines of code that make `calls`.
-    """
-
-    project: Project | None = None
     refreshable = False
-    schedules_line = ""
-    """The line of code that makes `schedules`; empty where a user has them at hand, as the calls of a frame."""
+    problem = ""
 
-    def __init__(self, calls: pd.DataFrame, schedules: pd.DataFrame | None, lines: str = "") -> None:
+    def __init__(self, calls: pd.DataFrame, schedules: pd.DataFrame | None, path: Path | None = None) -> None:
         self.calls = calls
         self.schedules = schedules
-        self.problem = ""
-        self._lines = lines
+        self.path = path
 
     def fetch(self, stop: threading.Event | None = None) -> None:
-        """Read everything anew, where that can be done; what goes wrong is raised, or said in `problem`."""
+        """Read everything again, if that is possible; what goes wrong is raised, or kept in `problem`."""
 
     def refresh(self, stop: threading.Event) -> None:
-        """Read everything anew; where that cannot be done, what is known stays, and `problem` says why."""
+        """Read everything again; if that fails, the calls stay as they are, and `problem` says why."""
         try:
             self.fetch(stop)
         except CallframeError as error:
-            self.problem = f"The calls could not be read anew. {error}"
+            self.problem = f"The calls could not be read again. {error}"
 
     @property
     def empty(self) -> bool:
         """Whether there are no calls at all."""
         return self.calls.empty
 
-    def offer(self) -> FilterOptions:
-        """Say what there is to choose from."""
-        return of_calls(self.calls, self.schedules)
+    def filter_options(self) -> FilterOptions:
+        """List what can be selected."""
+        return FilterOptions.of_calls(self.calls, self.schedules)
 
-    def look(self, selection: Selection) -> CallAnalysis | RollupAnalysis:
-        """Look at a selection."""
+    def analyze(self, selection: Selection) -> CallAnalysis | RollupAnalysis:
+        """Analyze a selection."""
         return CallAnalysis(self.calls, self.schedules, selection)
 
-    def selected(self, selection: Selection) -> pd.DataFrame:
-        """Give the calls that are selected, however many."""
+    def select(self, selection: Selection) -> pd.DataFrame:
+        """Select calls, however many."""
         return select(self.calls, selection)
-
-    def opening(self, _: CallAnalysis | RollupAnalysis) -> str:
-        """Write the lines of code that make `calls`."""
-        return self._lines
 
 
 class ProjectSource(Source):
-    """
-    Calls of a project, which can be fetched again.
-
-    Parameters
-    ----------
-    project
-        The project.
-    start
-        Where the window begins; an age moves along with the present.
-    """
+    """Calls of a project since `start`, which can be fetched again."""
 
     refreshable = True
-    schedules_line = "schedules = project.schedules()"
 
     def __init__(self, project: Project, start: TimeLike) -> None:
-        super().__init__(frame.empty(), None, f"project = cf.connect()\ncalls = project.calls(start={start!r})")
-        self.project: Project = project
-        self._start = start
+        super().__init__(frame.empty(), None)
+        self.project = project
+        self.start = start
 
     def fetch(self, stop: threading.Event | None = None) -> None:
-        """Fetch the window; what could not be read is said, and what is known already stays where less arrives."""
+        """Fetch the calls, and keep the earlier ones if fewer functions can be read completely."""
         self.problem = ""
         progress = None if stop is None else False
         try:
-            self.calls = self.project.calls(start=self._start, strict=True, stop=stop, progress=progress)
+            self.calls = self.project.calls(start=self.start, strict=True, stop=stop, progress=progress)
         except IncompleteError as error:
             self.problem = str(error)
-            if _known(error.calls) >= _known(self.calls):
+            if _count_complete(error.calls) >= _count_complete(self.calls):
                 self.calls = error.calls
             else:
-                self.problem += f"\nThe calls shown are those fetched at {_fetched_at(self.calls)}."
+                self.problem += f"\nThe calls shown are those fetched at {iso(observed_until_ms(self.calls))}."
         except CallframeError as error:
             self.problem = f"The calls could not be fetched. {error}"
             return
@@ -130,133 +100,90 @@ class ProjectSource(Source):
 
 
 class ArchiveSource(Source):
-    """
-    Calls of an archive: what its rollup tells, until what is selected can be looked at call by call.
-
-    Parameters
-    ----------
-    archive
-        The archive.
-    """
+    """Calls of an archive: its rollup, and the calls themselves if not too many are selected."""
 
     refreshable = True
-    schedules_line = "schedules = archive.schedules()"
 
     def __init__(self, archive: Archive) -> None:
         super().__init__(frame.empty(), None)
-        self._archive = archive
-        self._offer = FilterOptions()
+        self.archive = archive
+        self._options = FilterOptions()
         self._rollup = pd.DataFrame()
-        self._held: tuple[object, pd.DataFrame] = (None, self.calls)
+        self._cached: tuple[object, pd.DataFrame] = (None, self.calls)
 
     def fetch(self, stop: threading.Event | None = None) -> None:  # noqa: ARG002 - reading is quick
-        """Read the rollup, and which functions and schedules there are."""
-        rollup, schedules = self._archive.rollup(), self._archive.schedules()
+        """Read the rollup and the schedules."""
+        rollup, schedules = self.archive.rollup(), self.archive.schedules()
         self._rollup, self.schedules, self.problem = rollup, schedules, ""
-        self._offer = of_rollup(rollup, schedules)
-        self._held = (None, self.calls)
+        self._options = FilterOptions.of_rollup(rollup, schedules)
+        self._cached = (None, self.calls)
 
     @property
     def empty(self) -> bool:
         """Whether there are no calls at all."""
         return self._rollup.empty
 
-    def offer(self) -> FilterOptions:
-        """Say what there is to choose from."""
-        return self._offer
+    def filter_options(self) -> FilterOptions:
+        """List what can be selected."""
+        return self._options
 
-    def look(self, selection: Selection) -> CallAnalysis | RollupAnalysis:
-        """Look at a selection, call by call where there are not too many."""
-        window = stretch(self._offer.end_ms, selection)
-        if estimate(self._rollup, selection, window) > rollup_page.CALLS_MOST:
-            return RollupAnalysis(self._rollup, selection, window)
-        wanted, (held, calls) = (selection.functions, *window), self._held
-        if held != wanted:
+    def analyze(self, selection: Selection) -> CallAnalysis | RollupAnalysis:
+        """Analyze a selection, call by call if there are not too many."""
+        times = window(self._options.end_ms, selection)
+        if estimate_count(self._rollup, selection, times) > reporting.MAX_CALLS:
+            return RollupAnalysis(self._rollup, selection, times)
+        wanted, (key, calls) = (selection.functions, *times), self._cached
+        if key != wanted:
             calls = self._read(selection)
-            self._held = (wanted, calls)
+            self._cached = (wanted, calls)
         return CallAnalysis(calls, self.schedules, selection)
 
-    def selected(self, selection: Selection) -> pd.DataFrame:
-        """Give the calls that are selected, however many."""
+    def select(self, selection: Selection) -> pd.DataFrame:
+        """Select calls, however many."""
         return select(self._read(selection), selection)
 
-    def opening(self, look: CallAnalysis | RollupAnalysis) -> str:
-        """Write the lines of code that read what is looked at."""
-        start, end = whole_days(look.window) if look.wide else look.window
-        options = [f"{name}={value!r}" for name, value in {"start": start, "end": end}.items() if value]
-        words = ", ".join([*map(repr, look.selection.functions), *options])
-        if look.wide:
-            return f"archive = cf.Archive({self._archive.path!r})\nrollup = archive.rollup({words})"
-        return f"archive = cf.Archive({self._archive.path!r})\ncalls = archive.calls({words})"
-
     def _read(self, selection: Selection) -> pd.DataFrame:
-        start, end = stretch(self._offer.end_ms, selection)
-        there = {name for _, name in self._offer.functions}
-        functions = [name for name in selection.functions if name in there]
+        """Read the calls of a selection, of any status and schedule."""
+        start, end = window(self._options.end_ms, selection)
+        available = {name for _, name in self._options.functions}
+        functions = [name for name in selection.functions if name in available]
         known = Coverage.of(self._rollup)
         first = iso(known.window.start_ms) if known and known.window else ""
         if (selection.functions and not functions) or (end is not None and end <= max(first, start or "")):
             return self.calls
-        return self._archive.calls(*functions, start=start, end=end)
+        return self.archive.calls(*functions, start=start, end=end)
 
 
-def source_of(given: Any, *, schedules: pd.DataFrame | None, start: TimeLike | None) -> Source:
-    """
-    Make a source of what a user gave.
-
-    Parameters
-    ----------
-    given
-        A call frame, a project, an archive, or the path of a file.
-    schedules
-        What `Project.schedules` gave; a project has its own.
-    start
-        Where the window of a project begins.
-
-    Returns
-    -------
-    source
-        Of a project nothing is fetched yet.
-
-    Raises
-    ------
-    FrameError, ArgumentError, FileError
-        It is none of these, or cannot be read.
-    """
-    if not isinstance(given, Project | Archive | str | os.PathLike):
-        frame.check(given)
+def make_source(value: Any, *, schedules: pd.DataFrame | None, start: TimeLike | None) -> Source:
+    """Make a source from what a user gave; nothing is fetched yet."""
+    if not isinstance(value, Project | Archive | str | os.PathLike):
+        frame.check(value)
     if schedules is not None:
         parse_schedules(schedules)
-    if isinstance(given, Project):
-        if schedules is not None:
-            raise ArgumentError("A project knows its schedules; leave out schedules=.")
-        return ProjectSource(given, "7d" if start is None else start)
+        if isinstance(value, Project | Archive):
+            kind = "A project" if isinstance(value, Project) else "An archive"
+            raise ArgumentError(f"{kind} has its own schedules; leave out schedules=.")
+    if isinstance(value, Project):
+        return ProjectSource(value, "7d" if start is None else start)
     if start is not None:
         raise ArgumentError(
             "start= is for a project; choose a range in the dashboard, or give selection={'start': ...}."
         )
-    if isinstance(given, Archive):
-        if schedules is not None:
-            raise ArgumentError("An archive knows its schedules; leave out schedules=.")
-        return ArchiveSource(given)
-    if isinstance(given, str | os.PathLike):
-        path = Path(given)
+    if isinstance(value, Archive):
+        return ArchiveSource(value)
+    if isinstance(value, str | os.PathLike):
+        path = Path(value)
         reader = READERS.get(path.suffix.lower())
         if reader is None:
             raise ArgumentError(
                 f"{str(path)!r} is neither a .csv nor a .parquet file; expected one, a call frame, a project or an"
                 " archive."
             )
-        calls = reader(path)
-        return Source(calls, schedules, f"calls = cf.{reader.__name__}({str(path)!r})")
-    return Source(given.reset_index(drop=True), schedules, "")
+        return Source(reader(path), schedules, path)
+    return Source(value.reset_index(drop=True), schedules)
 
 
-def _known(calls: pd.DataFrame) -> int:
+def _count_complete(calls: pd.DataFrame) -> int:
     """Count the functions that were read completely."""
     known = Coverage.of(calls)
     return sum(function.complete for function in known.functions) if known else 0
-
-
-def _fetched_at(calls: pd.DataFrame) -> str:
-    return iso(observed_until_ms(calls))

@@ -1,4 +1,4 @@
-"""One page that says it all, for people without a notebook."""
+"""Reports: one HTML page about calls, for people without a notebook."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from callframe.archive import Archive
     from callframe.timespan import TimeLike
 
+MAX_CALLS = 1_000_000
+"""How many calls of an archive are read one by one; for more there is their rollup."""
+
 
 def report(
     calls: pd.DataFrame | Archive,
@@ -28,37 +31,38 @@ def report(
     traces: bool = True,
 ) -> None:
     """
-    Write a report on calls: one HTML page with figures, pictures and tables, which needs nothing else.
+    Write a report on calls: one self-contained HTML page with key figures, plots and tables.
 
-    It holds no scripts and loads nothing, all text of calls is escaped, and it prints. The file is written beside its
-    place and then moved there, so a crash leaves an older one whole.
+    The page runs no scripts and loads nothing, all text of calls is escaped, and it can be printed. The file is written
+    beside its path and then renamed, so that a crash leaves an older file whole.
 
     Parameters
     ----------
     calls
-        Call frame, or an archive. Of more than a million calls of an archive the page shows what their rollup tells.
+        Call frame, or an archive. If more than a million calls of an archive are selected, the page describes their
+        rollup.
     path
-        Where to; or a file that is open for bytes.
+        Path of the file, or a file that is open for writing bytes.
     schedules
-        What `Project.schedules` gave; without it the report says nothing of missed runs. An archive knows its own.
+        Table that `Project.schedules` returned; without it missed runs are not known. An archive has its own.
     start, end
-        Of an archive: the window of start times, its end excluded; by default all of it.
+        For an archive: the window of start times, its end excluded; by default everything.
     title
-        Heading of the page; by default it names the project, where the frame does.
+        Heading of the page; by default it names the project, if that is known.
     tz
-        Time zone of the times in it.
+        Time zone of the times in the page.
     traces
-        Whether to show an example of what each kind of failure said, whole. It may hold what should not leave the
-        project; what seems to hold a password, token or key is left out in any case.
+        Whether to include an example of the text that each failure group left. The text may be confidential; text that
+        seems to hold a password, token or key is left out in any case.
 
     Raises
     ------
     FrameError
-        `calls` is no call frame, or `schedules` lacks a column.
+        `calls` is not a call frame, or `schedules` is missing a column.
     ArgumentError
-        `tz` is no time zone.
+        `tz` is not a time zone, or an argument does not apply to this kind of `calls`.
     FileError
-        The file could not be written; an older one is still there.
+        The file could not be written; an older one is unchanged.
 
     Examples
     --------
@@ -72,25 +76,25 @@ def report(
 
     if isinstance(calls, Archive):
         if schedules is not None:
-            raise ArgumentError("An archive knows its schedules; leave out schedules=.")
-        page = _of_archive(calls, start, end, title=title, tz=tz, traces=traces)
+            raise ArgumentError("An archive has its own schedules; leave out schedules=.")
+        page = _render_archive(calls, start, end, title=title, tz=tz, traces=traces)
     else:
         if start is not None or end is not None:
-            raise ArgumentError("start= and end= are for an archive; select the calls of a frame before.")
+            raise ArgumentError("start= and end= are for an archive; filter the frame instead.")
         frame.check(calls)
         page = render(calls, schedules=schedules, title=title, tz=tz, traces=traces)
     write_atomically(path, lambda file: file.write(page))
 
 
-def _of_archive(
+def _render_archive(
     archive: Archive, start: TimeLike | None, end: TimeLike | None, *, title: str | None, tz: str, traces: bool
 ) -> bytes:
-    """Look at the calls one by one, or at their rollup where they are too many."""
-    from callframe.reporting import rollup_page  # noqa: PLC0415
+    """Render the page about the calls of an archive, or about their rollup if they are too many."""
+    from callframe.reporting.key_figures import count_calls  # noqa: PLC0415
     from callframe.reporting.page import render, render_history  # noqa: PLC0415
 
     rollup = archive.rollup(start=start, end=end)
-    if rollup_page.count(rollup) > rollup_page.CALLS_MOST:
+    if count_calls(rollup) > MAX_CALLS:
         return render_history(rollup, archive.coverage(start, end), title=title, tz=tz)
     calls = archive.calls(start=start, end=end)
     return render(calls, schedules=archive.schedules(), title=title, tz=tz, traces=traces)

@@ -1,182 +1,127 @@
-"""The kinds of failures, each with what its latest call said."""
+"""The failure groups of a report, each with the text that its latest call left."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from callframe.analysis.failures import failures
 from callframe.analysis.message_templates import contains_secret
-from callframe.formatting import format_percent
-from callframe.reporting.tables import Cell, format_time, truncate
+from callframe.formatting import Cell, format_percent, format_time, truncate
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+MAX_SHOWN, MAX_LISTED = 25, 200
+"""Groups with an example, and further groups with one line each."""
+MAX_EXCERPT_LINES = 10
+MAX_TEXT = 2_000_000
+"""Characters of whole texts in a page; browsers are slow with much larger ones."""
 
-SHOWN_MOST = 25
-"""Groups that are shown with an example; of the others one line each."""
-
-LISTED_MOST = 200
-NAMED_MOST = 4
-
-HEADLINE, EXCERPT, EXCERPT_LINES = 300, 1_200, 10
-"""Characters of a template, and of the end of a trace, that are shown at once; the whole is behind a click."""
-
-WHOLE_MOST = 2_000_000
-"""Characters of whole texts that a page may hold; a page much larger is none that opens."""
-
-SECRET = "The text seems to hold a password, token or key, and is left out."  # noqa: S105 - not one
-NOT_ASKED = "The text was left out on request (traces=False)."
+_MAX_NAMES = 4
+_MAX_HEADLINE, _MAX_EXCERPT = 300, 1_200
+_SECRET = "The text seems to hold a password, token or key, and is left out."  # noqa: S105 - not one
+_NOT_REQUESTED = "The text was left out on request (traces=False)."
 
 
 @dataclass(frozen=True)
-class Group:
-    """
-    One kind of failure.
-
-    Parameters
-    ----------
-    exception, template
-        What they have in common.
-    count, share
-        How many, and of all failures.
-    width
-        The same, 0 to 100, for a bar.
-    facts
-        Pairs of a name and what it is.
-    excerpt
-        The end of what the example said.
-    whole
-        All of it, empty where the excerpt is all.
-    note
-        Why there is no text.
-    """
+class FailureGroup:
+    """A failure group as text, not escaped; `bar` is its size from 0 to 100, `note` why a text is missing."""
 
     exception: str
     template: Cell
     count: str
     share: str
-    width: int
+    bar: int
     facts: list[tuple[str, Cell]]
-    excerpt: str = ""
-    whole: str = ""
-    note: str = ""
+    excerpt: str
+    whole: str
+    note: str
 
 
 @dataclass(frozen=True)
-class Groups:
-    """
-    The kinds of failures.
+class FailureGroups:
+    """The largest failure groups, one line for each of the next ones, and how many failures and groups there are."""
 
-    Parameters
-    ----------
-    shown
-        The largest, with an example each.
-    listed
-        The next ones: their count, and what they are.
-    total
-        Failures in all.
-    kinds
-        Groups in all.
-    """
-
-    shown: list[Group]
+    shown: list[FailureGroup]
     listed: list[tuple[str, Cell]]
-    total: int
-    kinds: int
-
-    @property
-    def unlisted(self) -> int:
-        """Count the groups that are not even listed."""
-        return self.kinds - len(self.shown) - len(self.listed)
+    failures: int
+    count: int
 
 
-def groups(calls: pd.DataFrame, *, tz: str, traces: bool) -> Groups:
-    """
-    Group the failures, the largest groups first.
-
-    Parameters
-    ----------
-    calls
-        Call frame.
-    tz
-        Time zone of the times.
-    traces
-        Whether to take along what the examples said.
-
-    Returns
-    -------
-    groups
-        As text, not escaped.
-    """
-    found = failures(calls)
-    shown, rest = found.head(SHOWN_MOST), found.iloc[SHOWN_MOST : SHOWN_MOST + LISTED_MOST]
-    said = _said(calls, shown)
-    largest = int(found["count"].max()) if len(found) else 1
-    left, described = WHOLE_MOST, []
-    for row in shown.to_dict("records"):
-        text = said.get((row["call_id"], row["function"]), "")
-        excerpt, whole, note = _texts(text, row, left=left, traces=traces)
-        left -= len(whole)
-        described.append(_group(row, tz, largest, excerpt, whole, note))
-    listed = [(f"{row['count']:,}", truncate(_headline(row), HEADLINE)) for row in rest.to_dict("records")]
-    return Groups(described, listed, int(found["count"].sum()), len(found))
+def failure_groups(calls: pd.DataFrame, *, tz: str, traces: bool) -> FailureGroups:
+    """Describe the failure groups, the largest first; without `traces` no text of a call is included."""
+    groups = failures(calls)
+    texts = _texts(calls, groups.head(MAX_SHOWN))
+    largest = int(groups["count"].max()) if len(groups) else 1
+    remaining, shown = MAX_TEXT, []
+    for row in groups.head(MAX_SHOWN).to_dict("records"):
+        text = texts.get((row["call_id"], row["function"]), "")
+        excerpt, whole, note = _cut(text, row, remaining=remaining, traces=traces)
+        remaining -= len(whole)
+        shown.append(
+            FailureGroup(
+                exception="" if pd.isna(row["exception"]) else truncate(row["exception"], 60).text,
+                template=truncate(row["template"], _MAX_HEADLINE) if row["template"] else Cell(""),
+                count=f"{row['count']:,}",
+                share=format_percent(row["share"]),
+                bar=max(1, round(20 * row["count"] / largest)) * 5,
+                facts=_facts(row, tz),
+                excerpt=excerpt,
+                whole=whole,
+                note=note,
+            )
+        )
+    listed = [
+        (f"{row['count']:,}", truncate(headline(row), _MAX_HEADLINE))
+        for row in groups.iloc[MAX_SHOWN : MAX_SHOWN + MAX_LISTED].to_dict("records")
+    ]
+    return FailureGroups(shown, listed, int(groups["count"].sum()), len(groups))
 
 
-def _group(row: Mapping[Any, Any], tz: str, largest: int, *texts: str) -> Group:
+def headline(row: dict[Any, Any]) -> str:
+    """Write a failure group in one line."""
+    return ": ".join(str(row[name]) for name in ("exception", "template") if not pd.isna(row[name]) and row[name])
+
+
+def _facts(row: dict[Any, Any], tz: str) -> list[tuple[str, Cell]]:
     facts = {
-        "seen": f"{format_time(row['first_seen'], tz)} to {format_time(row['last_seen'], tz)} {tz}",
+        "between": f"{format_time(row['first_seen'], tz)} and {format_time(row['last_seen'], tz)} {tz}",
         "through": row["frames"],
-        "began as": row["cause"],
+        "caused by": row["cause"],
         "latest call": f"{row['call_id']} of {truncate(row['function']).text}",
     }
-    exception = "" if pd.isna(row["exception"]) else truncate(row["exception"], 60).text
-    return Group(
-        exception,
-        truncate(row["template"], HEADLINE) if row["template"] else Cell(""),
-        f"{row['count']:,}",
-        format_percent(row["share"]),
-        max(1, round(20 * row["count"] / largest)) * 5,
-        [("functions", _functions(row["functions"]))]
-        + [(name, truncate(value, 200)) for name, value in facts.items() if not pd.isna(value)],
-        *texts,
-    )
+    texts = [(name, truncate(value, 200)) for name, value in facts.items() if not pd.isna(value)]
+    return [("functions", _functions(row["functions"])), *texts]
 
 
 def _functions(names: str) -> Cell:
     """Name the functions with the most of these failures, and count the others."""
     each = names.split(", ")
-    more = f" and {len(each) - NAMED_MOST} more" if len(each) > NAMED_MOST else ""
-    return Cell(", ".join(truncate(name).text for name in each[:NAMED_MOST]) + more, title=truncate(names).title)
+    more = f" and {len(each) - _MAX_NAMES} more" if len(each) > _MAX_NAMES else ""
+    return Cell(", ".join(truncate(name).text for name in each[:_MAX_NAMES]) + more, title=truncate(names).title)
 
 
-def _headline(row: Mapping[Any, Any]) -> str:
-    return ": ".join(str(row[name]) for name in ("exception", "template") if not pd.isna(row[name]) and row[name])
-
-
-def _said(calls: pd.DataFrame, found: pd.DataFrame) -> dict[tuple[int, str], str]:
-    """Take what the example calls said: the trace, and before it the message where that is not in it."""
-    rows = calls[calls["call_id"].isin(found["call_id"])]
-    said = {}
-    for row in rows[["call_id", "function", "error_message", "error_trace"]].to_dict("records"):
+def _texts(calls: pd.DataFrame, groups: pd.DataFrame) -> dict[tuple[int, str], str]:
+    """Collect the texts of the example calls: the trace, below the message if that is not part of it."""
+    columns = ["call_id", "function", "error_message", "error_trace"]
+    texts = {}
+    for row in calls.loc[calls["call_id"].isin(groups["call_id"]), columns].to_dict("records"):
         message, trace = ("" if pd.isna(row[name]) else row[name] for name in ("error_message", "error_trace"))
         both = trace if message.strip() in trace else f"{message}\n\n{trace}"
-        said[row["call_id"], row["function"]] = both.strip()
-    return said
+        texts[row["call_id"], row["function"]] = both.strip()
+    return texts
 
 
-def _texts(text: str, row: Mapping[Any, Any], *, left: int, traces: bool) -> tuple[str, str, str]:
-    """Cut what an example said: what is shown at once, the whole of it, and why not."""
+def _cut(text: str, row: dict[Any, Any], *, remaining: int, traces: bool) -> tuple[str, str, str]:
+    """Cut a text: the excerpt, the whole if that is longer, and why one of them is missing."""
     if not text:
         return "", "", "The call left no message and no trace."
     if not traces or contains_secret(text):
-        return "", "", f"{SECRET if traces else NOT_ASKED} project.call(..., {row['call_id']}) has it."
-    excerpt = "\n".join(text.splitlines()[-EXCERPT_LINES:])[-EXCERPT:]
+        return "", "", f"{_SECRET if traces else _NOT_REQUESTED} Read it with project.call(..., {row['call_id']})."
+    excerpt = "\n".join(text.splitlines()[-MAX_EXCERPT_LINES:])[-_MAX_EXCERPT:]
     if excerpt == text:
         return text, "", ""
-    if len(text) > left:
-        note = f"The whole is {len(text):,} characters, too many for this page: project.call(..., {row['call_id']})."
+    if len(text) > remaining:
+        note = f"The text has {len(text):,} characters, too many for this page: project.call(..., {row['call_id']})."
         return f"…{excerpt}", "", note
     return f"…\n{excerpt}", text, ""

@@ -1,8 +1,7 @@
-"""What the tables of a report say: every cell as text, none of it escaped yet."""
+"""The tables of reports and dashboards beside the summary."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -10,264 +9,230 @@ import pandas as pd
 from callframe.analysis.failures import failure_episodes
 from callframe.analysis.quality import quality
 from callframe.completeness import coverage
-from callframe.formatting import format_duration, format_percent
+from callframe.formatting import (
+    MISSING,
+    Cell,
+    Column,
+    Table,
+    count_cell,
+    format_duration,
+    format_percent,
+    format_time,
+    make_table,
+    truncate,
+)
+from callframe.limits import FUNCTION_QUOTA, PROJECT_QUOTA
+from callframe.reporting.key_figures import LATE_AFTER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-LABEL = 38
-"""The longest name that is written whole; of longer ones the middle is left out, and the title has more."""
-
-TITLE = 500
-EPISODES_MOST, MISSED_MOST = 10, 30
-EPISODE_FEWEST = 3
-"""From how many failures in a row on they are worth a row."""
-
-_SHADES = (0.001, 0.01, 0.05, 0.2)
-_NONE = "–"  # noqa: RUF001 - as tables have it
+    from collections.abc import Callable
 
 
-@dataclass(frozen=True)
-class Cell:
-    """
-    One cell.
-
-    Parameters
-    ----------
-    text
-        What it says.
-    aside
-        What it says small.
-    title
-        The whole of what was cut.
-    tone
-        A class of its looks.
-    """
-
-    text: str
-    aside: str = ""
-    title: str = ""
-    tone: str = ""
+MIN_EPISODE = 3
+"""How many failures in a row are worth listing."""
+_MAX_EPISODES, _MAX_MISSED, _MAX_ROWS = 10, 30, 12
 
 
-@dataclass(frozen=True)
-class Table:
-    """
-    Rows under a head, the first cell of each is its name.
-
-    Parameters
-    ----------
-    caption
-        What it shows.
-    heads
-        Headings; those that begin with `#` are of numbers.
-    rows
-        As many cells each as there are headings.
-    note
-        What is said below.
-    """
-
-    caption: str
-    heads: Sequence[str]
-    rows: list[list[Cell]]
-    note: str = ""
-
-
-def truncate(words: Any, most: int = LABEL) -> Cell:
-    """Shorten text to one line, in the middle, where two names of a kind are most alike."""
-    line = " ".join(str(words).split())
-    if len(line) <= most:
-        return Cell(line or "(no name)")
-    title = line if len(line) <= TITLE else f"{line[:TITLE]}… ({len(line):,} characters)"
-    return Cell(f"{line[: most // 2]}…{line[-(most // 2 - 1) :]}", title=title)
-
-
-def format_time(time: Any, tz: str) -> str:
-    """Write a time to the minute."""
-    return _NONE if pd.isna(time) else f"{time.tz_convert(tz):%Y-%m-%d %H:%M}"
-
-
-def format_interval(low: str, high: str) -> str:
-    """Write an interval whose ends may not be known."""
-    if {low, high} <= {"-", "no data"}:
-        return ""
-    return f"from {low}" if high == "-" else f"{low} to {high}"
-
-
-def format_lower_bound(value: Any, above: Any) -> str:
-    """Write a span that may be known only to exceed another."""
-    words = format_duration(value) if pd.isna(above) else f"> {format_duration(above)}"
-    return _NONE if words == "-" else words
-
-
-def functions(summary: pd.DataFrame, tz: str) -> Table:
-    """Lay out a summary, by function or whatever else it has a row for."""
-    extra = ["other"] if summary["other"].any() else []
-    by = " and ".join("start time" if name == "start_time" else str(name) for name in summary.index.names)
-    heads = [by, *(f"#{name}" for name in ("calls", "failed", "timeout", "running", *extra))]
-    heads += ["#failure rate", "#p50", "#p95", "#longest", "#delay p95", "last success", "#failed in a row"]
-    rows = [
-        _function(name, row, extra, tz)
-        for name, row in zip(_labels(summary.index, tz), summary.to_dict("records"), strict=True)
+def episodes_table(calls: pd.DataFrame, tz: str) -> Table:
+    """List the longest runs of consecutive failures, those that still last first."""
+    episodes = failure_episodes(calls)
+    episodes = episodes[episodes["length"] >= MIN_EPISODE]
+    lasting = int((~episodes["recovered"]).sum())
+    shown = episodes.sort_values(["recovered", "length"], ascending=[True, False], kind="stable").head(_MAX_EPISODES)
+    columns = [
+        _name("function"),
+        _count("failures", "length"),
+        _time("first", "start_time", tz),
+        _time("last", "end_time", tz),
+        Column("completed again", lambda row: _recovery(row, tz)),
     ]
-    order = "" if "start_time" in summary.index.names else "Most failures first. "
+    more = f" The {len(shown)} longest of {len(episodes):,} are shown." if len(episodes) > len(shown) else ""
     note = (
-        f"{order}p50 and p95 are durations of completed work; delay is from the scheduled time to the"
-        f" start, late is more than {format_duration(pd.Timedelta(seconds=summary.attrs.get('late_after_s', 60)))}."
-        f" Times are {tz}."
+        f"{MIN_EPISODE} or more failures without a completed call between them; {lasting:,} of these runs last until"
+        f" now.{more} Failures in a row are hardly independent: where there are many, the intervals of failure rates"
+        " are too narrow."
     )
-    return Table(f"Calls by {by}", heads, rows, note)
+    return make_table("Failures in a row", columns, shown, note)
 
 
-def _labels(index: pd.Index, tz: str) -> list[Cell]:
-    """Name the rows of a summary."""
-    levels = [index.get_level_values(level) for level in range(index.nlevels)]
-    words = [
-        [
-            format_time(one, tz) if isinstance(one, pd.Timestamp) else "(none)" if pd.isna(one) else str(one)
-            for one in level
-        ]
-        for level in levels
-    ]
-    return [truncate(" \N{MIDDLE DOT} ".join(parts)) for parts in zip(*words, strict=True)]
-
-
-def _function(label: Cell, row: dict[Any, Any], extra: Iterable[str], tz: str) -> list[Cell]:
-    rate = format_percent(row["failure_rate"])
-    aside = format_interval(format_percent(row["failure_rate_low"]), format_percent(row["failure_rate_high"]))
-    late = "" if pd.isna(row["late_rate"]) else f"{format_percent(row['late_rate'])} late"
-    stuck = f"{row['stuck']:,} stuck" if row["stuck"] else ""
-    return [
-        label,
-        *(_count(row[column]) for column in ("calls", "failed", "timeout")),
-        replace(_count(row["running"]), aside=stuck),
-        *(_count(row[column]) for column in extra),
-        Cell(rate, aside, tone=_shade(row["failure_rate_low"])),
-        Cell(format_lower_bound(row["duration_p50"], row["duration_p50_above"])),
-        Cell(format_lower_bound(row["duration_p95"], row["duration_p95_above"])),
-        _span(row["duration_max"]),
-        replace(_span(row["schedule_delay_p95"]), aside=late),
-        Cell(format_time(row["last_success_time"], tz)),
-        _count(row["longest_failure_streak"]),
-    ]
-
-
-def episodes(calls: pd.DataFrame, tz: str) -> Table:
-    """Lay out the longest runs of consecutive failures, those that still last first."""
-    found = failure_episodes(calls)
-    found = found[found["length"] >= EPISODE_FEWEST]
-    lasting = int((~found["recovered"]).sum())
-    shown = found.sort_values(["recovered", "length"], ascending=[True, False], kind="stable").head(EPISODES_MOST)
-    rows = [
-        [
-            truncate(row["function"]),
-            _count(row["length"]),
-            Cell(format_time(row["start_time"], tz)),
-            Cell(format_time(row["end_time"], tz)),
-            Cell(format_time(row["recovered_time"], tz)) if row["recovered"] else Cell("not yet", tone="bad"),
-        ]
-        for row in shown.to_dict("records")
-    ]
-    more = f" The {len(shown)} longest of {len(found):,} are shown." if len(found) > len(shown) else ""
-    note = (
-        f"{EPISODE_FEWEST} failures or more without a completed call between them; {lasting:,} of these last until now."
-        f"{more} Failures in a row are hardly independent, so the intervals of failure rates are too narrow where"
-        " there are many."
+def schedules_table(report: pd.DataFrame) -> Table:
+    """List the schedules that missed runs or have other problems."""
+    in_order = report["verdict"].isin(["ran", "nothing due"]) & (report[["duplicates", "off_schedule"]] == 0).all(
+        axis=1
     )
-    return Table("Failures in a row", ["function", "#failures", "first", "last", "completed again"], rows, note)
-
-
-def schedules(report: pd.DataFrame) -> Table:
-    """Lay out the schedules of which there is something to say."""
-    odd = ~report["verdict"].isin(["ran", "nothing due"]) | (report["duplicates"] > 0) | (report["off_schedule"] > 0)
-    told = report[odd]
-    heads = ["schedule", "function", "cron (UTC)", "#slots", "#run", "#missed", "#unconfirmed", "#unknown", "#twice"]
-    rows = [
-        [
-            truncate(row["schedule_id"] if pd.isna(row["name"]) else row["name"], 26),
-            truncate(_NONE if pd.isna(row["function"]) else row["function"], 30),
-            truncate(_cadence(row), 18),
-            *(_count(row[name]) for name in ("expected", "run")),
-            Cell(f"{row['missed']:,}", tone="bad" if row["missed"] else ""),
-            *(_count(row[name]) for name in ("unconfirmed", "unknown", "duplicates")),
-            Cell(str(row["verdict"]), "" if pd.isna(row["problem"]) else truncate(row["problem"], 300).text),
-        ]
-        for row in told.to_dict("records")
+    columns = [
+        Column("schedule", lambda row: truncate(row["schedule_id"] if pd.isna(row["name"]) else row["name"], 26)),
+        _name("function", length=30),
+        Column("cron (UTC)", lambda row: truncate(_cadence(row), 18)),
+        _count("scheduled times", "expected"),
+        _count("run"),
+        Column("missed", lambda row: Cell(f"{row['missed']:,}", classes="bad" if row["missed"] else ""), numeric=True),
+        _count("unconfirmed"),
+        _count("unknown"),
+        _count("duplicates"),
+        Column("verdict", lambda row: Cell(str(row["verdict"]), _text(row["problem"], 300))),
     ]
-    rest = len(report) - len(told)
-    note = f"{rest:,} more schedule{'' if rest == 1 else 's'} ran at every slot that was due." if rest else ""
-    return Table("Schedules that did not run at every slot, or need a look", [*heads, "verdict"], rows, note)
+    rest = int(in_order.sum())
+    note = f"{rest:,} {'schedule' if rest == 1 else 'schedules'} ran at every scheduled time." if rest else ""
+    return make_table("Schedules with missed runs or other problems", columns, report[~in_order], note)
 
 
-def missed(found: pd.DataFrame, tz: str) -> Table:
-    """Lay out the latest missed runs."""
-    sure = found[found["state"] == "missed"]
-    shown = sure.iloc[::-1].head(MISSED_MOST)
-    rows = [
-        [
-            Cell(format_time(row["scheduled_time"], tz)),
-            truncate(row["schedule_id"] if pd.isna(row["name"]) else row["name"]),
-            truncate(_NONE if pd.isna(row["function"]) else row["function"]),
-            Cell("inferred from its calls" if row["inferred"] else ""),
-        ]
-        for row in shown.to_dict("records")
+def missed_table(missed: pd.DataFrame, tz: str) -> Table:
+    """List the latest missed runs."""
+    certain = missed[missed["state"] == "missed"]
+    shown = certain.iloc[::-1].head(_MAX_MISSED)
+    columns = [
+        _time(f"scheduled time ({tz})", "scheduled_time", tz),
+        Column("schedule", lambda row: truncate(row["schedule_id"] if pd.isna(row["name"]) else row["name"])),
+        _name("function"),
+        Column("", lambda row: "inferred from its calls" if row["inferred"] else ""),
     ]
-    note = f"The latest {len(shown)} of {len(sure):,}." if len(sure) > len(shown) else ""
-    return Table("Missed runs, the latest first", [f"scheduled time ({tz})", "schedule", "function", ""], rows, note)
+    note = f"The latest {len(shown)} of {len(certain):,}." if len(certain) > len(shown) else ""
+    return make_table("Missed runs, the latest first", columns, shown, note)
 
 
-def quality_checks(calls: pd.DataFrame) -> Table:
-    """Lay out what is odd about the data; what was looked for and not found is counted."""
-    found = quality(calls)
-    there = found[found["count"] > 0]
-    rows = [
-        [
-            Cell(row["what"]),
-            _count(row["count"]),
-            Cell(row["advice"]),
-            Cell(", ".join(map(str, row["call_ids"][:2])), tone="ids"),
-        ]
-        for row in there.to_dict("records")
+def quality_table(calls: pd.DataFrame) -> Table:
+    """List the quality checks that found something."""
+    checks = quality(calls)
+    columns = [
+        Column("problem", lambda row: str(row["what"])),
+        _count("count"),
+        Column("advice", lambda row: str(row["advice"])),
+        Column("such calls", lambda row: Cell(", ".join(map(str, row["call_ids"][:2])), classes="ids")),
     ]
-    note = f"{len(found) - len(there)} more oddities were looked for and not found."
-    return Table("What is odd about the data", ["what", "#count", "what to do", "such calls"], rows, note)
+    failed = checks[checks["count"] > 0]
+    note = f"{len(checks) - len(failed)} more checks found nothing."
+    return make_table("Data quality problems", columns, failed, note)
 
 
 def coverage_table(calls: pd.DataFrame) -> Table:
-    """Lay out how completely each function was read, the incomplete ones first."""
-    rows = coverage(calls)
-    rows = rows.sort_values("complete", kind="stable", na_position="first")
-    words = {True: Cell("yes"), False: Cell("NO", tone="bad")}
-    cells = [
-        [
-            truncate(row["function"]),
-            Cell(str(row["function_id"]), tone="ids"),
-            _count(row["calls"]),
-            Cell("not known") if pd.isna(row["complete"]) else words[bool(row["complete"])],
-            _count(row["set_aside"]),
-            Cell("; ".join(str(one) for one in (row["reason"], row["set_aside_reason"]) if not pd.isna(one))),
-        ]
-        for row in rows.to_dict("records")
+    """List how completely each function was read, the incomplete ones first."""
+    answers = {True: Cell("yes"), False: Cell("NO", classes="bad")}
+    columns = [
+        _name("function"),
+        Column("function id", lambda row: Cell(str(row["function_id"]), classes="ids"), numeric=True),
+        _count("calls read", "calls"),
+        Column("complete", lambda row: "not known" if pd.isna(row["complete"]) else answers[bool(row["complete"])]),
+        _count("set aside"),
+        Column(
+            "reason",
+            lambda row: "; ".join(row[name] for name in ("reason", "set_aside_reason") if not pd.isna(row[name])),
+        ),
     ]
-    heads = ["function", "#function id", "#calls read", "complete", "#set aside", "why"]
-    return Table("How completely each function was read", heads, cells)
+    rows = coverage(calls).sort_values("complete", kind="stable", na_position="first")
+    return make_table("How completely each function was read", columns, rows)
+
+
+def archive_coverage_table(coverage: pd.DataFrame, tz: str) -> Table:
+    """List the time ranges that an archive holds, and those that it does not."""
+    columns = [
+        _time(f"from ({tz})", "start_time", tz),
+        _time("until", "end_time", tz),
+        Column("state", lambda row: Cell(str(row["state"]), classes="" if row["state"] == "complete" else "bad")),
+        _count("functions"),
+        Column("missing", lambda row: _text(row["missing_functions"], 200)),
+        Column("reason", lambda row: _text(row["reason"], 200)),
+    ]
+    return make_table("Time ranges in the archive", columns, coverage)
+
+
+def extremes_table(calls: pd.DataFrame, column: str, caption: str, tz: str) -> Table:
+    """List the calls with the largest durations or schedule delays."""
+    values = calls[column].dropna()
+    if len(values) > 10_000:  # noqa: PLR2004 - sorting a part is enough
+        values = values[values >= values.quantile(1 - 1_000 / len(values))]
+    largest = values.sort_values(ascending=False, kind="stable").head(_MAX_ROWS).index
+    columns = [
+        _name("function"),
+        Column("call id", lambda row: Cell(str(row["call_id"]), classes="ids"), numeric=True),
+        Column("status", lambda row: str(row["status"])),
+        _time(f"start time ({tz})", "start_time", tz),
+        _duration(column.replace("_", " "), column),
+    ]
+    return make_table(caption, columns, calls.loc[largest])
+
+
+def late_table(late: pd.DataFrame, schedule_name: Callable[[Any], str]) -> Table:
+    """List the schedules with the most late calls."""
+    columns = [
+        Column("schedule", lambda row: truncate(schedule_name(row["schedule"]))),
+        _name("function"),
+        _count("calls", "scheduled"),
+        Column("late", lambda row: Cell(f"{row['late']:,.0f}", format_percent(row["late_rate"])), numeric=True),
+        _duration("delay p50", "schedule_delay_p50"),
+        _duration("delay p95", "schedule_delay_p95"),
+        _duration("delay max", "schedule_delay_max"),
+    ]
+    note = f"Late is more than {format_duration(LATE_AFTER)} after the scheduled time.{_more(late)}"
+    return make_table("Schedules that start late", columns, late.head(_MAX_ROWS), note)
+
+
+def overlaps_table(overlaps: pd.DataFrame, schedule_name: Callable[[Any], str], tz: str) -> Table:
+    """List the schedules of which calls started before an earlier call had ended."""
+    schedules = (
+        overlaps.groupby(["schedule_id", "function"], observed=True)
+        .agg(count=("call_id", "size"), longest=("overlap", "max"), latest=("start_time", "max"))
+        .sort_values("count", ascending=False, kind="stable")
+        .reset_index()
+    )
+    columns = [
+        Column("schedule", lambda row: truncate(schedule_name(row["schedule_id"]))),
+        _name("function"),
+        _count("started too early", "count"),
+        _duration("longest overlap", "longest"),
+        _time(f"latest ({tz})", "latest", tz),
+    ]
+    note = f"Calls that started while an earlier call of the same schedule was still running.{_more(schedules)}"
+    return make_table("Schedules whose calls overlap", columns, schedules.head(_MAX_ROWS), note)
+
+
+def peaks_table(peaks: pd.DataFrame, tz: str) -> Table:
+    """List how close each function came to its quota, and how many of its calls ran at the overall peak."""
+    columns = [
+        _name("function"),
+        _count("peak"),
+        _time(f"when ({tz})", "peak_time", tz),
+        _duration(f"above {FUNCTION_QUOTA * 8 // 10} of {FUNCTION_QUOTA}", "time_above"),
+        Column("at the overall peak", _at_peak, numeric=True),
+    ]
+    note = f"A function may run {FUNCTION_QUOTA} calls at the same time, a project {PROJECT_QUOTA}."
+    return make_table("Calls running at the same time, by function", columns, peaks.reset_index(), note)
+
+
+def _name(heading: str, *, length: int = 40) -> Column:
+    return Column(heading, lambda row: MISSING if pd.isna(row[heading]) else truncate(row[heading], length))
+
+
+def _count(heading: str, key: str = "") -> Column:
+    key = key or heading.replace(" ", "_")
+    return Column(heading, lambda row: count_cell(row[key]), numeric=True)
+
+
+def _duration(heading: str, key: str) -> Column:
+    return Column(heading, lambda row: format_duration(row[key]), numeric=True)
+
+
+def _time(heading: str, key: str, tz: str) -> Column:
+    return Column(heading, lambda row: format_time(row[key], tz))
+
+
+def _text(value: Any, length: int) -> str:
+    return truncate(value, length).text if isinstance(value, str) and value else ""
+
+
+def _recovery(row: dict[Any, Any], tz: str) -> Cell | str:
+    return format_time(row["recovered_time"], tz) if row["recovered"] else Cell("not yet", classes="bad")
+
+
+def _at_peak(row: dict[Any, Any]) -> Cell:
+    return Cell(f"{row['at_peak']:,}", "" if pd.isna(row["share"]) else format_percent(row["share"]))
 
 
 def _cadence(row: dict[Any, Any]) -> str:
     if not pd.isna(row["cron_expression"]):
         return str(row["cron_expression"])
-    return _NONE if pd.isna(row["cadence"]) else f"every {format_duration(row['cadence'])}, inferred"
+    return MISSING if pd.isna(row["cadence"]) else f"every {format_duration(row['cadence'])}, inferred"
 
 
-def _count(number: Any) -> Cell:
-    return Cell(f"{number:,}", tone="" if number else "faint")
-
-
-def _span(value: Any) -> Cell:
-    return Cell(_NONE if pd.isna(value) else format_duration(value))
-
-
-def _shade(low: float) -> str:
-    """Shade by the lower end of the interval, so that few calls are no alarm."""
-    level = sum(low >= edge for edge in _SHADES)  # nothing is, where it is missing
-    return f"shade{level}" if level else ""
+def _more(rows: pd.DataFrame) -> str:
+    return f" {len(rows) - _MAX_ROWS:,} more rows are not shown." if len(rows) > _MAX_ROWS else ""

@@ -1,0 +1,251 @@
+"""What a dashboard shows of a selection; each part is computed when it is first needed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from callframe import frame, reporting
+from callframe.analysis.concurrency import concurrency_peaks, overlapping_runs
+from callframe.analysis.failures import failure_groups, failures
+from callframe.analysis.rollup import summarize_rollup
+from callframe.analysis.schedules import missed_runs, schedule_report
+from callframe.analysis.summary import summarize
+from callframe.completeness import is_complete
+from callframe.dashboard.selection import end_ms, select, window
+from callframe.reporting.key_figures import KeyFigure, count_calls, key_figures, rollup_key_figures
+
+if TYPE_CHECKING:
+    from callframe.dashboard.selection import Selection
+
+    Window = tuple[str | None, str | None]
+    """Start times as ISO 8601 text, the end excluded; None means as far as there are calls."""
+
+MAX_ROWS = 30
+"""Functions in a plot with a row per function; more would not be legible."""
+
+_INDEPENDENT_OF_VIEW = (
+    "calls", "worst_calls", "failures", "failed", "schedules", "schedule_report", "missed", "late", "overlaps", "peaks",
+    "_calls_of_any_status", "_schedule_names",
+)  # fmt: skip
+_DAY_S = 86_400
+_ROLLUP_BY = {"status": "status", "1h": "1D", "1d": "1D", "schedule": "function"}
+
+
+class CallAnalysis:
+    """A selection of calls, and the measures of it."""
+
+    def __init__(self, all_calls: pd.DataFrame, schedules: pd.DataFrame | None, selection: Selection) -> None:
+        self.all_calls = all_calls
+        self.selection = selection
+        self._all_schedules = schedules
+
+    def with_view(self, selection: Selection) -> CallAnalysis:
+        """Show the same calls in another way; what does not depend on that is not computed again."""
+        other = CallAnalysis(self.all_calls, self._all_schedules, selection)
+        vars(other).update({name: value for name, value in vars(self).items() if name in _INDEPENDENT_OF_VIEW})
+        return other
+
+    @cached_property
+    def calls(self) -> pd.DataFrame:
+        """The selected calls."""
+        return select(self.all_calls, self.selection)
+
+    @cached_property
+    def worst_calls(self) -> pd.DataFrame:
+        """The selected calls of at most `MAX_ROWS` functions, those with the most failures."""
+        if self.calls["function"].nunique() <= MAX_ROWS:
+            return self.calls
+        failed = self.calls["status"].isin(frame.FAILURES)
+        counts = failed.groupby(self.calls["function"], observed=True).agg(["sum", "size"])
+        worst = counts.sort_values(["sum", "size"], ascending=False, kind="stable").index[:MAX_ROWS]
+        return self.calls[self.calls["function"].isin(worst)]
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """The summary, schedules by their names."""
+        summary = summarize(self.calls, by=self.selection.by)
+        if summary.index.name != "schedule":
+            return summary
+        return summary.set_axis(pd.Index([self.schedule_name(schedule) for schedule in summary.index], name="schedule"))
+
+    @cached_property
+    def key_figures(self) -> list[KeyFigure]:
+        """The key figures at the top."""
+        return key_figures(self.calls, self.schedule_report, self.selection.tz)
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """The failure groups."""
+        return failures(self.calls)
+
+    @cached_property
+    def failed(self) -> pd.DataFrame:
+        """The calls that failed, the latest first, with the `group` of each."""
+        rows = self.calls[self.calls["status"].isin(frame.FAILURES)]
+        return rows.assign(group=failure_groups(rows)).iloc[::-1]
+
+    @cached_property
+    def schedules(self) -> pd.DataFrame | None:
+        """The selected schedules, None if schedules are not known."""
+        schedules = self._all_schedules
+        if schedules is None:
+            return None
+        if self.selection.functions:
+            schedules = schedules[schedules["function"].isin(self.selection.functions)]
+        if self.selection.schedules:
+            schedules = schedules[schedules["schedule_id"].isin(self.selection.schedules)]
+        return schedules
+
+    @cached_property
+    def schedule_report(self) -> pd.DataFrame | None:
+        """The report on the selected schedules."""
+        return None if self.schedules is None else schedule_report(self._calls_of_any_status, self.schedules)
+
+    @cached_property
+    def missed(self) -> pd.DataFrame | None:
+        """The runs that the selected schedules missed."""
+        return None if self.schedules is None else missed_runs(self._calls_of_any_status, self.schedules)
+
+    @cached_property
+    def late(self) -> pd.DataFrame:
+        """The schedules with late calls, the most late ones first."""
+        summary = summarize(self.calls[self.calls["schedule_id"].notna()], by=["schedule", "function"]).reset_index()
+        late = summary.assign(late=summary["late_rate"] * summary["scheduled"])
+        return late[late["late"] > 0].sort_values("late", ascending=False, kind="stable")
+
+    @cached_property
+    def overlaps(self) -> pd.DataFrame:
+        """The calls that started while an earlier call of their schedule was still running."""
+        return overlapping_runs(self.calls)
+
+    @cached_property
+    def peaks(self) -> pd.DataFrame:
+        """How many calls of each function ran at the same time."""
+        return concurrency_peaks(self.calls, by="function")
+
+    def schedule_name(self, schedule_id: Any) -> str:
+        """Look up the name of a schedule; its id if it has no known name."""
+        return "no schedule" if pd.isna(schedule_id) else str(self._schedule_names.get(schedule_id, schedule_id))
+
+    @cached_property
+    def _schedule_names(self) -> dict[int, str]:
+        return schedule_names(self._all_schedules)
+
+    @property
+    def count(self) -> int:
+        """How many calls are selected."""
+        return len(self.calls)
+
+    @property
+    def complete(self) -> bool | None:
+        """Whether all of them were read."""
+        return is_complete(self.calls)
+
+    @property
+    def window(self) -> Window:
+        """The selected start times."""
+        return window(end_ms(self.all_calls), self.selection)
+
+    @cached_property
+    def _calls_of_any_status(self) -> pd.DataFrame:
+        """The selected calls of every status: a run is not missed because its status was not selected."""
+        if not self.selection.statuses:
+            return self.calls
+        return select(self.all_calls, self.selection.replace(statuses=()))
+
+
+class RollupAnalysis:
+    """A selection of too many calls to read one by one, and the measures of its rollup."""
+
+    def __init__(self, whole_rollup: pd.DataFrame, selection: Selection, window: Window) -> None:
+        self.selection = selection
+        self.window = window
+        self._whole_rollup = whole_rollup
+
+    def with_view(self, selection: Selection) -> RollupAnalysis:
+        """Show the same calls in another way."""
+        return RollupAnalysis(self._whole_rollup, selection, self.window)
+
+    @cached_property
+    def rollup(self) -> pd.DataFrame:
+        """The selected part, in whole days."""
+        return select_rollup(self._whole_rollup, self.selection, self.window)
+
+    @cached_property
+    def key_figures(self) -> list[KeyFigure]:
+        """The key figures at the top."""
+        return rollup_key_figures(self.rollup, self.selection.tz)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """The summary, by function if the rollup does not distinguish what the selection groups by."""
+        return summarize_rollup(self.rollup, by=_ROLLUP_BY.get(self.selection.by, self.selection.by))
+
+    @property
+    def count(self) -> int:
+        """How many calls are selected."""
+        return count_calls(self.rollup)
+
+    @property
+    def complete(self) -> bool | None:
+        """Whether all of them were read."""
+        return is_complete(self.rollup)
+
+    @property
+    def explanation(self) -> str:
+        """Why single calls are not shown, and what to do."""
+        schedules = " The rollup does not distinguish schedules." if self.selection.schedules else ""
+        days = " Days are counted as a whole." if any(self.window) else ""
+        return (
+            f"{self.count:,} calls are selected. Single calls, failures, schedules and concurrency are shown for at"
+            f" most {reporting.MAX_CALLS:,}: choose a shorter range, or fewer functions.{days}{schedules}"
+        )
+
+
+def estimate_count(rollup: pd.DataFrame, selection: Selection, window: Window) -> int:
+    """Estimate how many calls of any status are in a window; a day that is partly in it counts in proportion."""
+    rows = select_rollup(rollup, selection.replace(statuses=()), window)
+    rows = rows[rows["measure"] == "duration"]
+    start, end = window
+    first = rows["start_time"]
+    last = first + pd.Timedelta(days=1)
+    if start:
+        first = first.where(first >= pd.Timestamp(start), pd.Timestamp(start))
+    if end:
+        last = last.where(last <= pd.Timestamp(end), pd.Timestamp(end))
+    return round(float((rows["count"] * (last - first).dt.total_seconds() / _DAY_S).sum()))
+
+
+def select_rollup(rollup: pd.DataFrame, selection: Selection, window: Window) -> pd.DataFrame:
+    """Select rows of a rollup by day; days that are partly in the window are taken as a whole."""
+    kept = pd.Series(data=True, index=rollup.index)
+    if selection.functions:
+        kept &= rollup["function"].isin(selection.functions)
+    if selection.statuses:
+        kept &= rollup["status"].isin(selection.statuses)
+    start, end = whole_days(window)
+    if start:
+        kept &= rollup["start_time"] >= pd.Timestamp(start)
+    if end:
+        kept &= rollup["start_time"] < pd.Timestamp(end)
+    return rollup if kept.all() else rollup[kept]
+
+
+def whole_days(window: Window) -> Window:
+    """Widen a window to whole days in UTC."""
+    start, end = window
+    return (
+        f"{pd.Timestamp(start).floor('D'):%Y-%m-%dT%H:%MZ}" if start else None,
+        f"{pd.Timestamp(end).ceil('D'):%Y-%m-%dT%H:%MZ}" if end else None,
+    )
+
+
+def schedule_names(schedules: pd.DataFrame | None) -> dict[int, str]:
+    """Map the ids of schedules to their names, as far as these are known."""
+    if schedules is None or "name" not in schedules:
+        return {}
+    named = schedules[schedules["name"].notna() & schedules["schedule_id"].notna()]
+    return dict(zip(named["schedule_id"].astype("int64").tolist(), named["name"], strict=True))
