@@ -106,7 +106,8 @@ def connect(
     ArgumentError
         Invalid argument.
     AuthenticationError
-        No credentials were found; the message lists what was looked for and where.
+        No credentials were found; the message lists what was looked for and where. Or a variable or a `.env` file names
+        where to send a secret that comes from a more trusted source.
 
     Examples
     --------

@@ -5,6 +5,7 @@ import copy
 import http.client
 import json
 import logging
+import os
 import pickle
 import re
 import sys
@@ -26,8 +27,8 @@ from IPython.core.ultratb import VerboseTB
 import callframe
 from callframe.auth.credentials import BearerAuth, ExistingClient, HostedNotebookToken, StaticToken, TokenFunction
 from callframe.auth.oauth import DEFAULT_LIFETIME_S, ClientCredentials, UserLogin
-from callframe.auth.options import HOSTED_VARIABLES, TOOLKIT_VARIABLES, ConnectionOptions, resolve_connection
-from callframe.auth.settings import Settings, Target, cluster_url
+from callframe.auth.options import ConnectionOptions, resolve_connection
+from callframe.auth.settings import HOSTED_VARIABLES, SHARED_VARIABLES, TOOLKIT_VARIABLES, Settings, Target, cluster_url
 from callframe.errors import ArgumentError, AuthenticationError, CallframeError, TransportError
 from callframe.http.secret import Secret
 from callframe.http.transport import Transport
@@ -143,6 +144,10 @@ def client_credentials(url: str, **changes: Any) -> ClientCredentials:
 def resolve(folder: Path, environ: dict[str, str] | None = None, **arguments: Any) -> tuple[Target, Credentials]:
     options = ConnectionOptions.from_arguments(**arguments)
     return resolve_connection(options, environ=environ or {}, folder=folder)
+
+
+def write_env(folder: Path, **values: str) -> None:
+    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
 
 
 def run_in_threads(count: int, work: Callable[[], object]) -> list[object]:
@@ -396,8 +401,8 @@ def test_scopes_of_a_private_link_name_its_cluster(tmp_path: Path) -> None:
 
 def test_secret_argument_is_completed_by_variables(provider: Provider, tmp_path: Path) -> None:
     provider.add_token()
-    environ = {**LOCATION, "IDP_CLIENT_ID": "robot", "IDP_TOKEN_URL": provider.url}
-    _, credentials = resolve(tmp_path, client_secret=SECRET, environ=environ)
+    environ = {**LOCATION, "IDP_CLIENT_ID": "robot"}
+    _, credentials = resolve(tmp_path, client_secret=SECRET, token_url=provider.url, environ=environ)
     assert credentials.authorization() == f"Bearer {TOKEN}"
     assert provider.forms[0]["client_secret"] == [SECRET]
 
@@ -555,6 +560,295 @@ def test_error_about_an_unreadable_env_file_does_not_quote_it(tmp_path: Path) ->
         resolve(tmp_path)
     assert "could not be read (UnicodeDecodeError)" in str(caught.error)
     assert TOKEN not in caught.text
+
+
+@pytest.mark.parametrize("name", ["GITHUB_TOKEN", "CDF_TOKEN", "IDP_CLIENT_SECRET", "COGNITE_TOKEN", "cdf_token"])
+@pytest.mark.parametrize("value", ["https://aud?u=${%s}", "${%s:-some}"])
+def test_env_file_cannot_refer_to_other_variables_of_the_environment(name: str, value: str, tmp_path: Path) -> None:
+    write_env(tmp_path, IDP_AUDIENCE=value % name)
+    settings = Settings(Secret({name: SECRET}), tmp_path)
+    with catch_error() as caught:
+        settings.text("IDP_AUDIENCE")
+    assert isinstance(caught.error, AuthenticationError)
+    message = f"IDP_AUDIENCE in {tmp_path / '.env'} refers to the variable {name} of the environment."
+    assert str(caught.error).startswith(message)
+    assert "Write the value into the file, or set IDP_AUDIENCE in the environment." in str(caught.error)
+    assert SECRET not in caught.text
+
+
+def test_env_file_cannot_refer_to_the_environment_in_two_steps(tmp_path: Path) -> None:
+    write_env(tmp_path, OTHER="${GITHUB_TOKEN}", IDP_SCOPES="${OTHER}")
+    with pytest.raises(AuthenticationError, match=r"IDP_SCOPES in .* refers to the variable GITHUB_TOKEN"):
+        Settings(Secret({"GITHUB_TOKEN": SECRET}), tmp_path).text("IDP_SCOPES")
+
+
+def test_refused_reference_is_reported_only_where_its_value_is_used(tmp_path: Path) -> None:
+    write_env(tmp_path, DATABASE="${HOME}/db", CDF_PROJECT="${HOME}", CDF_CLUSTER="westeurope-1")
+    environ = {"HOME": "/root", "CDF_PROJECT": "acme", "CDF_TOKEN": TOKEN}
+    assert resolve(tmp_path, environ=environ)[0] == Target("https://westeurope-1.cognitedata.com", "acme")
+
+
+@pytest.mark.parametrize("name", ["CDF_TOKEN", "HOME"])
+def test_variable_of_the_file_takes_precedence_where_the_environment_is_not_shared(name: str, tmp_path: Path) -> None:
+    write_env(tmp_path, **{name: "file", "IDP_SCOPES": f"${{{name}}}"})
+    assert Settings(Secret({name: "shell"}), tmp_path).text("IDP_SCOPES") == "file"
+
+
+@pytest.mark.parametrize("name", SHARED_VARIABLES)
+def test_env_file_may_refer_to_documented_variables_without_secrets(name: str, tmp_path: Path) -> None:
+    assert set(TOOLKIT_VARIABLES) - set(SHARED_VARIABLES) == {"CDF_TOKEN", "IDP_CLIENT_SECRET"}
+    write_env(tmp_path, OTHER=f"a-${{{name}}}")
+    assert Settings(Secret({name: "shell"}), tmp_path).text("OTHER") == "a-shell"
+
+
+# Where secrets are sent
+
+
+def test_client_secret_of_the_environment_is_not_sent_to_a_token_url_of_a_file(
+    provider: Provider, tmp_path: Path
+) -> None:
+    provider.add_token()
+    write_env(tmp_path, IDP_TOKEN_URL=f"{provider.url}?u=1")
+    with catch_error() as caught:
+        resolve(tmp_path, environ={**LOCATION, **CLIENT_VARIABLES})[1].authorization()
+    assert isinstance(caught.error, AuthenticationError)
+    assert str(caught.error) == (
+        f"Refusing to send IDP_CLIENT_SECRET to '{provider.url}', which IDP_TOKEN_URL in {tmp_path / '.env'} names:"
+        " only the source of a secret, or a more trusted one, decides where it is sent. If the address is right, set"
+        f" IDP_TOKEN_URL in the environment, or set IDP_CLIENT_SECRET only in {tmp_path / '.env'}."
+    )
+    assert SECRET not in caught.text
+    assert provider.forms == []
+
+
+def test_file_of_the_parent_folder_does_not_decide_where_secrets_are_sent_either(tmp_path: Path) -> None:
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    write_env(tmp_path, IDP_TOKEN_URL="https://evil.example/token")
+    with pytest.raises(AuthenticationError, match=rf"IDP_TOKEN_URL in {re.escape(str(tmp_path / '.env'))} names"):
+        resolve(folder, environ={**LOCATION, **CLIENT_VARIABLES})
+
+
+@pytest.mark.parametrize(
+    "destination",
+    [
+        {"IDP_TOKEN_URL": "https://evil.example/token"},
+        {"IDP_TOKEN_URL": "https://auth.cognite.com.evil.example/oauth2/token"},
+        {"IDP_TOKEN_URL": "https://login.microsoftonline.com/evil/oauth2/v2.0/token"},
+        {"IDP_TOKEN_URL": "https://evil.example/token", "PROVIDER": "auth0"},
+        {"IDP_TENANT_ID": "evil.onmicrosoft.com"},
+        {"IDP_TENANT_ID": "evil.onmicrosoft.com", "PROVIDER": "entra_id"},
+    ],
+)
+@pytest.mark.parametrize("source", ["environment", "arguments"])
+def test_secret_is_not_sent_to_the_destination_of_a_less_trusted_file(
+    source: str, destination: dict[str, str], tmp_path: Path
+) -> None:
+    write_env(tmp_path, **destination)
+    in_environment = {"IDP_CLIENT_SECRET": SECRET} if source == "environment" else {}
+    arguments = {"client_secret": SECRET} if source == "arguments" else {}
+    with catch_error() as caught:
+        resolve(tmp_path, environ={**LOCATION, "IDP_CLIENT_ID": "robot", **in_environment}, **arguments)
+    assert isinstance(caught.error, AuthenticationError)
+    name = "IDP_CLIENT_SECRET" if in_environment else "client_secret="
+    assert str(caught.error).startswith(f"Refusing to send {name} to ")
+    assert f", which {next(iter(destination))} in {tmp_path / '.env'} names" in str(caught.error)
+    assert SECRET not in caught.text
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "option"),
+    [("IDP_TOKEN_URL", "https://idp.example/token", "token_url"), ("IDP_TENANT_ID", "acme", "tenant_id")],
+)
+def test_secret_argument_is_not_sent_to_the_destination_of_the_environment(
+    variable: str, value: str, option: str, tmp_path: Path
+) -> None:
+    environ = {**LOCATION, "IDP_CLIENT_ID": "robot", variable: value}
+    message = f"Refusing to send client_secret= to .*, which {variable} in the environment names.* pass {option}= too"
+    with pytest.raises(AuthenticationError, match=message):
+        resolve(tmp_path, client_secret=SECRET, environ=environ)
+    assert isinstance(resolve(tmp_path, client_secret=SECRET, **{option: value}, environ=environ)[1], ClientCredentials)
+
+
+@pytest.mark.parametrize("trusted", [{"token_url": "https://idp.example/token"}, {"tenant_id": "acme"}])
+def test_destination_of_the_arguments_takes_precedence_over_a_file(trusted: dict[str, str], tmp_path: Path) -> None:
+    write_env(tmp_path, IDP_TOKEN_URL="https://evil.example/token", IDP_TENANT_ID="evil", PROVIDER="cdf")
+    credentials = resolve(tmp_path, client_secret=SECRET, client_id="robot", **trusted, environ=LOCATION)[1]
+    assert isinstance(credentials, ClientCredentials)
+    assert credentials._host in ("idp.example", "login.microsoftonline.com")
+
+
+@pytest.mark.parametrize(
+    ("file", "trusted"),
+    [
+        ({"IDP_TOKEN_URL": "https://idp.example/token"}, {"IDP_TOKEN_URL": "https://idp.example/token"}),
+        ({"IDP_TENANT_ID": "evil"}, {"IDP_TENANT_ID": "acme"}),
+        ({"IDP_TENANT_ID": "evil"}, {"IDP_TOKEN_URL": "https://idp.example/token"}),
+        ({"IDP_TENANT_ID": "evil"}, {"PROVIDER": "cdf"}),
+        (
+            {"IDP_TOKEN_URL": "https://login.microsoftonline.com/${IDP_TENANT_ID}/oauth2/v2.0/token"},
+            {"IDP_TENANT_ID": "acme"},
+        ),
+    ],
+)
+def test_file_may_repeat_the_destination_of_the_environment(
+    file: dict[str, str], trusted: dict[str, str], tmp_path: Path
+) -> None:
+    environ = {**LOCATION, "IDP_CLIENT_ID": "robot", "IDP_CLIENT_SECRET": SECRET, **trusted}
+    expected = resolve(tmp_path, environ=environ)[1]
+    write_env(tmp_path, **file)
+    credentials = resolve(tmp_path, environ=environ)[1]
+    assert isinstance(credentials, ClientCredentials)
+    assert isinstance(expected, ClientCredentials)
+    assert credentials._token_url == expected._token_url
+
+
+@pytest.mark.parametrize(
+    ("file", "variable"),
+    [
+        ({"PROVIDER": "cdf"}, "PROVIDER"),
+        ({"PROVIDER": "cdf", "IDP_TOKEN_URL": "https://auth.cognite.com/oauth2/token"}, "IDP_TOKEN_URL"),
+    ],
+)
+def test_file_may_choose_cognites_identity_provider_unless_a_trusted_source_names_another(
+    file: dict[str, str], variable: str, tmp_path: Path
+) -> None:
+    write_env(tmp_path, **file)
+    environ = {**LOCATION, "IDP_CLIENT_ID": "robot", "IDP_CLIENT_SECRET": SECRET}
+    assert repr(resolve(tmp_path, environ=environ)[1]) == "<ClientCredentials of robot at auth.cognite.com>"
+    with pytest.raises(AuthenticationError, match=rf"auth\.cognite\.com.*, which {variable} in"):
+        resolve(tmp_path, environ={**environ, "IDP_TENANT_ID": "acme"})
+
+
+def test_file_may_hold_a_secret_and_its_destination(provider: Provider, tmp_path: Path) -> None:
+    provider.add_token()
+    location = {**LOCATION, "CDF_URL": "http://127.0.0.1:9"}
+    write_env(tmp_path, **location, IDP_CLIENT_ID="robot", IDP_CLIENT_SECRET=SECRET, IDP_TOKEN_URL=provider.url)
+    target, credentials = resolve(tmp_path, environ={"IDP_TENANT_ID": "acme"})
+    assert target.base_url == "http://127.0.0.1:9"
+    assert credentials.authorization() == f"Bearer {TOKEN}"
+    assert provider.forms[0]["client_secret"] == [SECRET]
+
+
+def test_secret_of_a_file_may_be_sent_to_the_destination_of_the_environment(tmp_path: Path) -> None:
+    write_env(tmp_path, IDP_CLIENT_SECRET=SECRET, CDF_TOKEN=TOKEN)
+    environ = {**LOCATION, "IDP_CLIENT_ID": "robot", "IDP_TOKEN_URL": "https://idp.example/token"}
+    assert repr(resolve(tmp_path, environ=environ)[1]) == "<ClientCredentials of robot at idp.example>"
+    environ = {"CDF_URL": "http://127.0.0.1:9", "CDF_PROJECT": "acme"}
+    assert resolve(tmp_path, environ=environ)[0].base_url == "http://127.0.0.1:9"
+
+
+def test_missing_secret_is_reported_before_its_destination(tmp_path: Path) -> None:
+    write_env(tmp_path, CDF_URL="http://127.0.0.1:9", IDP_TOKEN_URL="https://idp.example/token")
+    with pytest.raises(AuthenticationError, match="Missing: the client's secret"):
+        resolve(tmp_path, environ={**LOCATION, "IDP_CLIENT_ID": "robot"})
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "https://localhost:9", "http://[::1]:9"])
+@pytest.mark.parametrize(
+    ("environ", "arguments", "secret"),
+    [
+        ({"CDF_TOKEN": TOKEN}, {}, "CDF_TOKEN"),
+        ({}, {"token": TOKEN}, "token="),
+        ({}, {"token": lambda: TOKEN}, "token="),
+        (CLIENT_VARIABLES, {}, "a token of IDP_CLIENT_SECRET"),
+        (CLIENT_VARIABLES, {"client_secret": SECRET, "tenant_id": "acme"}, "a token of client_secret="),
+        (CLIENT_VARIABLES, {"login": "device_code"}, "a token of your login"),
+        ({**CLIENT_VARIABLES, "LOGIN_FLOW": "interactive"}, {}, "a token of your login"),
+    ],
+)
+def test_local_service_of_a_file_receives_no_token_of_another_source(
+    environ: dict[str, str], arguments: dict[str, Any], secret: str, url: str, tmp_path: Path
+) -> None:
+    write_env(tmp_path, CDF_URL=url)
+    with catch_error() as caught:
+        resolve(tmp_path, environ={**LOCATION, **environ}, **arguments)
+    assert isinstance(caught.error, AuthenticationError)
+    message = f"Refusing to send {secret} to '{url}', which CDF_URL in {tmp_path / '.env'} names"
+    assert str(caught.error).startswith(message)
+    advice = "pass base_url= too" if secret.endswith("=") else "set CDF_URL in the environment"
+    assert advice in str(caught.error)
+    assert TOKEN not in caught.text
+    assert SECRET not in caught.text
+
+
+@pytest.mark.parametrize("variable", ["CDF_URL", "COGNITE_BASE_URL"])
+def test_local_service_of_the_environment_receives_no_token_argument(variable: str, tmp_path: Path) -> None:
+    environ = {"CDF_PROJECT": "acme", "COGNITE_FUSION_NOTEBOOK": "1", variable: "http://127.0.0.1:9"}
+    with pytest.raises(AuthenticationError, match=f"Refusing to send token= .* {variable} in the environment names"):
+        resolve(tmp_path, token=TOKEN, environ=environ)
+
+
+@pytest.mark.parametrize("url", ["http://westeurope-1.cognitedata.com", "http://evil.example", "https://evil.example"])
+def test_service_of_a_file_is_cognites_and_uses_https(url: str, tmp_path: Path) -> None:
+    write_env(tmp_path, CDF_URL=url)
+    with pytest.raises(ArgumentError, match="CDF_URL is"):
+        resolve(tmp_path, environ={"CDF_PROJECT": "acme", "CDF_TOKEN": TOKEN})
+
+
+@pytest.mark.parametrize("file", [{"CDF_CLUSTER": "westeurope-1"}, {"CDF_URL": "https://westeurope-1.cognitedata.com"}])
+@pytest.mark.parametrize(
+    ("environ", "arguments"),
+    [
+        ({"CDF_TOKEN": TOKEN}, {}),
+        ({}, {"token": TOKEN}),
+        (CLIENT_VARIABLES, {}),
+        (CLIENT_VARIABLES, {"login": "device_code"}),
+    ],
+)
+def test_file_may_choose_the_project_and_a_cluster_of_cognite(
+    file: dict[str, str], environ: dict[str, str], arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    write_env(tmp_path, **file, CDF_PROJECT="acme")
+    target = resolve(tmp_path, environ=environ, **arguments)[0]
+    assert target == Target("https://westeurope-1.cognitedata.com", "acme")
+
+
+@pytest.mark.parametrize("flow", ["device_code", "interactive"])
+def test_file_may_choose_the_tenant_of_a_user(flow: str, tmp_path: Path) -> None:
+    write_env(tmp_path, **LOCATION, IDP_CLIENT_ID="app", IDP_TENANT_ID="acme", LOGIN_FLOW=flow)
+    assert isinstance(resolve(tmp_path)[1], UserLogin)
+
+
+@pytest.mark.parametrize("flow", ["device_code", "interactive"])
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, "https://evil.example/oauth2/v2.0/token"),
+        ({}, "https://login.microsoftonline.com.evil.example/acme/oauth2/v2.0/token"),
+        ({"IDP_TENANT_ID": "acme"}, "https://login.microsoftonline.com/evil/oauth2/v2.0/token"),
+    ],
+)
+def test_file_cannot_choose_another_login_page_for_a_user(
+    environ: dict[str, str], url: str, flow: str, tmp_path: Path
+) -> None:
+    write_env(tmp_path, IDP_CLIENT_ID="app", IDP_TOKEN_URL=url, LOGIN_FLOW=flow)
+    with pytest.raises(AuthenticationError, match=rf"Refusing to send your login to '{url}', which IDP_TOKEN_URL in /"):
+        resolve(tmp_path, environ={**LOCATION, **environ})
+    trusted = {**LOCATION, **environ, "IDP_TOKEN_URL": url}
+    assert isinstance(resolve(tmp_path, environ=trusted)[1], UserLogin)
+
+
+def test_variables_of_a_hosted_notebook_are_not_read_from_a_file(tmp_path: Path) -> None:
+    write_env(tmp_path, **HOSTED_NOTEBOOK | {"COGNITE_BASE_URL": "http://127.0.0.1:9", "COGNITE_TOKEN": "other"})
+    for environ in ({}, {"COGNITE_FUSION_NOTEBOOK": "1", "COGNITE_TOKEN": "hosted"}):
+        target, credentials = resolve(tmp_path, environ={**LOCATION, "CDF_TOKEN": TOKEN, **environ})
+        assert target == Target("https://westeurope-1.cognitedata.com", "acme")
+        assert credentials.authorization() == f"Bearer {TOKEN}"
+
+
+def test_proxies_and_certificates_are_not_read_from_a_file(tmp_path: Path) -> None:
+    write_env(tmp_path, HTTPS_PROXY="http://127.0.0.1:9", REQUESTS_CA_BUNDLE="evil.pem", SSL_CERT_FILE="evil.pem")
+    before = dict(os.environ)
+    credentials = resolve(tmp_path, environ={**LOCATION, **CLIENT_VARIABLES})[1]
+    assert isinstance(credentials, ClientCredentials)
+    assert credentials._transport._proxies.reveal() == {}
+    assert dict(os.environ) == before
+
+
+def test_file_does_not_change_where_an_existing_client_connects(tmp_path: Path) -> None:
+    write_env(tmp_path, CDF_URL="http://127.0.0.1:9", CDF_PROJECT="other", IDP_TOKEN_URL="https://evil.example/token")
+    assert resolve(tmp_path, client=fake_client())[0] == Target("https://a.cognitedata.com", "acme")
 
 
 # Hosted notebooks and existing clients

@@ -6,13 +6,17 @@ import os
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from callframe.auth.credentials import Credentials, ExistingClient, HostedNotebookToken, StaticToken, TokenFunction
 from callframe.auth.oauth import TIMEOUT_S, ClientCredentials, UserLogin
 from callframe.auth.settings import (
+    HOSTED_VARIABLES,
+    TOOLKIT_VARIABLES,
+    VARIABLES,
     Settings,
+    Source,
     Target,
     check_project,
     check_token_url,
@@ -38,24 +42,7 @@ ENTRA_URL = "https://login.microsoftonline.com/"
 ENTRA_TOKEN_PATH = "/oauth2/v2.0/token"  # noqa: S105 - a path
 CDF_TOKEN_URL = "https://auth.cognite.com/oauth2/token"  # noqa: S105 - an address
 
-HOSTED_VARIABLES = ("COGNITE_FUSION_NOTEBOOK", "COGNITE_PROJECT", "COGNITE_BASE_URL", "COGNITE_TOKEN")
-VARIABLES = {
-    "cluster": "CDF_CLUSTER",
-    "base_url": "CDF_URL",
-    "project": "CDF_PROJECT",
-    "token": "CDF_TOKEN",
-    "login": "LOGIN_FLOW",
-    "client_id": "IDP_CLIENT_ID",
-    "client_secret": "IDP_CLIENT_SECRET",
-    "tenant_id": "IDP_TENANT_ID",
-    "token_url": "IDP_TOKEN_URL",
-    "scopes": "IDP_SCOPES",
-    "audience": "IDP_AUDIENCE",
-}
-"""The variable of the Cognite Toolkit for each connection option."""
-
-TOOLKIT_VARIABLES = (*VARIABLES.values(), "PROVIDER")
-
+_SECRET_OPTIONS = {"token": "token", "client_credentials": "client_secret"}  # by login flow; the others have none
 _SECRETS = ("client", "token", "client_secret", "proxies")
 _TENANT = re.compile(r"[A-Za-z0-9.-]+")
 
@@ -124,7 +111,8 @@ def resolve_connection(
 
     Options take precedence over the variables of a notebook hosted by CDF, then those of the Cognite Toolkit, then a
     `.env` file in the current folder or its parent. No token is requested yet. Raises `ArgumentError` for an invalid or
-    contradictory setting, and `AuthenticationError` that lists where it looked if a setting is missing.
+    contradictory setting, and `AuthenticationError` that lists where it looked if a setting is missing, or if a source
+    would decide where a secret of a more trusted source is sent.
     """
     environ = wrap_secret(os.environ if environ is None else environ)
     if options.client is not None:
@@ -185,7 +173,7 @@ class _Resolver:
 
     def connection(self) -> tuple[Target, Credentials]:
         uses_hosted_token = self._uses_hosted_token()
-        base_url, project = self._base_url(), self._project()
+        base_url, project = self._require(self._base_url(), "the cluster", "cluster"), self._project()
         credentials: Credentials | None
         if uses_hosted_token:
             _check_same_origin(self._options, self._hosted_origin() or "", "COGNITE_TOKEN")
@@ -199,36 +187,37 @@ class _Resolver:
     def _uses_hosted_token(self) -> bool:
         if self._options.login not in (None, "token") or self._options.given("token", "client_id", "client_secret"):
             return False
-        return all(self._settings.environment_text(name) for name in HOSTED_VARIABLES)
+        return all(self._settings.source(name) is Source.ENVIRONMENT for name in HOSTED_VARIABLES)
 
-    def _base_url(self) -> str | None:
+    def _base_url(self, within: Source = Source.FILE) -> str | None:
         if self._options.base_url is not None:
             return normalize_origin(self._options.base_url, "base_url=")
         if self._options.cluster is not None:
             return cluster_url(self._options.cluster, "cluster=")
-        return self._hosted_origin() or self._toolkit_origin()
+        return self._hosted_origin(within) or self._toolkit_origin(within)
 
-    def _hosted_origin(self) -> str | None:
-        url = self._settings.environment_text("COGNITE_BASE_URL")
-        if url is None or self._settings.environment_text("COGNITE_FUSION_NOTEBOOK") is None:
-            return None
-        return normalize_origin(url, "COGNITE_BASE_URL", cognite_only=True)
+    def _hosted_origin(self, within: Source = Source.ENVIRONMENT) -> str | None:
+        url = self._hosted_text("COGNITE_BASE_URL", within)
+        return None if url is None else normalize_origin(url, "COGNITE_BASE_URL", cognite_only=True)
 
-    def _toolkit_origin(self) -> str | None:
-        url, cluster = self._settings.text("CDF_URL"), self._settings.text("CDF_CLUSTER")
+    def _hosted_text(self, name: str, within: Source = Source.ENVIRONMENT) -> str | None:
+        """Return a variable of a hosted notebook, which no `.env` file can set."""
+        is_hosted = self._settings.source("COGNITE_FUSION_NOTEBOOK") is Source.ENVIRONMENT
+        return self._settings.text(name, within=min(within, Source.ENVIRONMENT)) if is_hosted else None
+
+    def _toolkit_origin(self, within: Source) -> str | None:
+        url, cluster = (self._settings.text(name, within=within) for name in ("CDF_URL", "CDF_CLUSTER"))
         if url is None:
-            url = None if cluster is None else cluster_url(cluster, "CDF_CLUSTER")
-            return self._require(url, "the cluster", "cluster")
+            return None if cluster is None else cluster_url(cluster, "CDF_CLUSTER")
         origin = normalize_origin(url, "CDF_URL", cognite_only=True)
         if cluster is not None and not is_loopback(urlsplit(origin).hostname):  # a local service may have any name
             _check_agreement(cluster, "CDF_CLUSTER", origin, "CDF_URL")
         return origin
 
     def _project(self) -> str | None:
-        is_hosted = self._settings.environment_text("COGNITE_FUSION_NOTEBOOK") is not None
         for source, project in (
             ("project=", self._options.project),
-            ("COGNITE_PROJECT", self._settings.environment_text("COGNITE_PROJECT") if is_hosted else None),
+            ("COGNITE_PROJECT", self._hosted_text("COGNITE_PROJECT")),
             ("CDF_PROJECT", self._settings.text("CDF_PROJECT")),
         ):
             if project is not None:
@@ -238,6 +227,7 @@ class _Resolver:
 
     def _credentials(self, base_url: str) -> Credentials | None:
         flow = self._flow()
+        self._check_base_url(base_url, flow)
         if flow == "token":
             return self._token()
         return self._client_credentials(base_url) if flow == "client_credentials" else self._user_login(flow, base_url)
@@ -252,17 +242,17 @@ class _Resolver:
             return "client_credentials"
         flow = self._choice("LOGIN_FLOW", LOGINS)
         if flow is None:
-            has_token_only = self._settings.secret("CDF_TOKEN") and self._text("client_id") is None
+            has_token_only = self._text("client_id") is None and self._settings.source("CDF_TOKEN") is not None
             return "token" if has_token_only else "client_credentials"
         return "client_credentials" if flow == "token" and options.client_id is not None else flow
 
-    def _provider(self) -> str:
+    def _provider(self, within: Source = Source.FILE) -> str:
         if self._options.token_url == CDF_TOKEN_URL:
             return "cdf"
-        return (self._options.tenant_id is None and self._choice("PROVIDER", PROVIDERS)) or "entra_id"
+        return (self._options.tenant_id is None and self._choice("PROVIDER", PROVIDERS, within)) or "entra_id"
 
-    def _choice(self, variable: str, choices: tuple[str, ...]) -> str | None:
-        value = self._settings.text(variable)
+    def _choice(self, variable: str, choices: tuple[str, ...], within: Source = Source.FILE) -> str | None:
+        value = self._settings.text(variable, within=within)
         choice = None if value is None else value.strip().lower()
         if choice is None or choice in choices:
             return choice
@@ -281,9 +271,10 @@ class _Resolver:
         client_id = self._client_id()
         client_secret = self._options.client_secret or self._settings.secret("IDP_CLIENT_SECRET")
         client_secret = self._require(client_secret, "the client's secret", "client_secret")
-        token_url = self._token_url()
+        token_url = self._required_token_url()
         if client_id is None or client_secret is None or token_url is None:
             return None
+        self._check_token_url(token_url, "client_credentials", harmless=CDF_TOKEN_URL)
         return ClientCredentials(
             token_url=token_url,
             client_id=client_id,
@@ -299,9 +290,10 @@ class _Resolver:
                 f"PROVIDER is {self._provider()!r}, and signing in by {flow} works with entra_id only; sign in with"
                 " client_credentials or a token."
             )
-        client_id, token_url = self._client_id(), self._token_url()
+        client_id, token_url = self._client_id(), self._required_token_url()
         if client_id is None or token_url is None:
             return None
+        self._check_token_url(token_url, flow, harmless=ENTRA_URL)
         if not token_url.startswith("https:") or not token_url.endswith(ENTRA_TOKEN_PATH):
             raise ArgumentError(
                 f"Signing in by {flow} needs a tenant of Entra ID; give tenant_id= or IDP_TENANT_ID, or a token URL"
@@ -321,20 +313,63 @@ class _Resolver:
     def _client_id(self) -> str | None:
         return self._require(self._text("client_id"), "the client's id", "client_id")
 
-    def _token_url(self) -> str | None:
-        options, url, tenant = self._options, self._settings.text("IDP_TOKEN_URL"), self._settings.text("IDP_TENANT_ID")
-        if options.token_url is not None:
-            return check_token_url(options.token_url, "token_url=")
-        if options.tenant_id is not None:
-            return _tenant_token_url(options.tenant_id, "tenant_id=")
+    def _required_token_url(self) -> str | None:
+        options = ("tenant_id", "token_url") if self._provider() == "entra_id" else ("token_url",)
+        return self._require(self._token_url(), "the identity provider", *options)
+
+    def _token_url(self, within: Source = Source.FILE) -> str | None:
+        if self._options.token_url is not None:
+            return check_token_url(self._options.token_url, "token_url=")
+        if self._options.tenant_id is not None:
+            return _tenant_token_url(self._options.tenant_id, "tenant_id=")
+        url = self._settings.text("IDP_TOKEN_URL", within=within)
         if url is not None:
             return check_token_url(url, "IDP_TOKEN_URL")
-        if self._provider() == "cdf":
+        provider = self._provider(within)
+        if provider == "cdf":
             return CDF_TOKEN_URL
-        if self._provider() != "entra_id":
-            return self._require(None, "the identity provider", "token_url")
-        url = None if tenant is None else _tenant_token_url(tenant, "IDP_TENANT_ID")
-        return self._require(url, "the identity provider", "tenant_id", "token_url")
+        tenant = self._settings.text("IDP_TENANT_ID", within=within) if provider == "entra_id" else None
+        return None if tenant is None else _tenant_token_url(tenant, "IDP_TENANT_ID")
+
+    def _check_base_url(self, base_url: str, flow: str) -> None:
+        """Refuse a local service named by a source less trusted than that of the secret; other hosts are Cognite's."""
+        secret, source = self._secret_of(flow)
+        if is_loopback(urlsplit(base_url).hostname) and source is not None and base_url != self._base_url(source):
+            variable = "CDF_URL" if self._hosted_origin() is None else "COGNITE_BASE_URL"
+            self._refuse(secret if flow == "token" else f"a token of {secret}", base_url, variable, flow)
+
+    def _check_token_url(self, url: str, flow: str, *, harmless: str) -> None:
+        """
+        Refuse a token URL named by a source less trusted than that of the secret.
+
+        A URL that starts with `harmless` is accepted if no other follows from the trusted sources.
+        """
+        secret, source = self._secret_of(flow)
+        expected = None if source is None else self._token_url(source)
+        if url == expected or (expected is None and url.startswith(harmless)):
+            return
+        variable = "PROVIDER" if url == CDF_TOKEN_URL else "IDP_TENANT_ID"
+        self._refuse(secret, url, variable if self._settings.source("IDP_TOKEN_URL") is None else "IDP_TOKEN_URL", flow)
+
+    def _secret_of(self, flow: str) -> tuple[str, Source | None]:
+        """Return the name and the source of the secret of a login flow; a user's login is not read from a file."""
+        option = _SECRET_OPTIONS.get(flow)
+        if option is None:
+            return "your login", Source.ENVIRONMENT
+        if self._options.given(option):
+            return f"{option}=", Source.ARGUMENT
+        return VARIABLES[option], self._settings.source(VARIABLES[option])
+
+    def _refuse(self, secret: str, url: str, variable: str, flow: str) -> NoReturn:
+        place, source = self._settings.place(variable), self._secret_of(flow)[1]
+        option = next((name for name, value in VARIABLES.items() if value == variable), "token_url")
+        advice = f"pass {option}= too" if source is Source.ARGUMENT else f"set {variable} in the environment"
+        if flow in _SECRET_OPTIONS:
+            advice += f", or set {VARIABLES[_SECRET_OPTIONS[flow]]} only in {place}"
+        raise AuthenticationError(
+            f"Refusing to send {secret} to {url.partition('?')[0]!r}, which {variable} in {place} names: only the"
+            f" source of a secret, or a more trusted one, decides where it is sent. If the address is right, {advice}."
+        )
 
     def _scopes(self, base_url: str) -> list[str]:
         scopes = self._options.scopes if self._options.scopes is not None else self._settings.text("IDP_SCOPES")

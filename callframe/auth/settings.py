@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
@@ -18,6 +19,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DOMAIN = ".cognitedata.com"
+
+HOSTED_VARIABLES = ("COGNITE_FUSION_NOTEBOOK", "COGNITE_PROJECT", "COGNITE_BASE_URL", "COGNITE_TOKEN")
+VARIABLES = {
+    "cluster": "CDF_CLUSTER",
+    "base_url": "CDF_URL",
+    "project": "CDF_PROJECT",
+    "token": "CDF_TOKEN",
+    "login": "LOGIN_FLOW",
+    "client_id": "IDP_CLIENT_ID",
+    "client_secret": "IDP_CLIENT_SECRET",
+    "tenant_id": "IDP_TENANT_ID",
+    "token_url": "IDP_TOKEN_URL",
+    "scopes": "IDP_SCOPES",
+    "audience": "IDP_AUDIENCE",
+}
+"""The variable of the Cognite Toolkit for each connection option."""
+
+TOOLKIT_VARIABLES = (*VARIABLES.values(), "PROVIDER")
+SHARED_VARIABLES = tuple(name for name in TOOLKIT_VARIABLES if name not in ("CDF_TOKEN", "IDP_CLIENT_SECRET"))
+"""The variables of the environment that a `.env` file may refer to: those without secrets."""
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _CLUSTER = re.compile(rf"(?:{_LABEL}\.plink\.)?{_LABEL}")
@@ -127,11 +148,20 @@ def _quote(value: object) -> str:
     return repr(harmless[:_QUOTED_LENGTH] + ("?..." if "?" in value else ""))
 
 
+class Source(IntEnum):
+    """Where a setting comes from, the most trusted source first."""
+
+    ARGUMENT = 0
+    ENVIRONMENT = 1
+    FILE = 2
+
+
 class Settings:
     """
     Variables of the environment, read at each access, and of a `.env` file in `folder` or its parent.
 
-    The environment takes precedence and is never changed. An empty variable counts as not set.
+    The environment takes precedence and is never changed. An empty variable counts as not set. `within` leaves out the
+    sources that are trusted less.
     """
 
     def __init__(self, environ: Secret[Mapping[str, str]], folder: Path) -> None:
@@ -140,25 +170,44 @@ class Settings:
         self._environ = environ
         self._file = _read_env_file(self.path, environ) if self.path else {}
 
-    def secret(self, name: str) -> Secret[str] | None:
+    def secret(self, name: str, *, within: Source = Source.FILE) -> Secret[str] | None:
         """Return a variable that must not be shown."""
-        return _variable(self._environ, name) or self._file.get(name)
+        source = self.source(name)
+        if source is None or source > within:
+            return None
+        return _variable(self._environ, name) if source is Source.ENVIRONMENT else self._file_value(name)
 
-    def text(self, name: str) -> str | None:
+    def text(self, name: str, *, within: Source = Source.FILE) -> str | None:
         """Return a variable that may be shown."""
-        value = self.secret(name)
+        value = self.secret(name, within=within)
         return None if value is None else value.reveal()
 
-    def environment_text(self, name: str) -> str | None:
-        """Return a variable of the environment alone, where a hosted notebook has its own."""
-        value = _variable(self._environ, name)
-        return None if value is None else value.reveal()
+    def source(self, name: str) -> Source | None:
+        """Return where a variable is set."""
+        if _variable(self._environ, name):
+            return Source.ENVIRONMENT
+        return Source.FILE if name in self._file else None
+
+    def place(self, name: str) -> str:
+        """Name the source of a variable that is set, for messages."""
+        return str(self.path) if self.source(name) is Source.FILE else "the environment"
 
     def describe(self, name: str) -> str:
         """Describe whether and where a variable is set, without its value."""
-        if _variable(self._environ, name):
-            return f"{name} set"
-        return f"{name} set in {self.path}" if name in self._file else f"{name} not set"
+        place = f" in {self.path}" if self.source(name) is Source.FILE else ""
+        return f"{name} not set" if self.source(name) is None else f"{name} set{place}"
+
+    def _file_value(self, name: str) -> Secret[str]:
+        value = self._file[name]
+        references = (match[1] for match in _REFERENCE.finditer(value.reveal()))
+        reference = next((other for other in references if _variable(self._environ, other)), None)
+        if reference is None:
+            return value
+        raise AuthenticationError(
+            f"{name} in {self.path} refers to the variable {reference} of the environment. A .env file may refer to"
+            f" variables above in the file, and of the environment only to {', '.join(SHARED_VARIABLES)}. Write the"
+            f" value into the file, or set {name} in the environment."
+        )
 
 
 def _variable(environ: Secret[Mapping[str, str]], name: str) -> Secret[str] | None:
@@ -168,10 +217,11 @@ def _variable(environ: Secret[Mapping[str, str]], name: str) -> Secret[str] | No
 
 def _read_env_file(path: Path, environ: Secret[Mapping[str, str]]) -> dict[str, Secret[str]]:
     """
-    Read a `.env` file and replace `${NAME}`, from the environment first and then from the lines above.
+    Read a `.env` file and replace `${NAME}` by a shared variable of the environment or a variable above in the file.
 
-    dotenv itself would prefer the file and replace unknown names with nothing, which breaks passwords that contain
-    `${`. Its errors may quote the file, so only their type is reported.
+    Other references are kept: dotenv itself would replace them with nothing, which breaks passwords that contain `${`,
+    or with any variable of the environment, which lets a file send it elsewhere. Its errors may quote the file, so only
+    their type is reported.
     """
     try:
         lines = Secret(dotenv.dotenv_values(path, interpolate=False, encoding="utf-8-sig"))
@@ -192,9 +242,10 @@ def _interpolated(
     line: Secret[str], environ: Secret[Mapping[str, str]], values: Mapping[str, Secret[str]]
 ) -> Secret[str]:
     def replace(match: re.Match[str]) -> str:
-        value = _variable(environ, match[1]) or values.get(match[1])
+        variable = _variable(environ, match[1])
+        value = (variable if match[1] in SHARED_VARIABLES else None) or values.get(match[1])
         if value is not None:
             return value.reveal()
-        return match[0] if match[2] is None else match[2]
+        return match[0] if match[2] is None or variable is not None else match[2]
 
     return Secret(_REFERENCE.sub(replace, line.reveal()))
