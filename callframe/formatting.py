@@ -17,7 +17,6 @@ from callframe.timespan import timestamp
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-
 MISSING = "-"
 PAGE_COLUMNS = (
     "calls", "failed", "timeout", "running", "stuck", "other", "failure rate", "duration p50", "duration p95",
@@ -220,7 +219,10 @@ def format_summary(summary: pd.DataFrame, *, width: int | None = None) -> str:
     for place, column in enumerate(table.columns):
         cells = [row[place] for row in table.rows]
         name = column.heading.split(" > ")[0]
-        texts = [f"{cell.text} {cell.remark}".strip() if name == "failure rate" else cell.text for cell in cells]
+        texts = [
+            f"{cell.text} {cell.remark}".strip() if name == "failure rate" else cell.title or cell.text
+            for cell in cells
+        ]
         lines = [" ".join(printable(text).split("\n")) for text in (column.heading.removeprefix("duration "), *texts)]
         longest = max(map(len, lines))
         columns[name] = [line.rjust(longest) if column.numeric else line.ljust(longest) for line in lines]
@@ -381,6 +383,7 @@ def _is_summary(frame: pd.DataFrame) -> bool:
     """Check whether a frame is what `summarize` returned, or rows of it: neither columns nor dtypes differ."""
     return (
         "late_after_s" in frame.attrs
+        and None not in frame.index.names
         and tuple(frame.columns) == SUMMARY_COLUMNS
         and all(dtype.kind == _kind(str(name)) for name, dtype in frame.dtypes.items())
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from factories import DAY_MS, MINUTE_MS, NOW_MS, fetched_frame, make_call
+from factories import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, START_MS, fetched_frame, frame_from_rows, make_call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
@@ -305,3 +305,49 @@ def test_argument_that_cannot_be_right_is_rejected_by_name(options: dict[str, An
 def test_frame_that_is_not_a_call_frame_is_rejected_by_column() -> None:
     with pytest.raises(cf.errors.FrameError, match="end_time"):
         cf.concurrency(frame.empty().drop(columns="end_time"))
+
+
+# Overlaps
+
+
+def scheduled_frame(calls: list[tuple[int, int | None, str]]) -> pd.DataFrame:
+    """Build calls of one schedule from start, duration and status; times in milliseconds."""
+    frame = frame_from_rows(
+        [
+            {"function": "a", "status": status, "start": START_MS + start, "duration": duration, "delay": 0}
+            for start, duration, status in calls
+        ]
+    )
+    return frame.assign(schedule_id=pd.array([7] * len(frame), dtype="Int64"))
+
+
+def test_call_that_starts_before_the_last_one_ended_overlaps() -> None:
+    calls = scheduled_frame([(0, 1000, "Completed"), (400, 100, "Completed"), (1000, 5, "Failed")])
+    overlaps = cf.overlapping_runs(calls)
+    assert overlaps[["call_id", "earlier_call_id"]].to_numpy().tolist() == [[2, 1]]
+    assert overlaps["overlap"].tolist() == [pd.Timedelta(milliseconds=100)]
+
+
+def test_running_call_overlaps_until_it_is_stuck() -> None:
+    calls = scheduled_frame([(0, None, "Running"), (DAY_MS, 5, "Completed"), (60_000, 5, "Completed")])
+    assert cf.overlapping_runs(calls)["call_id"].tolist() == [3]
+
+
+def test_calls_without_a_schedule_overlap_by_function_only() -> None:
+    calls = scheduled_frame([(0, 1000, "Completed"), (400, 100, "Completed")])
+    calls["schedule_id"] = pd.array([pd.NA] * 2, dtype="Int64")
+    assert (len(cf.overlapping_runs(calls)), len(cf.overlapping_runs(calls, "function"))) == (0, 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_overlaps_are_those_of_a_loop_over_calls(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    calls = scheduled_frame(
+        [(int(random.integers(0, HOUR_MS)), int(random.integers(0, HOUR_MS // 8)), "Completed") for _ in range(60)]
+    ).sort_values(["start_time", "call_id"], ignore_index=True)
+    expected = [
+        row.call_id
+        for place, row in enumerate(calls.itertuples())
+        if any(calls["end_time"][earlier] > row.start_time for earlier in range(place))
+    ]
+    assert cf.overlapping_runs(calls)["call_id"].tolist() == expected

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from factories import DAY_MS, HOUR_MS, START_MS, STATUSES, edge_case_rows, frame_from_rows
+from factories import DAY_MS, START_MS, STATUSES, edge_case_rows, frame_from_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ipywidgets.widgets.widget import _instances as kept_widgets
@@ -1012,54 +1012,3 @@ def test_redraw_requested_while_drawing_follows_it() -> None:
     redraw = Redraw(draw)
     redraw.request()
     assert drawn == [0, 1]
-
-
-# Overlaps
-
-
-def overlapping(rows_of: list[tuple[int, int | None, str]]) -> pd.DataFrame:
-    made = frame_from_rows(
-        [
-            {"function": "a", "status": status, "start": START_MS + start, "duration": took, "delay": 0}
-            for start, took, status in rows_of
-        ]
-    )
-    made["schedule_id"] = pd.array([7] * len(made), dtype="Int64")
-    return made
-
-
-def test_call_that_starts_before_the_last_one_ended_overlaps() -> None:
-    found = cf.overlapping_runs(overlapping([(0, 1000, "Completed"), (400, 100, "Completed"), (1000, 5, "Failed")]))
-    assert found[["call_id", "earlier_call_id"]].to_numpy().tolist() == [[2, 1]]
-    assert found["overlap"].tolist() == [pd.Timedelta(milliseconds=100)]
-
-
-def test_running_call_overlaps_until_it_is_stuck() -> None:
-    found = cf.overlapping_runs(overlapping([(0, None, "Running"), (DAY_MS, 5, "Completed"), (60_000, 5, "Completed")]))
-    assert found["call_id"].tolist() == [3]
-
-
-def test_calls_without_a_schedule_overlap_by_function_only() -> None:
-    made = overlapping([(0, 1000, "Completed"), (400, 100, "Completed")])
-    made["schedule_id"] = pd.array([pd.NA] * 2, dtype="Int64")
-    assert (len(cf.overlapping_runs(made)), len(cf.overlapping_runs(made, "function"))) == (0, 1)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_overlaps_are_those_of_a_loop_over_calls(seed: int) -> None:
-    drawn = np.random.default_rng(seed)
-    made = overlapping(
-        [(int(drawn.integers(0, HOUR_MS)), int(drawn.integers(0, HOUR_MS // 8)), "Completed") for _ in range(60)]
-    ).sort_values(["start_time", "call_id"], ignore_index=True)
-    expected = [
-        row.call_id
-        for place, row in enumerate(made.itertuples())
-        if any(made["end_time"][earlier] > row.start_time for earlier in range(place))
-    ]
-    assert cf.overlapping_runs(made)["call_id"].tolist() == expected
-
-
-def test_unknown_grouping_of_overlaps_is_an_error() -> None:
-    for by in ("status", ["schedule"]):
-        with pytest.raises(cf.errors.ArgumentError, match="expected 'schedule' or 'function'"):
-            cf.overlapping_runs(frame.empty(), by)  # type: ignore[arg-type]

@@ -275,6 +275,7 @@ def test_copies_and_rows_of_a_summary_are_shown_in_units(
         lambda summary: summary[["calls"]],
         lambda summary: summary[summary.columns[::-1]],
         pd.DataFrame.reset_index,
+        lambda summary: summary.reset_index(drop=True),
         pd.DataFrame.transpose,
         pd.DataFrame.isna,
         lambda summary: summary.assign(more=1),
@@ -398,6 +399,10 @@ def test_table_has_a_header_and_a_line_per_group(summary: pd.DataFrame) -> None:
     assert header.split()[:5] == ["function", "calls", "failed", "timeout", "running"]
     assert line.split()[:9] == ["ingest", "10", "1", "1", "0", "20.0%", "(5.7", "to", "51.0%)"]
     assert len(header) == len(line)
+
+
+def test_table_shows_long_names_in_full() -> None:
+    assert "x" * 100 in format_summary(summary_of("Completed", name="x" * 100))
 
 
 def test_table_keeps_each_group_on_its_line() -> None:
