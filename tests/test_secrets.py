@@ -171,17 +171,16 @@ def send_back_the_token(server: socket.socket) -> None:
 
 @pytest.mark.parametrize("failure", ["refused", "timeout", "unknown host"])
 def test_error_about_a_connection_does_not_show_the_token(failure: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = threading.Event()
-    with client_of(
-        FakeServer(Reply(wait_for=done)), retry=NO_RETRY, credentials=StaticToken(TOKEN), timeout_s=(1, 0.05)
-    ) as client:
-        if failure == "refused":
-            with socket.create_server(("127.0.0.1", 0)) as closed:
-                address = closed.getsockname()
-            client.target = Target(f"http://127.0.0.1:{address[1]}", "demo")
-        elif failure == "unknown host":
+    done, origin = threading.Event(), None
+    options: dict[str, Any] = {"retry": NO_RETRY, "credentials": StaticToken(TOKEN), "timeout_s": (1, 0.05)}
+    if failure == "refused":
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            origin = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    elif failure == "unknown host":
+        origin = "https://westeurop-1.cognitedata.com"
+    with client_of(FakeServer(Reply(wait_for=done)), origin=origin, **options) as client:
+        if failure == "unknown host":
             monkeypatch.setattr(socket, "getaddrinfo", unknown)
-            client.target = Target("https://westeurop-1.cognitedata.com", "demo")
         error = error_of_request(client)
         done.set()
     assert isinstance(error, TransportError)
