@@ -13,7 +13,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from factories import call_frames, edge_case_rows, few_examples, frame_from_rows
+from factories import NOW, call_frames, edge_case_rows, few_examples, frame_from_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal, assert_series_equal
@@ -31,7 +31,6 @@ from callframe.timespan import NO_TIME
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-END = dt.datetime(2026, 10, 1, tzinfo=dt.UTC)
 BY: list[Any] = ["function", "schedule", "status", "1D", ["function", "status"], ["schedule", "1h"]]
 COUNTS = [
     "calls", "completed", "failed", "timeout", "running", "stuck", "other", "failure_rate", "failure_rate_low",
@@ -48,9 +47,9 @@ edges = st.lists(st.floats(0, 1), max_size=5)
 
 @pytest.fixture(scope="module")
 def calls() -> pd.DataFrame:
-    with cf.demo(calls=6_000, seed=1, end_time=END) as project:
-        calls = project.calls(start=END - dt.timedelta(days=14), end=END)
-    calls.attrs["callframe"]["fetched_at"] = END.isoformat()  # or the age of Running calls would depend on the day
+    with cf.demo(calls=6_000, seed=1, end_time=NOW) as project:
+        calls = project.calls(start=NOW - dt.timedelta(days=14), end=NOW)
+    calls.attrs["callframe"]["fetched_at"] = NOW.isoformat()  # or the age of Running calls would depend on the day
     return calls
 
 

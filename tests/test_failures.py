@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 from corpus import CORPUS, FETCH, HOME, PACKAGES, WRONG_MERGES, WRONG_SPLITS, raised, stack
+from factories import MINUTE_MS, START_MS, call_frame, make_call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,41 +17,30 @@ import callframe as cf
 from callframe import frame
 from callframe.analysis import failures as module
 from callframe.analysis import tracebacks
-from callframe.api import schemas
 from callframe.api.schemas import Call, CallError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MINUTE = 60_000
-T0 = 1_790_000_000_000
+
+def failed_call(minute: int = 0, **changes: Any) -> Call:
+    start_ms = START_MS + minute * MINUTE_MS
+    return make_call(**({"id": minute + 1, "status": "Failed", "start_time": start_ms, "end_time": None} | changes))
 
 
-def record(at: int = 0, **changes: Any) -> Call:
-    """Make a failed call that started `at` minutes after the others could."""
-    fields: dict[str, Any] = {
-        "id": at + 1,
-        "function_id": 7,
-        "status": "Failed",
-        "start_time": T0 + at * MINUTE,
-        "end_time": None,
-    }
-    return Call(**(fields | changes))
-
-
-def frame_of(*records: Call) -> pd.DataFrame:
-    return frame.from_columns([schemas.to_columns(records)], {7: "ingest", 8: "report"})
+def frame_of(*calls: Call) -> pd.DataFrame:
+    return call_frame(*calls, labels={7: "ingest", 8: "report"})
 
 
 def groups(*errors: CallError | str | None) -> list[str]:
     """Tell the group of each error, each in a frame of its own."""
-    return [cf.failures(frame_of(record(error=error)))["group"].item() for error in errors]
+    return [cf.failures(frame_of(failed_call(error=error)))["group"].item() for error in errors]
 
 
 @pytest.fixture(scope="module")
 def labelled() -> dict[str, set[str]]:
     """Group the corpus in one frame; gives the groups of each label."""
-    calls = frame_of(*(record(at, error=error, schedule_id=at + 1) for at, (_, error) in enumerate(CORPUS)))
+    calls = frame_of(*(failed_call(at, error=error, schedule_id=at + 1) for at, (_, error) in enumerate(CORPUS)))
     group = cf.failures(calls, by="schedule").set_index("schedule")["group"]
     found: dict[str, set[str]] = defaultdict(set)
     for at, (label, _) in enumerate(CORPUS):
@@ -79,7 +69,7 @@ def test_at_most_two_merges_or_splits_are_wrong() -> None:
 
 
 def test_groups_of_a_frame_are_those_of_its_calls_alone(labelled: dict[str, set[str]]) -> None:
-    calls = frame_of(*(record(at, error=error) for at, (_, error) in enumerate(CORPUS)))
+    calls = frame_of(*(failed_call(at, error=error) for at, (_, error) in enumerate(CORPUS)))
     assert set(cf.failures(calls)["group"]) == set().union(*labelled.values())
 
 
@@ -88,17 +78,19 @@ def test_groups_of_a_frame_are_those_of_its_calls_alone(labelled: dict[str, set[
 
 def test_last_exception_of_a_chain_names_the_group() -> None:
     error = dict(CORPUS)["no answer"]
-    [row] = cf.failures(frame_of(record(error=error))).to_dict("records")
+    [row] = cf.failures(frame_of(failed_call(error=error))).to_dict("records")
     assert (row["exception"], row["cause"], row["frames"]) == ("RuntimeError", "JSONDecodeError", "handle > parse")
 
 
 def test_exception_that_only_libraries_saw_is_no_cause() -> None:
     error = next(error for label, error in CORPUS if label == "read timeout")
-    assert cf.failures(frame_of(record(error=error)))["cause"].isna().all()
+    assert cf.failures(frame_of(failed_call(error=error)))["cause"].isna().all()
 
 
 def test_exception_has_no_module() -> None:
-    assert cf.failures(frame_of(record(error=raised("a.b.CustomError: x"))))["exception"].tolist() == ["CustomError"]
+    assert cf.failures(frame_of(failed_call(error=raised("a.b.CustomError: x"))))["exception"].tolist() == [
+        "CustomError"
+    ]
 
 
 def test_message_names_the_exception_where_the_trace_is_cut_off() -> None:
@@ -112,11 +104,11 @@ def test_trace_in_a_message_is_read_as_one() -> None:
 
 
 def test_message_alone_may_name_its_exception() -> None:
-    assert cf.failures(frame_of(record(error="KeyError: 'x'")))["exception"].tolist() == ["KeyError"]
+    assert cf.failures(frame_of(failed_call(error="KeyError: 'x'")))["exception"].tolist() == ["KeyError"]
 
 
 def test_plain_message_has_no_exception() -> None:
-    assert cf.failures(frame_of(record(error="it failed")))["exception"].isna().all()
+    assert cf.failures(frame_of(failed_call(error="it failed")))["exception"].isna().all()
 
 
 def test_windows_line_ends_make_no_difference() -> None:
@@ -158,17 +150,21 @@ def test_frame_of_the_user_is_kept(path: str) -> None:
 
 
 def test_all_timeouts_are_one_group_whatever_they_say() -> None:
-    found = cf.failures(frame_of(record(0, status="Timeout"), record(1, status="Timeout", error="exceeded 540 s")))
+    found = cf.failures(
+        frame_of(failed_call(0, status="Timeout"), failed_call(1, status="Timeout", error="exceeded 540 s"))
+    )
     assert found[["exception", "template", "count"]].to_numpy().tolist() == [["Timeout", module.TIMEOUT_TEMPLATE, 2]]
 
 
 def test_failure_without_an_error_is_a_group_of_its_own() -> None:
-    found = cf.failures(frame_of(record(0), record(1, error=module.NO_ERROR_TEMPLATE)))
+    found = cf.failures(frame_of(failed_call(0), failed_call(1, error=module.NO_ERROR_TEMPLATE)))
     assert found["count"].tolist() == [1, 1]
 
 
 def test_error_of_a_call_that_has_not_failed_is_left_out() -> None:
-    assert cf.failures(frame_of(record(status="Running", error="x"), record(1, status="Completed", error="x"))).empty
+    assert cf.failures(
+        frame_of(failed_call(status="Running", error="x"), failed_call(1, status="Completed", error="x"))
+    ).empty
 
 
 def test_group_id_never_changes() -> None:
@@ -187,30 +183,38 @@ def test_group_id_holds_the_version_of_the_rule(monkeypatch: pytest.MonkeyPatch)
 
 def test_template_shown_is_the_most_frequent_of_the_group() -> None:
     errors = ["no value for A1", "no value for 17", "no value for 18"]
-    found = cf.failures(frame_of(*(record(at, error=error) for at, error in enumerate(errors))))
+    found = cf.failures(frame_of(*(failed_call(at, error=error) for at, error in enumerate(errors))))
     assert found["template"].tolist() == ["no value for <n>"]
 
 
 def test_example_is_the_latest_call_of_the_group() -> None:
-    found = cf.failures(frame_of(record(0, error="a"), record(5, error="a", function_id=8), record(3, error="a")))
+    found = cf.failures(
+        frame_of(failed_call(0, error="a"), failed_call(5, error="a", function_id=8), failed_call(3, error="a"))
+    )
     assert found[["call_id", "function"]].to_numpy().tolist() == [[6, "report"]]
 
 
 def test_functions_are_listed_by_their_failures() -> None:
-    found = cf.failures(frame_of(record(0, error="a"), *(record(at, error="a", function_id=8) for at in (1, 2))))
+    found = cf.failures(
+        frame_of(failed_call(0, error="a"), *(failed_call(at, error="a", function_id=8) for at in (1, 2)))
+    )
     assert found["functions"].tolist() == ["report, ingest"]
 
 
 def test_share_is_of_the_failures_of_each_function() -> None:
     found = cf.failures(
-        frame_of(record(0, error="a"), record(1, error="b", function_id=8), record(2, error="a", function_id=8)),
+        frame_of(
+            failed_call(0, error="a"),
+            failed_call(1, error="b", function_id=8),
+            failed_call(2, error="a", function_id=8),
+        ),
         by="function",
     )
     assert found[["function", "share"]].to_numpy().tolist() == [["ingest", 1.0], ["report", 0.5], ["report", 0.5]]
 
 
 def test_calls_without_a_schedule_are_grouped_within_a_missing_one() -> None:
-    found = cf.failures(frame_of(record(0, error="a"), record(1, error="a", schedule_id=4)), by="schedule")
+    found = cf.failures(frame_of(failed_call(0, error="a"), failed_call(1, error="a", schedule_id=4)), by="schedule")
     assert found["schedule"].isna().tolist() == [False, True]
 
 
@@ -233,7 +237,7 @@ TYPES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("calls", [frame.empty(), frame_of(record(error="a"))], ids=["empty", "one call"])
+@pytest.mark.parametrize("calls", [frame.empty(), frame_of(failed_call(error="a"))], ids=["empty", "one call"])
 @pytest.mark.parametrize(
     ("by", "first"),
     [
@@ -289,7 +293,7 @@ def loop(calls: pd.DataFrame) -> Iterator[dict[str, Any]]:
 @functools.cache
 def group_alone(status: str, message: str | float, trace: str | float) -> str:
     """Tell the group of a failure that is the only one in its frame."""
-    calls = frame_of(record(status=status)).assign(
+    calls = frame_of(failed_call(status=status)).assign(
         error_message=frame.text_column([message if isinstance(message, str) else None]),
         error_trace=frame.text_column([trace if isinstance(trace, str) else None]),
     )
@@ -362,7 +366,7 @@ def test_episodes_are_those_of_a_loop(calls: pd.DataFrame, by: str) -> None:
 
 
 def episodes(*statuses: str) -> pd.DataFrame:
-    return cf.failure_episodes(frame_of(*(record(at, status=status) for at, status in enumerate(statuses))))
+    return cf.failure_episodes(frame_of(*(failed_call(at, status=status) for at, status in enumerate(statuses))))
 
 
 def test_timeout_and_failure_are_of_one_episode() -> None:
@@ -384,22 +388,22 @@ def test_episode_with_no_completed_call_after_it_has_not_recovered() -> None:
 
 def test_episode_names_when_the_next_call_completed() -> None:
     found = episodes("Failed", "Completed")
-    assert found["recovered_time"].tolist() == [pd.Timestamp(T0 + MINUTE, unit="ms", tz="UTC")]
+    assert found["recovered_time"].tolist() == [pd.Timestamp(START_MS + MINUTE_MS, unit="ms", tz="UTC")]
 
 
 def test_functions_do_not_end_each_others_episodes() -> None:
-    calls = frame_of(record(0), record(1, function_id=8, status="Completed"), record(2))
+    calls = frame_of(failed_call(0), failed_call(1, function_id=8, status="Completed"), failed_call(2))
     assert cf.failure_episodes(calls)["length"].tolist() == [2]
 
 
 def test_episodes_of_schedules_leave_out_calls_without_one() -> None:
-    calls = frame_of(record(0), record(1, schedule_id=4))
+    calls = frame_of(failed_call(0), failed_call(1, schedule_id=4))
     found = cf.failure_episodes(calls, by="schedule")
     assert found[["schedule", "function", "first_call_id"]].to_numpy().tolist() == [[4, "ingest", 2]]
 
 
 @pytest.mark.parametrize("by", ["function", "schedule"])
-@pytest.mark.parametrize("calls", [frame.empty(), frame_of(record(schedule_id=4))], ids=["empty", "one call"])
+@pytest.mark.parametrize("calls", [frame.empty(), frame_of(failed_call(schedule_id=4))], ids=["empty", "one call"])
 def test_episodes_have_their_types(calls: pd.DataFrame, by: str) -> None:
     types = {
         "function": "category", "length": "int64", "start_time": "datetime64[ms, UTC]",
@@ -418,7 +422,9 @@ def test_unknown_by_of_episodes_is_refused() -> None:
 
 @pytest.mark.parametrize("measure", [cf.failures, cf.failure_episodes])
 def test_input_is_left_as_it_was(measure: Any) -> None:
-    calls = frame_of(record(1, error="a"), record(0, status="Timeout"), record(2, status="Completed")).iloc[::-1]
+    calls = frame_of(
+        failed_call(1, error="a"), failed_call(0, status="Timeout"), failed_call(2, status="Completed")
+    ).iloc[::-1]
     before = calls.copy(deep=True)
     measure(calls)
     pd.testing.assert_frame_equal(calls, before)

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from factories import attach_coverage, call_frame, make_call
+from factories import MINUTE_MS, START_MS, attach_coverage, call_frame, make_call
 
 from callframe import frame, plot
 from callframe.analysis.rollup import rollup
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from matplotlib.axes import Axes
-
-START = 1_730_204_340_000
-MINUTE = 60_000
 
 PLOTS: dict[str, Callable[..., Axes]] = {
     "durations": plot.durations,
@@ -55,9 +52,9 @@ def many(count: int, functions: int = 3, **changes: Any) -> pd.DataFrame:
                 function_id=1 + k % functions,
                 **(
                     {
-                        "start_time": START + k // functions * MINUTE,
-                        "end_time": START + k // functions * MINUTE + 1_000 * (1 + k % 7),
-                        "scheduled_time": START + k // functions * MINUTE - 500,
+                        "start_time": START_MS + k // functions * MINUTE_MS,
+                        "end_time": START_MS + k // functions * MINUTE_MS + 1_000 * (1 + k % 7),
+                        "scheduled_time": START_MS + k // functions * MINUTE_MS - 500,
                         "schedule_id": 100 + k % functions,
                         "status": "Completed",
                     }
@@ -76,8 +73,8 @@ FRAMES = {
     "only running": many(40, status="Running", end_time=None),
     "only timeouts": many(40, status="Timeout"),
     "thirty functions": many(300, functions=30),
-    "instant and unscheduled": many(10, start_time=START, end_time=START, scheduled_time=None, schedule_id=None),
-    "clocks that disagree": many(10, start_time=START, end_time=START - 5, scheduled_time=START + 900),
+    "instant and unscheduled": many(10, start_time=START_MS, end_time=START_MS, scheduled_time=None, schedule_id=None),
+    "clocks that disagree": many(10, start_time=START_MS, end_time=START_MS - 5, scheduled_time=START_MS + 900),
 }
 
 
@@ -167,7 +164,7 @@ def test_durations_longer_than_observed_end_in_an_arrow() -> None:
 
 def test_a_deploy_is_marked_over_time() -> None:
     calls = many(300)
-    rows = [FunctionCoverage(1, "1", created_ms=START + 50 * MINUTE)]
+    rows = [FunctionCoverage(1, "1", created_ms=START_MS + 50 * MINUTE_MS)]
     attach_coverage(calls, rows, project="p", fetched_at="2024-10-30T00:00:00.000Z", window=None)
     ax = plot.durations(calls, over="time")
     assert sum(len(set(np.asarray(line.get_xdata()).tolist())) == 1 for line in ax.lines) == 1
@@ -206,7 +203,7 @@ def test_a_running_call_of_the_timeline_reaches_to_the_edge() -> None:
 
 
 def test_a_crowded_timeline_is_counted_in_bins_and_says_so() -> None:
-    ax = plot.timeline(many(6_000, functions=5, start_time=START))
+    ax = plot.timeline(many(6_000, functions=5, start_time=START_MS))
     assert any("bins of 5 min" in text.get_text() for text in ax.texts)
 
 
@@ -218,11 +215,11 @@ def test_the_timeline_of_another_day_shows_that_day() -> None:
 def test_the_heatmap_counts_in_the_requested_time_zone() -> None:
     values = plot.heatmap(many(3), "calls", tz="Asia/Kolkata").collections[0].get_array()
     assert values is not None
-    assert values.reshape(7, 24)[1, 17] == 3  # 2024-10-29 12:19 UTC is 17:49 there, a Tuesday
+    assert values.reshape(7, 24)[2, 17] == 3  # 12:00 UTC is 17:30 there, a Wednesday
 
 
 def test_no_peak_of_concurrency_is_lost() -> None:
-    calls = many(9_000, functions=1, end_time=START + 9_000 * MINUTE)
+    calls = many(9_000, functions=1, end_time=START_MS + 9_000 * MINUTE_MS)
     assert np.nanmax(np.asarray(plot.concurrency(calls).lines[0].get_ydata(), dtype=float)) == 9_000
 
 
@@ -267,7 +264,7 @@ def test_an_unknown_time_zone_is_rejected() -> None:
 
 
 def test_survival_starts_at_the_first_end_of_work() -> None:
-    calls = many(3_000, functions=1, end_time=START + 4_000 * MINUTE)
+    calls = many(3_000, functions=1, end_time=START_MS + 4_000 * MINUTE_MS)
     assert plot.survival(calls).get_xlim()[0] > 30 * 60
 
 

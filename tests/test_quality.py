@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from factories import attach_coverage
+from factories import DAY_MS, MINUTE_MS, NOW_MS, SECOND_MS, START_MS, attach_coverage, call_frame, make_call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,30 +16,25 @@ from callframe import frame
 from callframe.api import schemas
 from callframe.api.schemas import Call, CallError
 from callframe.completeness import FunctionCoverage
+from callframe.timespan import iso
 
-MINUTE = 60_000
-T0 = 1_790_000_000_000
 LABELS = {7: "ingest", 8: "report", 9: "ingest"}
 SECRET = "refused password=" + "hunter2hunter2"
 
 
-def record(at: int = 0, **changes: Any) -> Call:
-    """Make a completed, scheduled call that started `at` minutes after the others could."""
-    start = T0 + at * MINUTE
-    fields: dict[str, Any] = {
-        "id": at + 1, "function_id": 7, "status": "Completed", "start_time": start, "end_time": start + 1000,
-        "scheduled_time": start, "schedule_id": 4,
-    }  # fmt: skip
-    return Call(**(fields | changes))
+def scheduled_call(minute: int = 0, **changes: Any) -> Call:
+    start_ms = START_MS + minute * MINUTE_MS
+    fields = {"id": minute + 1, "start_time": start_ms, "scheduled_time": start_ms, "schedule_id": 4}
+    return make_call(**(fields | changes))
 
 
-def frame_of(*records: Call, **asked: Any) -> pd.DataFrame:
-    """Make a frame that was read completely, unless `asked` says otherwise."""
-    calls = frame.from_columns([schemas.to_columns(records)], LABELS)
-    window = {"start": "2026-01-01T00:00:00Z", "end": "2027-01-01T00:00:00Z"}
-    told = {"functions": [], "fetched_at": "2026-09-21T14:20:00Z", "window": window} | asked
-    attach_coverage(calls, told.pop("functions"), project="p", **told)
-    return calls
+def frame_of(*calls: Call, **request: Any) -> pd.DataFrame:
+    """Build the call frame of a complete fetch, unless `request` differs."""
+    fetched = call_frame(*calls, labels=LABELS)
+    window = {"start": iso(START_MS - 30 * DAY_MS), "end": iso(NOW_MS)}
+    content = {"functions": [], "fetched_at": iso(START_MS + 400 * SECOND_MS), "window": window} | request
+    attach_coverage(fetched, content.pop("functions"), project="p", **content)
+    return fetched
 
 
 def count(name: str, *records: Call, **asked: Any) -> int:
@@ -47,28 +42,28 @@ def count(name: str, *records: Call, **asked: Any) -> int:
 
 
 CASES: dict[str, list[Call]] = {
-    "unknown_status": [record(status="Paused")],
-    "timeout": [record(status="Timeout")],
-    "stuck": [record(-11, id=1, status="Running", end_time=None)],
-    "running_with_end_time": [record(status="Running")],
-    "finished_without_end_time": [record(end_time=None)],
-    "beyond_run_limit": [record(end_time=T0 + 16 * MINUTE)],
-    "negative_duration": [record(end_time=T0 - 1)],
-    "negative_delay": [record(scheduled_time=T0 + 1)],
-    "epoch_zero": [record(scheduled_time=0)],
-    "unscheduled": [record(scheduled_time=None, schedule_id=None)],
-    "duplicate_run": [record(0), record(1, scheduled_time=T0 + 400)],
-    "redeployed": [record(0), record(1, function_id=9)],
-    "labelled_by_id": [record(function_id=5)],
-    "rounded_ids": [record(id=4503599627370496)],
-    "failed_without_error": [record(status="Failed")],
-    "failed_without_trace": [record(status="Failed", error="it failed")],
-    "error_without_failure": [record(status="Running", end_time=None, error="Could not authenticate.")],
-    "secret": [record(status="Failed", error=SECRET)],
-    "control_characters": [record(status="Failed", error="\x1b[31mred")],
-    "html": [record(status="Failed", error="<html><body>502 Bad Gateway</body></html>")],
-    "formula": [record(status="Failed", error="=1+1")],
-    "replaced_characters": [record(status="Failed", error="pump \ufffd")],
+    "unknown_status": [scheduled_call(status="Paused")],
+    "timeout": [scheduled_call(status="Timeout")],
+    "stuck": [scheduled_call(-11, id=1, status="Running", end_time=None)],
+    "running_with_end_time": [scheduled_call(status="Running")],
+    "finished_without_end_time": [scheduled_call(end_time=None)],
+    "beyond_run_limit": [scheduled_call(end_time=START_MS + 16 * MINUTE_MS)],
+    "negative_duration": [scheduled_call(end_time=START_MS - 1)],
+    "negative_delay": [scheduled_call(scheduled_time=START_MS + 1)],
+    "epoch_zero": [scheduled_call(scheduled_time=0)],
+    "unscheduled": [scheduled_call(scheduled_time=None, schedule_id=None)],
+    "duplicate_run": [scheduled_call(0), scheduled_call(1, scheduled_time=START_MS + 400)],
+    "redeployed": [scheduled_call(0), scheduled_call(1, function_id=9)],
+    "labelled_by_id": [scheduled_call(function_id=5)],
+    "rounded_ids": [scheduled_call(id=4503599627370496)],
+    "failed_without_error": [scheduled_call(status="Failed")],
+    "failed_without_trace": [scheduled_call(status="Failed", error="it failed")],
+    "error_without_failure": [scheduled_call(status="Running", end_time=None, error="Could not authenticate.")],
+    "secret": [scheduled_call(status="Failed", error=SECRET)],
+    "control_characters": [scheduled_call(status="Failed", error="\x1b[31mred")],
+    "html": [scheduled_call(status="Failed", error="<html><body>502 Bad Gateway</body></html>")],
+    "formula": [scheduled_call(status="Failed", error="=1+1")],
+    "replaced_characters": [scheduled_call(status="Failed", error="pump \ufffd")],
 }
 
 
@@ -86,7 +81,9 @@ def test_problem_is_named_with_a_call_that_shows_it(name: str) -> None:
 
 
 def test_ordinary_calls_are_all_clear() -> None:
-    found = cf.quality(frame_of(record(0), record(1), record(2, status="Running", end_time=None)))
+    found = cf.quality(
+        frame_of(scheduled_call(0), scheduled_call(1), scheduled_call(2, status="Running", end_time=None))
+    )
     assert found.index[found["count"] > 0].tolist() == []
 
 
@@ -107,85 +104,85 @@ def test_problems_have_one_line_of_advice_each() -> None:
 
 def test_functions_that_could_not_be_read_are_counted() -> None:
     broken = FunctionCoverage(7, "ingest", reasons=("403",))
-    assert count("incomplete", record(), functions=[broken, FunctionCoverage(8, "report")]) == 1
+    assert count("incomplete", scheduled_call(), functions=[broken, FunctionCoverage(8, "report")]) == 1
 
 
 def test_records_set_aside_are_counted() -> None:
     some = FunctionCoverage(7, "ingest", set_aside={"no id": 2, "negative time": 1})
-    assert count("set_aside", record(), functions=[some]) == 3
+    assert count("set_aside", scheduled_call(), functions=[some]) == 3
 
 
 def test_frame_that_says_nothing_of_its_coverage_is_seen() -> None:
-    calls = frame_of(record(0), record(1, function_id=8))
+    calls = frame_of(scheduled_call(0), scheduled_call(1, function_id=8))
     calls.attrs = {}
     assert cf.quality(calls).loc["coverage_unknown", "count"] == 2
 
 
 def test_calls_at_the_left_edge_are_counted() -> None:
-    window = {"start": "2026-09-21T14:13:20Z", "end": "2026-09-22T00:00:00Z"}
-    assert count("left_edge", record(0), record(14), record(15), window=window) == 2
+    window = {"start": iso(START_MS), "end": iso(START_MS + DAY_MS)}
+    assert count("left_edge", scheduled_call(0), scheduled_call(14), scheduled_call(15), window=window) == 2
 
 
 def test_left_edge_is_the_first_start_where_the_window_is_not_known() -> None:
-    calls = frame_of(record(3), record(17), record(18))
+    calls = frame_of(scheduled_call(3), scheduled_call(17), scheduled_call(18))
     calls.attrs = {}
     assert cf.quality(calls).loc["left_edge", "count"] == 2
 
 
 def test_calls_requested_by_ids_have_no_left_edge() -> None:
-    assert count("left_edge", record(), asked={"call_ids": 1}) == 0
+    assert count("left_edge", scheduled_call(), asked={"call_ids": 1}) == 0
 
 
 def test_call_that_is_in_the_frame_twice_is_counted_once() -> None:
-    calls = pd.concat([frame_of(record(0), record(1)), frame_of(record(1))], ignore_index=True)
+    calls = pd.concat([frame_of(scheduled_call(0), scheduled_call(1)), frame_of(scheduled_call(1))], ignore_index=True)
     assert cf.quality(calls).loc[["repeated_call"], ["count", "call_ids"]].to_numpy().tolist() == [[1, [2]]]
 
 
 def test_calls_of_two_functions_may_share_an_id() -> None:
-    assert count("repeated_call", record(), record(function_id=8)) == 0
+    assert count("repeated_call", scheduled_call(), scheduled_call(function_id=8)) == 0
 
 
 def test_calls_out_of_order_are_counted() -> None:
-    calls = frame_of(record(0), record(1), record(2)).iloc[[1, 0, 2]]
+    calls = frame_of(scheduled_call(0), scheduled_call(1), scheduled_call(2)).iloc[[1, 0, 2]]
     assert cf.quality(calls).loc[["out_of_order"], ["count", "call_ids"]].to_numpy().tolist() == [[1, [1]]]
 
 
 def test_running_call_within_the_run_limit_is_not_stuck() -> None:
-    assert count("stuck", record(-10, id=1, status="Running"), fetched_at="2026-09-21T14:13:20Z") == 0
+    assert count("stuck", scheduled_call(-10, id=1, status="Running"), fetched_at=iso(START_MS)) == 0
 
 
 @pytest.mark.parametrize("minutes", [9, 10, 12, 15, 16])
 @pytest.mark.parametrize("limit", [{}, {"run_limit": "9min"}, {"run_limit": "10min"}, {"run_limit": "12min"}])
 def test_calls_are_stuck_where_they_are_in_a_summary(minutes: int, limit: dict[str, Any]) -> None:
-    calls = frame_of(record(-minutes, id=1, status="Running"), fetched_at="2026-09-21T14:13:20.001Z")
+    calls = frame_of(scheduled_call(-minutes, id=1, status="Running"), fetched_at=iso(START_MS + 1))
     assert cf.quality(calls, **limit).loc["stuck", "count"] == cf.summarize(calls, **limit)["stuck"].sum()
 
 
 def test_run_limit_can_be_given() -> None:
-    calls = frame_of(record(end_time=T0 + 10 * MINUTE))
+    calls = frame_of(scheduled_call(end_time=START_MS + 10 * MINUTE_MS))
     assert cf.quality(calls, run_limit="9min").loc["beyond_run_limit", "count"] == 1
 
 
 def test_timeout_beyond_the_run_limit_is_expected() -> None:
-    assert count("beyond_run_limit", record(status="Timeout", end_time=T0 + 16 * MINUTE)) == 0
+    assert count("beyond_run_limit", scheduled_call(status="Timeout", end_time=START_MS + 16 * MINUTE_MS)) == 0
 
 
 @pytest.mark.parametrize("text", ["<urllib3.connection.HTTPSConnection object at 0x7f>", "a < b > c", "<class 'str'>"])
 def test_angle_brackets_are_not_html(text: str) -> None:
-    assert count("html", record(status="Failed", error=text)) == 0
+    assert count("html", scheduled_call(status="Failed", error=text)) == 0
 
 
 def test_lines_and_tabs_are_not_control_characters() -> None:
-    assert count("control_characters", record(status="Failed", error="one\n\ttwo\r\nthree")) == 0
+    assert count("control_characters", scheduled_call(status="Failed", error="one\n\ttwo\r\nthree")) == 0
 
 
 def test_secrets_are_never_shown() -> None:
-    calls = frame_of(record(status="Failed", error=CallError(SECRET, SECRET)))
+    calls = frame_of(scheduled_call(status="Failed", error=CallError(SECRET, SECRET)))
     assert "hunter2" not in cf.quality(calls).to_csv()
 
 
 def test_latest_calls_are_named_first_and_five_at_most() -> None:
-    calls = frame_of(*(record(at, status="Timeout") for at in range(1000)))
+    calls = frame_of(*(scheduled_call(at, status="Timeout") for at in range(1000)))
     assert cf.quality(calls).loc["timeout", "call_ids"] == [1000, 999, 998, 997, 996]
 
 
@@ -200,7 +197,7 @@ def test_frame_that_is_not_a_call_frame_names_what_it_lacks() -> None:
         cf.quality(frame.empty().drop(columns="status"))
 
 
-@pytest.mark.parametrize("calls", [frame.empty(), frame_of(record())], ids=["empty", "one call"])
+@pytest.mark.parametrize("calls", [frame.empty(), frame_of(scheduled_call())], ids=["empty", "one call"])
 def test_columns_have_their_types(calls: pd.DataFrame) -> None:
     dtypes = {name: str(dtype) for name, dtype in cf.quality(calls).dtypes.items()}
     assert dtypes == {"count": "int64", "unit": "str", "what": "str", "advice": "str", "call_ids": "object"}
@@ -220,7 +217,7 @@ def test_input_is_left_as_it_was() -> None:
 # Against a loop
 
 ERRORS = ["it failed", "=1+1", "<b>no</b>", "\x07", "\ufffd", SECRET, CallError("x", "y"), None, None]
-TIMES = st.sampled_from([0, T0, T0 + 1, T0 + MINUTE, T0 + 20 * MINUTE])
+TIMES = st.sampled_from([0, START_MS, START_MS + 1, START_MS + MINUTE_MS, START_MS + 20 * MINUTE_MS])
 CALLS = st.builds(
     Call,
     id=st.integers(1, 9) | st.just(10**15),

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from chromium import launch
 from factories import (
+    HOUR_MS,
     NOW_MS,
     SECOND_MS,
     attach_coverage,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
-HOUR = 3_600_000
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>'\"</pre></details>{{ 7 * 7 }} $x$ \x1b[31mred\u202e"
 LONG = "".join(f"line {k} <b>&amp;</b> " + "x" * 80 + "\n" for k in range(10_000))
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -221,14 +221,14 @@ def test_texts_beyond_what_a_page_can_hold_are_cut(monkeypatch: pytest.MonkeyPat
 
 
 def test_missed_runs_are_listed_with_their_schedule() -> None:
-    times = [NOW_MS - k * HOUR for k in range(1, 25) if k != 5]
+    times = [NOW_MS - k * HOUR_MS for k in range(1, 25) if k != 5]
     text = read(fetched_frame(scheduled_calls(times)), schedules=schedule_frame({"name": "hourly job"})).text
     assert "Missed runs, the latest first" in text
-    assert f"{pd.Timestamp(NOW_MS - 5 * HOUR, unit='ms'):%Y-%m-%d %H:%M} hourly job f7" in text
+    assert f"{pd.Timestamp(NOW_MS - 5 * HOUR_MS, unit='ms'):%Y-%m-%d %H:%M} hourly job f7" in text
 
 
 def test_schedules_that_all_ran_are_counted_in_one_sentence() -> None:
-    times = [NOW_MS - k * HOUR for k in range(1, 25)]
+    times = [NOW_MS - k * HOUR_MS for k in range(1, 25)]
     assert (
         "1 schedule ran at every scheduled time"
         in read(fetched_frame(scheduled_calls(times)), schedules=schedule_frame({})).text
@@ -236,7 +236,7 @@ def test_schedules_that_all_ran_are_counted_in_one_sentence() -> None:
 
 
 def test_unknown_scheduled_times_are_not_counted_as_missed() -> None:
-    times = [NOW_MS - k * HOUR for k in range(1, 25) if k != 5]
+    times = [NOW_MS - k * HOUR_MS for k in range(1, 25) if k != 5]
     calls = fetched_frame(scheduled_calls(times), status=["Failed"])
     assert "Missed runs 0 of 24 scheduled times 1 unknown" in read(calls, schedules=schedule_frame({})).text
 
@@ -246,7 +246,9 @@ def test_without_schedules_missed_runs_are_not_known() -> None:
 
 
 def test_failures_that_last_until_now_are_marked() -> None:
-    calls = fetched_frame([make_call(id=1 + k, start_time=NOW_MS - (9 - k) * HOUR, status="Failed") for k in range(8)])
+    calls = fetched_frame(
+        [make_call(id=1 + k, start_time=NOW_MS - (9 - k) * HOUR_MS, status="Failed") for k in range(8)]
+    )
     assert "not yet" in read(calls).text
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from factories import DAY_MS, MINUTE_MS, NOW_MS, fetched_frame, make_call, schedule_frame, scheduled_calls
+from factories import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, fetched_frame, make_call, schedule_frame, scheduled_calls
 from pandas.testing import assert_frame_equal
 
 import callframe as cf
@@ -18,8 +18,7 @@ from callframe.analysis.cron import cron_times
 from callframe.analysis.schedule_matching import VERDICTS
 from callframe.sample import specs
 
-HOUR = 60 * MINUTE_MS
-HOURS = [NOW_MS - k * HOUR for k in range(24, 0, -1)]  # the slots of an hourly schedule of the last day
+HOURS = [NOW_MS - k * HOUR_MS for k in range(24, 0, -1)]  # the slots of an hourly schedule of the last day
 
 
 def minute(text: str) -> int:
@@ -311,7 +310,7 @@ def test_scheduled_times_of_a_frame_without_coverage_are_unknown() -> None:
 
 
 def test_scheduled_times_of_a_frame_that_was_filtered_since_are_unknown() -> None:
-    calls = fetched_frame([*scheduled_calls(HOURS[1:]), make_call(id=1, start_time=NOW_MS - HOUR, status="Failed")])
+    calls = fetched_frame([*scheduled_calls(HOURS[1:]), make_call(id=1, start_time=NOW_MS - HOUR_MS, status="Failed")])
     assert "the frame has only" in problem(calls[calls["status"] == "Failed"])
 
 

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from factories import DAY_MS, MINUTE_MS, NOW_MS, SECOND_MS, few_examples
+from factories import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, SECOND_MS, few_examples
 from hypothesis import given
 from hypothesis import strategies as st
 
 from callframe.errors import ArgumentError
 from callframe.timespan import MAX_TIME_MS, TimeRange, iso, parse_time, time_range, timestamp
 
-HOUR = 60 * MINUTE_MS
 OSLO = dt.timezone(dt.timedelta(hours=2))
 
 
@@ -30,7 +29,7 @@ def parse(value: Any) -> int:
         ("90s", 90 * SECOND_MS),
         ("5min", 5 * MINUTE_MS),
         ("5m", 5 * MINUTE_MS),
-        ("36h", 36 * HOUR),
+        ("36h", 36 * HOUR_MS),
         ("1.5h", 90 * MINUTE_MS),
         ("0.25s", 250),
         ("7d", 7 * DAY_MS),
@@ -81,7 +80,7 @@ def test_times_of_every_kind_are_read(value: object) -> None:
 
 @pytest.mark.parametrize("value", ["2026-09-30", dt.date(2026, 9, 30), np.datetime64("2026-09-30")])
 def test_date_is_its_midnight_in_utc(value: object) -> None:
-    assert parse(value) == NOW_MS - 12 * HOUR
+    assert parse(value) == NOW_MS - 12 * HOUR_MS
 
 
 def test_part_of_a_millisecond_is_cut_off() -> None:
@@ -152,7 +151,7 @@ def test_window_ends_now_unless_told() -> None:
 
 
 def test_window_of_two_times() -> None:
-    assert time_range("2026-09-29T12:00Z", "1h", now_ms=NOW_MS) == TimeRange(NOW_MS - DAY_MS, NOW_MS - HOUR)
+    assert time_range("2026-09-29T12:00Z", "1h", now_ms=NOW_MS) == TimeRange(NOW_MS - DAY_MS, NOW_MS - HOUR_MS)
 
 
 @pytest.mark.parametrize("end", ["2026-09-30T12:00Z", "2026-09-30T11:59Z"])
