@@ -207,8 +207,8 @@ def table_html(table: Table, classes: str = "", *, inline: Mapping[str, str] | N
         body += f"<tr>{''.join(cell_html(*pair, label=place < table.labels) for place, pair in cells)}</tr>\n"
     caption = f"<caption>{_escape(table.caption)}</caption>" if table.caption else ""
     note = element("p", _escape(table.note), "note") if table.note else ""
-    look = ' class="dataframe" border="0"' if inline else ""
-    content = f"<table{look}>{caption}<thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>{note}"
+    attributes = ' class="dataframe" border="0"' if inline else ""
+    content = f"<table{attributes}>{caption}<thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>{note}"
     return element("div", content, f"table {classes}")
 
 
@@ -243,9 +243,9 @@ def truncate(value: Any, length: int = _LABEL_LENGTH) -> Cell:
     return Cell(f"{line[: length // 2]}…{line[-(length // 2 - 1) :]}", title=title)
 
 
-def count_cell(number: int) -> Cell:
-    """Format a count, faint if it is zero."""
-    return Cell(f"{number:,}", classes="" if number else "faint")
+def count_cell(number: int, *, nonzero: str = "") -> Cell:
+    """Format a count, faint if it is zero, else with a CSS class."""
+    return Cell(f"{number:,}", classes=nonzero if number else "faint")
 
 
 def format_duration(duration: Any) -> str:
@@ -323,7 +323,7 @@ def _count(row: dict[Any, Any], source: str) -> Cell:
 
 
 def _stuck(row: dict[Any, Any], source: str) -> Cell:
-    return Cell(f"{row[source]:,}", classes="bad" if row[source] else "faint")
+    return count_cell(row[source], nonzero="bad")
 
 
 def _failure_rate(row: dict[Any, Any], source: str) -> Cell:
@@ -390,7 +390,7 @@ def _is_summary(frame: pd.DataFrame) -> bool:
 
 
 def _kind(name: str) -> str:
-    """Give the kind of dtype that a column of a summary has."""
+    """Find the kind of dtype that a column of a summary has."""
     if name.startswith(("duration", "schedule_delay")):
         return "m"
     return "f" if "rate" in name else "M" if name.endswith("_time") else "i"
@@ -411,12 +411,10 @@ def _element(
     tag: str, content: str, names: str, attributes: str = "", *, inline: Mapping[str, str] | None = None
 ) -> str:
     """Render an HTML element with its classes, or with the CSS of these."""
-    if inline is None:
-        look = f' class="{names.strip()}"' if names.strip() else ""
-    else:
-        css = ";".join(inline[name] for name in names.split() if name in inline)
-        look = f' style="{css}"' if css else ""
-    return f"<{tag}{attributes}{look}>{content}</{tag}>"
+    css = names.strip() if inline is None else ";".join(inline[name] for name in names.split() if name in inline)
+    if css:
+        attributes += f' {"class" if inline is None else "style"}="{css}"'
+    return f"<{tag}{attributes}>{content}</{tag}>"
 
 
 def _escape(text: str) -> str:

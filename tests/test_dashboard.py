@@ -798,7 +798,7 @@ def test_plot_drawn_during_a_refresh_is_drawn_again(calls: pd.DataFrame, monkeyp
 
 
 def test_change_while_another_thread_sets_the_controls_is_not_lost(explorer: Explorer) -> None:
-    with explorer._controls._mute():
+    with explorer._controls._muted():
         other = threading.Thread(target=lambda: setattr(explorer._controls.last, "value", "24h"))
         other.start()
         other.join(30)

@@ -42,13 +42,13 @@ def search(calls: pd.DataFrame, text: str) -> pd.DataFrame:
     if not sought:
         return calls
     messages = calls["error_message"].str.contains(text.strip(), case=False, regex=False, na=False)
-    found = messages.to_numpy(dtype=bool, copy=True)
+    matching = messages.to_numpy(dtype=bool, copy=True)
     for name in ("function", "status"):
-        matches = [category for category in calls[name].cat.categories if sought in category.casefold()]
-        found |= calls[name].isin(matches).to_numpy()
+        categories = [category for category in calls[name].cat.categories if sought in category.casefold()]
+        matching |= calls[name].isin(categories).to_numpy()
     if sought.isdecimal():
-        found |= calls["call_id"].astype("str").str.contains(sought, regex=False).to_numpy(dtype=bool)
-    return calls[found]
+        matching |= calls["call_id"].astype("str").str.contains(sought, regex=False).to_numpy(dtype=bool)
+    return calls[matching]
 
 
 def table_rows(calls: pd.DataFrame, order: str, tz: str) -> pd.DataFrame:

@@ -59,10 +59,19 @@ class FilterOptions:
         return cls(_function_options(counts), _schedule_options(ids, schedules), statuses, end_ms(rollup))
 
 
-class _Muted(threading.local):
-    """Whether a thread changes the controls without taking that for the choice of a person."""
+class Muted(threading.local):
+    """Whether a thread changes controls itself, which is not the choice of a person; each thread has its own flag."""
 
     on = False
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Mute the observers of controls that the thread changes within."""
+        before, self.on = self.on, True
+        try:
+            yield
+        finally:
+            self.on = before
 
 
 class Controls:
@@ -70,7 +79,7 @@ class Controls:
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
-        self._muted = _Muted()
+        self._muted = Muted()
         self._options = FilterOptions()
         self._entered = ""
         self._times: tuple[str | None, str | None] = (None, None)
@@ -99,7 +108,7 @@ class Controls:
 
     def set_options(self, options: FilterOptions) -> None:
         """Set what can be chosen; what was chosen stays chosen, even if it is no longer there."""
-        with self._mute():
+        with self._muted():
             self._options = options
             self._set_functions(self.functions.value)
             self._set_schedules(self.schedules.value)
@@ -123,7 +132,7 @@ class Controls:
 
     @selection.setter
     def selection(self, selection: Selection) -> None:
-        with self._mute():
+        with self._muted():
             self.search.value = ""
             self._set_functions(selection.functions)
             self._set_schedules(selection.schedules)
@@ -144,21 +153,19 @@ class Controls:
         return self._zone.key
 
     def _arrange(self) -> widgets.Box:
-        for one in (self.search, self.functions, self.schedules):
-            one.add_class("callframe-stacked")
-        for one in (self.functions, self.schedules, self.search):
-            one.layout.width = "auto"
-        for one in (self.start, self.end, self.by, self.tz):
-            one.layout.width = "auto"
+        for control in (self.search, self.functions, self.schedules):
+            control.add_class("callframe-stacked")
+        for control in (self.functions, self.schedules, self.search, self.start, self.end, self.by, self.tz):
+            control.layout.width = "auto"
         self.last.style.button_width = "auto"
-        for one in (self.last, self.start, self.end, self.by, self.tz):
-            one.style.description_width = "72px"
+        for control in (self.last, self.start, self.end, self.by, self.tz):
+            control.style.description_width = "72px"
         title = widgets.HTML("<span>Status</span>")
         title.add_class("callframe-label")
         status = widgets.HBox([title, self._status_box])
         rest = widgets.Box([status, self.last, self.start, self.end, self.by, self.tz])
-        for one in rest.children:
-            one.layout.flex = "1 1 300px"
+        for control in rest.children:
+            control.layout.flex = "1 1 300px"
         rest.layout.flex_flow = "row wrap"
         rest.layout.align_content = "flex-start"
         columns = [
@@ -188,19 +195,10 @@ class Controls:
         if not self._muted.on:
             self._changed()
 
-    @contextlib.contextmanager
-    def _mute(self) -> Iterator[None]:
-        """Change controls without taking that for the choice of a person, which may be made in another thread."""
-        before, self._muted.on = self._muted.on, True
-        try:
-            yield
-        finally:
-            self._muted.on = before
-
     def _on_search(self, _: Any) -> None:
         if self._muted.on:
             return
-        with self._mute():
+        with self._muted():
             self._set_functions(self.functions.value)
         if self._entered and self.search.value.startswith(self._entered):  # typed before Enter, received after it
             self._choose_matches()
@@ -215,13 +213,13 @@ class Controls:
 
     def _choose_matches(self) -> None:
         sought = self.search.value.casefold()
-        with self._mute():
+        with self._muted():
             self.functions.value = [name for _, name in self.functions.options if sought in name.casefold()]
         self._notify()
 
     def _choose_all(self, choose: Callable[[tuple[()]], None]) -> None:
         """Choose nothing, which selects all."""
-        with self._mute():
+        with self._muted():
             self.search.value = ""
             self._set_functions(self.functions.value)
             choose(())
@@ -230,14 +228,14 @@ class Controls:
     def _on_last(self, change: dict[str, Any]) -> None:
         if self._muted.on or change["new"] is None:
             return
-        with self._mute():
+        with self._muted():
             self._show_times(*window(self._options.end_ms, self.selection))
         self._notify()
 
     def _on_pick(self, change: dict[str, Any]) -> None:
         if self._muted.on:
             return
-        with self._mute():
+        with self._muted():
             start, end = self._times
             picked = self._parse_picked(change["new"])
             self._times = (picked, end) if change["owner"] is self.start else (start, picked)
@@ -247,7 +245,7 @@ class Controls:
     def _on_zone(self, _: Any) -> None:
         if self._muted.on:
             return
-        with self._mute():
+        with self._muted():
             self._read_zone()
             self._show_times(*self._times)
         self._notify()
@@ -299,16 +297,16 @@ class Controls:
 
 def close(parts: Iterable[object]) -> None:
     """Close the widgets in dicts, tuples and other widgets: children, layouts, styles; ignore anything else."""
-    found: set[widgets.Widget] = set()
+    closing: set[widgets.Widget] = set()
     remaining = list(parts)
     while remaining:
         part = remaining.pop()
         if isinstance(part, dict | tuple):
             remaining += part.values() if isinstance(part, dict) else part
-        elif isinstance(part, widgets.Widget) and part not in found:
-            found.add(part)
+        elif isinstance(part, widgets.Widget) and part not in closing:
+            closing.add(part)
             remaining += (getattr(part, name) for name in part.keys)
-    for widget in found:
+    for widget in closing:
         widgets.Widget.close(widget)
 
 

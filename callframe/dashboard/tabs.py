@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import html
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from callframe.dashboard import call_table
-from callframe.dashboard.controls import shorten
+from callframe.dashboard.controls import Muted, shorten
 from callframe.dashboard.plots import PLOTS, plot_spec
 from callframe.dashboard.selection_analysis import RollupAnalysis
 from callframe.errors import CallframeError
@@ -20,7 +19,7 @@ from callframe.reporting.failure_groups import headline
 from callframe.reporting.rendering import render_part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from callframe.dashboard.selection_analysis import CallAnalysis
     from callframe.formatting import Table
@@ -52,7 +51,7 @@ class Tab:
         self._renderer = renderer
         self._changed = changed
         self._attempt = attempt
-        self._muted = False
+        self._muted = Muted()
         self._plot = widgets.HTML()
         self._plot.add_class("callframe-picture")
         self._details = widgets.HTML()
@@ -67,7 +66,7 @@ class Tab:
 
     def choose(self, plot: str) -> None:
         """Set which plot is shown; the first one if there is none of that name."""
-        with self._mute():
+        with self._muted():
             options = self.plots.options
             self.plots.value = plot if plot in options else next(iter(options), None)
 
@@ -91,17 +90,8 @@ class Tab:
         self._details.value = paragraph(analysis.explanation) + overview
 
     def _on_plot(self, _: Any) -> None:
-        if not self._muted:
+        if not self._muted.on:
             self._changed()
-
-    @contextlib.contextmanager
-    def _mute(self) -> Iterator[None]:
-        """Change widgets without taking that for the choice of a person."""
-        self._muted = True
-        try:
-            yield
-        finally:
-            self._muted = False
 
     def _children(self) -> list[widgets.Widget]:
         choice = [self.plots] if len(self.plots.options) > 1 else []
@@ -174,7 +164,7 @@ class FailuresTab(Tab):
         """List the failure groups; the chosen one stays chosen."""
         self._analysis = analysis
         chosen = self.groups.value
-        with self._mute():
+        with self._muted():
             options = [
                 (_group_line(row), row["group"]) for row in analysis.failures.head(MAX_GROUPS).to_dict("records")
             ]
@@ -191,11 +181,11 @@ class FailuresTab(Tab):
     def _show_group(self) -> None:
         """List examples of the chosen group."""
         analysis, group = self._analysis, self.groups.value
-        if analysis is None or self._muted:
+        if analysis is None or self._muted.on:
             return
         rows = analysis.failed[analysis.failed["group"] == group] if group else analysis.failed.head(0)
         tz = analysis.selection.tz
-        with self._mute():
+        with self._muted():
             self.examples.options = [
                 (f"{format_time(row['start_time'], tz)} {tz} \N{MIDDLE DOT} {shorten(row['function'])}", place)
                 for place, row in rows.head(MAX_EXAMPLES)[["start_time", "function"]].to_dict("index").items()
@@ -205,7 +195,7 @@ class FailuresTab(Tab):
 
     def _show_example(self) -> None:
         """Show the message and the trace of the chosen call."""
-        if self._muted:
+        if self._muted.on:
             return
         self.log.value = ""
         call = self._example()

@@ -66,7 +66,7 @@ def schedules_table(report: pd.DataFrame) -> Table:
         Column("cron (UTC)", lambda row: truncate(_cadence(row), 18)),
         _count("scheduled times", "expected"),
         _count("run"),
-        Column("missed", lambda row: Cell(f"{row['missed']:,}", classes="bad" if row["missed"] else ""), numeric=True),
+        Column("missed", lambda row: count_cell(row["missed"], nonzero="bad"), numeric=True),
         _count("unconfirmed"),
         _count("unknown"),
         _count("duplicates"),
