@@ -1,6 +1,6 @@
-"""Errors as Functions raise them, each with the name of the group it should be in."""
+"""Errors that functions raise, each with the label of the group that people would put it in."""
 
-# ruff: noqa: E501 - errors are as long as they are, and in any language
+# ruff: noqa: E501 - the errors are long, and in several languages
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ DURING = "\nDuring handling of the above exception, another exception occurred:\
 
 
 def stack(*frames: str) -> str:
-    """Write a traceback; a frame is `path:line:function`."""
+    """Build a traceback from frames such as `path:line:function`."""
     lines = ["Traceback (most recent call last):"]
-    for one in frames:
-        path, line, function = one.split(":")
-        where = path if path.startswith(("/", "<")) else f"{HOME}/{path}"
-        lines += [f'  File "{where}", line {line}, in {function}', "    do(it)"]
+    for frame in frames:
+        path, line, function = frame.split(":")
+        full_path = path if path.startswith(("/", "<")) else f"{HOME}/{path}"
+        lines += [f'  File "{full_path}", line {line}, in {function}', "    do(it)"]
     return "\n".join(lines) + "\n"
 
 
 def raised(text: str, *frames: str) -> CallError:
     return CallError(text.split("\n", maxsplit=1)[0], stack(*(frames or ("handler.py:12:handle",))) + text + "\n")
 
-
-# What people would call the same error. A label a group; the texts are of the kinds that Functions raise.
 
 SDK = f"{PACKAGES}/cognite/client/_api_client.py:1189:_raise_api_error"
 API = "cognite.client.exceptions.CogniteAPIError"
@@ -123,7 +121,7 @@ CORPUS: list[tuple[str, CallError | str | None]] = [
     ("none", CallError("  \n", "")),
     ("task group", CallError("x", '  + Exception Group Traceback (most recent call last):\n  |   File "' + HOME + '/handler.py", line 5, in handle\n  |     run()\n  | ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception)\n  +-+---------------- 1 ----------------\n    | Traceback (most recent call last):\n    |   File "' + HOME + '/work.py", line 8, in one\n    |     do()\n    | ValueError: bad row 5\n    +------------------------------------\n')),
     ("task group", CallError("x", '  + Exception Group Traceback (most recent call last):\n  |   File "' + HOME + '/handler.py", line 6, in handle\n  |     run()\n  | ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions)\n  +-+---------------- 1 ----------------\n    | Traceback (most recent call last):\n    |   File "' + HOME + '/work.py", line 8, in one\n    |     do()\n    | ValueError: bad row 7\n    +---------------- 2 ----------------\n    | Traceback (most recent call last):\n    |   File "' + HOME + '/work.py", line 8, in one\n    |     do()\n    | ValueError: bad row 9\n    +------------------------------------\n')),
-    # Where the rule falls short: unquoted names without digits, and what only a list of fields tells.
+    # Known limits: unquoted names without digits, and errors that differ only in a list of fields.
     ("owner", raised("ValueError: no owner for north", "handler.py:8:handle")),
     ("owner", raised("ValueError: no owner for south", "handler.py:8:handle")),
     ("pydantic wrong type", raised(PYDANTIC.format(1, "") + "\nlimit\n  Input should be a valid number [type=float_parsing, input_value='x']", "handler.py:8:handle")),

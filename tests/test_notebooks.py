@@ -35,9 +35,9 @@ class Run:
 
     def shown(self, cell: str, kind: str) -> str:
         """Return the last output of a MIME type, such as `image/png`."""
-        found = [output["data"][kind] for output in self.outputs[cell] if kind in output.get("data", {})]
-        assert found, f"cell {cell} shows no {kind}"
-        return str(found[-1])
+        outputs = [output["data"][kind] for output in self.outputs[cell] if kind in output.get("data", {})]
+        assert outputs, f"cell {cell} has no output of type {kind}"
+        return str(outputs[-1])
 
     def table(self, cell: str) -> pd.DataFrame:
         """Return the last table of a cell."""
@@ -51,7 +51,9 @@ class Run:
     @property
     def images(self) -> list[str]:
         """List the cells with an image."""
-        return [cell for cell in self.outputs if any("image/png" in one.get("data", {}) for one in self.outputs[cell])]
+        return [
+            cell for cell in self.outputs if any("image/png" in output.get("data", {}) for output in self.outputs[cell])
+        ]
 
 
 def parse(html: str) -> pd.DataFrame:

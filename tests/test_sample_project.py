@@ -120,7 +120,7 @@ def test_every_call_is_within_14_days() -> None:
 
 def test_calls_are_listed_newest_first() -> None:
     starts = [call["startTime"] for call in calls_of("forward-alarms")]
-    assert all(one >= other for one, other in pairwise(starts))
+    assert all(later >= earlier for later, earlier in pairwise(starts))
 
 
 def test_function_records_have_the_fields_of_the_api() -> None:

@@ -144,7 +144,9 @@ class _ProjectBuilder:
         old_id = self._add_function(spec, created_ms, rng)
         # The schedules of the old deployment are deleted already, the function itself is not.
         self._add_schedules(workload.schedules, spec, old_id, old, listed=False)
-        schedules = [replace(one, created_ms=max(one.created_ms, deployed_ms)) for one in workload.schedules]
+        schedules = [
+            replace(schedule, created_ms=max(schedule.created_ms, deployed_ms)) for schedule in workload.schedules
+        ]
         self._add_schedules(schedules, spec, new_id, new, listed=True)
         self._columns |= {new_id: new, old_id: old}
 
