@@ -107,7 +107,7 @@ def connect(
         Invalid argument.
     AuthenticationError
         No credentials were found; the message lists what was looked for and where. Or a variable or a `.env` file names
-        where to send a secret that comes from a more trusted source.
+        where to send a secret that comes from elsewhere.
 
     Examples
     --------

@@ -112,7 +112,7 @@ def resolve_connection(
     Options take precedence over the variables of a notebook hosted by CDF, then those of the Cognite Toolkit, then a
     `.env` file in the current folder or its parent. No token is requested yet. Raises `ArgumentError` for an invalid or
     contradictory setting, and `AuthenticationError` that lists where it looked if a setting is missing, or if a source
-    would decide where a secret of a more trusted source is sent.
+    would decide where a secret from elsewhere is sent.
     """
     environ = wrap_secret(os.environ if environ is None else environ)
     if options.client is not None:
@@ -357,18 +357,18 @@ class _Resolver:
         if option is None:
             return "your login", Source.ENVIRONMENT
         if self._options.given(option):
-            return f"{option}=", Source.ARGUMENT
+            return f"{option}=", Source.ENVIRONMENT
         return VARIABLES[option], self._settings.source(VARIABLES[option])
 
     def _refuse(self, secret: str, url: str, variable: str, flow: str) -> NoReturn:
-        place, source = self._settings.place(variable), self._secret_of(flow)[1]
+        place = self._settings.place(variable)
         option = next((name for name, value in VARIABLES.items() if value == variable), "token_url")
-        advice = f"pass {option}= too" if source is Source.ARGUMENT else f"set {variable} in the environment"
+        advice = f"pass {option}=, or set {variable} in the environment"
         if flow in _SECRET_OPTIONS:
             advice += f", or set {VARIABLES[_SECRET_OPTIONS[flow]]} only in {place}"
         raise AuthenticationError(
-            f"Refusing to send {secret} to {url.partition('?')[0]!r}, which {variable} in {place} names: only the"
-            f" source of a secret, or a more trusted one, decides where it is sent. If the address is right, {advice}."
+            f"Refusing to send {secret} to {url.partition('?')[0]!r}, which {variable} in {place} names: a .env file"
+            f" decides only where its own secrets are sent. If the address is right, {advice}."
         )
 
     def _scopes(self, base_url: str) -> list[str]:

@@ -149,11 +149,10 @@ def _quote(value: object) -> str:
 
 
 class Source(IntEnum):
-    """Where a setting comes from, the most trusted source first."""
+    """Where a variable is set, the more trusted source first; arguments count with the environment."""
 
-    ARGUMENT = 0
-    ENVIRONMENT = 1
-    FILE = 2
+    ENVIRONMENT = 0
+    FILE = 1
 
 
 class Settings:
