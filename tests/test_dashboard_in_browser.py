@@ -172,7 +172,7 @@ def test_longest_calls_are_those_of_pandas(board: Dashboard) -> None:
 def test_another_plot_can_be_chosen(board: Dashboard) -> None:
     with board.new_plot():
         board.panel.get_by_role("button", name="By hour of the week").click()
-    expect(board.plot).to_have_attribute("alt", re.compile("The week"))
+    expect(board.plot).to_have_attribute("alt", re.compile("By hour of the week"))
 
 
 def test_many_quick_changes_end_in_the_last_one(board: Dashboard) -> None:
