@@ -25,8 +25,8 @@ os.environ["MPLBACKEND"] = "Agg"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise every process that a test starts compiles all its modules
 
 # The same examples on every run, so that failures can be reproduced. `--hypothesis-profile=explore` tries other ones.
-settings.register_profile("fixed", derandomize=True)
-settings.register_profile("explore", max_examples=1000)
+settings.register_profile("fixed", derandomize=True, deadline=None)  # a slow machine is not a failure
+settings.register_profile("explore", max_examples=1000, deadline=None)
 settings.load_profile("fixed")
 
 
