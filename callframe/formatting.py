@@ -189,7 +189,7 @@ def table_html(table: Table, classes: str = "", *, inline: Mapping[str, str] | N
         remark = f" {element('small', _escape(cell.remark), 'remark')}" if cell.remark else ""
         tag, scope = ("th", ' scope="row"') if label else ("td", "")
         title = f' title="{_escape(cell.title)}"' if cell.title else ""
-        names = f"{'number' if column.numeric else 'label' if label else ''} {cell.classes}"
+        names = f"{'number' if column.numeric else 'label'} {cell.classes}"
         return element(tag, _escape(cell.text) + remark, names, scope + title)
 
     head = "".join(
