@@ -152,7 +152,7 @@ def show_in_notebooks() -> None:
         formatter.for_type(pd.DataFrame, functools.partial(_frame_html, registered))
 
 
-def summary_table(
+def display_table(
     summary: pd.DataFrame, *, tz: str = "UTC", columns: Collection[str] | None = None, max_rows: int | None = None
 ) -> Table:
     """Lay out the table that `summarize` or `summarize_rollup` returned, or of its columns those that are named."""
@@ -214,7 +214,7 @@ def table_html(table: Table, classes: str = "", *, inline: Mapping[str, str] | N
 
 def format_summary(summary: pd.DataFrame, *, width: int | None = None) -> str:
     """Format a summary for a terminal: one line per group, and if `width` is given without the columns beyond it."""
-    table = summary_table(summary, columns=_TERMINAL_COLUMNS)
+    table = display_table(summary, columns=_TERMINAL_COLUMNS)
     columns = {}
     for place, column in enumerate(table.columns):
         cells = [row[place] for row in table.rows]
@@ -398,7 +398,7 @@ def _kind(name: str) -> str:
 
 def _notebook_html(summary: pd.DataFrame, inline: Mapping[str, str]) -> str:
     """Render a summary with what it covers below it; as many rows as pandas is set to show."""
-    table = summary_table(summary, max_rows=pd.get_option("display.max_rows") or None)
+    table = display_table(summary, max_rows=pd.get_option("display.max_rows") or None)
     known = Coverage.of(summary)
     complete = {True: "complete", False: "INCOMPLETE", None: "completeness not known"}[is_complete(summary)]
     fetched = f", fetched {timestamp(known.fetched_ms):%Y-%m-%d %H:%M} UTC" if known else ""

@@ -13,7 +13,7 @@ from callframe.dashboard.controls import Muted, shorten
 from callframe.dashboard.plots import PLOTS, plot_spec
 from callframe.dashboard.selection_analysis import RollupAnalysis
 from callframe.errors import CallframeError
-from callframe.formatting import PAGE_COLUMNS, format_time, printable, summary_table, table_html, truncate
+from callframe.formatting import PAGE_COLUMNS, display_table, format_time, printable, table_html, truncate
 from callframe.reporting import tables
 from callframe.reporting.failure_groups import headline
 from callframe.reporting.rendering import render_part
@@ -85,7 +85,7 @@ class Tab:
 
     def show_rollup(self, analysis: RollupAnalysis) -> None:
         """Show what is below the plot of a rollup."""
-        table = summary_table(analysis.summary, tz=analysis.selection.tz, max_rows=MAX_SUMMARY_ROWS)
+        table = display_table(analysis.summary, tz=analysis.selection.tz, max_rows=MAX_SUMMARY_ROWS)
         overview = _tables(table) if self.name == "Overview" else ""
         self._details.value = paragraph(analysis.explanation) + overview
 
@@ -245,7 +245,7 @@ def _tables(*shown: Table, classes: str = "wide") -> str:
 
 def _overview(analysis: CallAnalysis) -> str:
     return _tables(
-        summary_table(analysis.summary, tz=analysis.selection.tz, columns=PAGE_COLUMNS, max_rows=MAX_SUMMARY_ROWS)
+        display_table(analysis.summary, tz=analysis.selection.tz, columns=PAGE_COLUMNS, max_rows=MAX_SUMMARY_ROWS)
     )
 
 

@@ -12,7 +12,7 @@ from callframe.analysis.rollup import summarize_rollup
 from callframe.analysis.schedules import missed_runs, schedule_report
 from callframe.analysis.summary import summarize
 from callframe.completeness import Coverage, is_complete
-from callframe.formatting import PAGE_COLUMNS, summary_table
+from callframe.formatting import PAGE_COLUMNS, display_table
 from callframe.reporting import tables
 from callframe.reporting.failure_groups import failure_groups
 from callframe.reporting.key_figures import count_calls, key_figures, rollup_key_figures, source
@@ -43,7 +43,7 @@ def render(calls: pd.DataFrame, *, schedules: pd.DataFrame | None, title: str | 
     summary = summarize(calls)
     content = {
         "figures": key_figures(calls, report, tz),
-        "functions": summary_table(summary, tz=tz, columns=PAGE_COLUMNS),
+        "functions": display_table(summary, tz=tz, columns=PAGE_COLUMNS),
         "episodes": tables.episodes_table(calls, tz),
         "schedules": None if report is None else tables.schedules_table(report),
         "missed": None if missed is None else tables.missed_table(missed, tz),
@@ -61,7 +61,7 @@ def render_history(rollup: pd.DataFrame, coverage: pd.DataFrame, *, title: str |
     renderer = Renderer()
     content = {
         "figures": rollup_key_figures(rollup, tz),
-        "functions": summary_table(summarize_rollup(rollup), tz=tz),
+        "functions": display_table(summarize_rollup(rollup), tz=tz),
         "plots": [
             renderer.draw(plot.history, rollup, of=quantity, tz=tz, caption=caption, height=3.6)
             for quantity, caption in _HISTORY_CAPTIONS.items()
