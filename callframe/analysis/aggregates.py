@@ -31,8 +31,8 @@ NEEDED = ("call_id", "function", "schedule_id", "status", "start_time", "end_tim
 EVENT, CENSORED, DELAY = range(3)
 """The kinds of times in a histogram: durations that are events, or censored, and schedule delays."""
 
-NEVER_MS = 2**62
-"""The bucket of censored durations that are taken to be longer than any other."""
+NEVER_MS = 2**53
+"""A censored duration that is taken to be longer than any other; it is in the last bucket."""
 
 _STATUSES = ("running", "completed", "failed", "timeout", "other")
 _COUNTS = (*_STATUSES, "stuck", "late")
@@ -40,8 +40,9 @@ _MAXIMA = ("duration_max", "observed_max", "delay_max", "last_success")
 _RUNS = ("longest_run", "finished", "leading", "trailing")
 _KEYS = ["group", "kind", "bucket_ms"]
 
+_KINDS = 3
 _BUCKET_ERROR_PERCENT = 1
-_LONGEST_BUCKET_MS = 2**53
+_POSITIONS = 4096  # more than there are buckets below and above 0
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,8 @@ def aggregate(calls: pd.DataFrame, options: Options) -> Aggregate:
     kind = np.where(is_event(observed.status, groups), EVENT, CENSORED)
     histogram = pd.concat(
         [
-            histogram_of(groups, kind, to_buckets(observed.time_ms)),
-            histogram_of(groups, DELAY, to_buckets(to_milliseconds(calls["schedule_delay"]))),
+            histogram_of(groups, kind, observed.time_ms),
+            histogram_of(groups, DELAY, to_milliseconds(calls["schedule_delay"])),
         ]
     )
     start_ms, call_id = to_milliseconds(calls["start_time"])[finished], calls["call_id"].to_numpy()[finished]
@@ -139,7 +140,7 @@ def merge(parts: Sequence[Aggregate], levels: Mapping[str, int]) -> Aggregate:
     in_order = all(before[1] <= after[0] for before, after in itertools.pairwise(extents))
     return Aggregate(
         label(groups, levels, columns),
-        _add(pd.concat(tables)),
+        pd.DataFrame(pd.concat(tables).groupby(_KEYS, sort=False)[["count"]].sum()).reset_index(),
         (extents[0][0], extents[-1][1]) if extents else None,
         in_order and all(part.in_order for part in parts),
     )
@@ -173,15 +174,19 @@ def count_statuses(groups: Groups, status: np.ndarray, weights: np.ndarray | Non
 
 
 def histogram_of(
-    groups: Groups, kind: np.ndarray | int, bucket_ms: np.ndarray, count: np.ndarray | int = 1
+    groups: Groups, kind: np.ndarray | int, time_ms: np.ndarray, weights: np.ndarray | None = None
 ) -> pd.DataFrame:
-    """Count calls by group, kind and bucket, those that have a time."""
-    rows = pd.DataFrame({"group": groups.codes, "kind": kind, "bucket_ms": bucket_ms, "count": count})
-    return _add(rows[bucket_ms != NO_TIME])
-
-
-def _add(histogram: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(histogram.groupby(_KEYS, sort=False)[["count"]].sum()).reset_index()
+    """Count calls by group, kind and bucket, those that have a time; each row stands for `weights` calls."""
+    given = time_ms != NO_TIME
+    cells = (groups.codes * _KINDS + kind)[given] * _POSITIONS + _POSITIONS // 2 + _positions(time_ms[given])
+    if weights is None:
+        cells, count = np.unique(cells, return_counts=True)
+    else:
+        cells, inverse = np.unique(cells, return_inverse=True)
+        count = np.bincount(inverse, weights[given], minlength=len(cells)).astype("int64")
+    cells, position = np.divmod(cells, _POSITIONS)
+    columns = {"group": cells // _KINDS, "kind": cells % _KINDS, "bucket_ms": _bucket_ms(position - _POSITIONS // 2)}
+    return pd.DataFrame({**columns, "count": count})
 
 
 @functools.cache
@@ -195,7 +200,7 @@ def buckets() -> tuple[np.ndarray, np.ndarray]:
     """
     lowest, representative = [0], [0]
     low = 1
-    while low < _LONGEST_BUCKET_MS:
+    while low < NEVER_MS:
         lowest.append(low)
         representative.append(low * (100 + _BUCKET_ERROR_PERCENT) // 100)
         low = representative[-1] * 100 // (100 - _BUCKET_ERROR_PERCENT) + 1
@@ -204,10 +209,21 @@ def buckets() -> tuple[np.ndarray, np.ndarray]:
 
 def to_buckets(time_ms: np.ndarray) -> np.ndarray:
     """Replace times by those that represent their buckets; negative ones mirror positive ones, `NO_TIME` stays."""
-    lowest, representative = buckets()
-    missing = time_ms == NO_TIME
-    positions = np.searchsorted(lowest, np.abs(np.where(missing, 0, time_ms)), side="right") - 1
-    return np.where(missing, NO_TIME, np.sign(time_ms) * representative[positions])
+    given = time_ms != NO_TIME
+    return np.where(given, _bucket_ms(_positions(np.where(given, time_ms, 0))), NO_TIME)
+
+
+def _positions(time_ms: np.ndarray) -> np.ndarray:
+    """Find the position of the bucket of each time, negative for negative times."""
+    lowest, _ = buckets()
+    positions: np.ndarray = np.sign(time_ms) * (np.searchsorted(lowest, np.abs(time_ms), side="right") - 1)
+    return positions
+
+
+def _bucket_ms(positions: np.ndarray) -> np.ndarray:
+    _, representative = buckets()
+    bucket_ms: np.ndarray = np.sign(positions) * representative[np.abs(positions)]
+    return bucket_ms
 
 
 def _columns(

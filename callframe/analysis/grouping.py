@@ -90,12 +90,12 @@ def _parse_level(value: Any, allowed: Sequence[str], *, durations: bool) -> tupl
 
 def group(table: pd.DataFrame, levels: Mapping[str, int]) -> Groups:
     """Group the rows of a call frame, or of a table with the same columns, by what `parse_by` returned."""
-    codes, keys = np.zeros(len(table), dtype="int64"), []
+    codes, keys = np.empty(0, dtype="int64"), list[pd.Series]()
     for name, width_ms in levels.items():
         keys.append(_bins(table, width_ms) if width_ms else table[COLUMNS[name]])
         own, values = pd.factorize(keys[-1], sort=True)
         own[own < 0] = len(values)  # missing: the last group
-        codes, _ = pd.factorize(codes * (len(values) + 1) + own, sort=True)
+        codes = own if len(keys) == 1 else pd.factorize(codes * (len(values) + 1) + own, sort=True)[0]
     first = np.empty(int(codes.max(initial=-1)) + 1, dtype="int64")
     first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # of equal codes the last one assigned stays
     labels = [key.iloc[first] for key in keys]

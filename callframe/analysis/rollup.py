@@ -96,8 +96,8 @@ def rollup(
         frame.check(calls)
     coverage = Coverage.of(calls) if partitions is None else partitions.coverage
     count = functools.partial(_count, width_ms=width_ms, fetched_ms=_fetched_ms(coverage, fetched_at))
-    parts = [count(calls)] if partitions is None else list(partitions.map(_NEEDED, count))
-    return _with_coverage(_add(parts), [coverage])
+    table = count(calls) if partitions is None else _add(list(partitions.map(_NEEDED, count)))
+    return _with_coverage(table, [coverage])
 
 
 def merge_rollups(rollups: Iterable[pd.DataFrame]) -> pd.DataFrame:
