@@ -8,7 +8,6 @@ merged: there durations and delays are counted in buckets.
 from __future__ import annotations
 
 import functools
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,15 +80,15 @@ class Aggregate:
         One row per group, in order: first its labels, under the names of the columns of a call frame.
     histogram
         `group` (a row of `groups`), `kind`, `bucket_ms` and the `count` of calls.
-    extent
-        Start and id of the first and of the last finished call; None without any.
+    ends
+        Start and id of the first and of the last finished call; empty without any.
     in_order
         Whether what was merged followed each other in time. If not, the runs of failures are wrong.
     """
 
     groups: pd.DataFrame
     histogram: pd.DataFrame
-    extent: tuple[tuple[int, int], tuple[int, int]] | None = None
+    ends: Sequence[tuple[int, int]] = ()
     in_order: bool = True
 
 
@@ -112,17 +111,11 @@ def aggregate(calls: pd.DataFrame, options: Options) -> Aggregate:
     finished = _finished(calls, observed.status)
     columns = _columns(calls, groups, observed, finished, options.late_after_ms)
     kind = np.where(is_event(observed.status, groups), EVENT, CENSORED)
-    histogram = pd.concat(
-        [
-            histogram_of(groups, kind, observed.time_ms),
-            histogram_of(groups, DELAY, to_milliseconds(calls["schedule_delay"])),
-        ]
-    )
-    start_ms, call_id = to_milliseconds(calls["start_time"])[finished], calls["call_id"].to_numpy()[finished]
-    extent = None
-    if len(finished):
-        extent = (int(start_ms[0]), int(call_id[0])), (int(start_ms[-1]), int(call_id[-1]))
-    return Aggregate(label(groups, options.levels, columns), histogram, extent)
+    delay_ms = to_milliseconds(calls["schedule_delay"])
+    histogram = pd.concat([histogram_of(groups, kind, observed.time_ms), histogram_of(groups, DELAY, delay_ms)])
+    start_ms, call_id = to_milliseconds(calls["start_time"]), calls["call_id"].to_numpy()
+    ends = [(int(start_ms[row]), int(call_id[row])) for row in [*finished[:1], *finished[-1:]]]
+    return Aggregate(label(groups, options.levels, columns), histogram, ends)
 
 
 def merge(parts: Sequence[Aggregate], levels: Mapping[str, int]) -> Aggregate:
@@ -136,13 +129,12 @@ def merge(parts: Sequence[Aggregate], levels: Mapping[str, int]) -> Aggregate:
     tables = [
         part.histogram.assign(group=code[part.histogram["group"]]) for part, code in zip(parts, codes, strict=True)
     ]
-    extents = [part.extent for part in parts if part.extent]
-    in_order = all(before[1] <= after[0] for before, after in itertools.pairwise(extents))
+    ends = [end for part in parts for end in part.ends]
     return Aggregate(
         label(groups, levels, columns),
         pd.DataFrame(pd.concat(tables).groupby(_KEYS, sort=False)[["count"]].sum()).reset_index(),
-        (extents[0][0], extents[-1][1]) if extents else None,
-        in_order and all(part.in_order for part in parts),
+        [*ends[:1], *ends[-1:]],
+        ends == sorted(ends) and all(part.in_order for part in parts),
     )
 
 

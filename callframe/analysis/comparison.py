@@ -187,9 +187,7 @@ def _columns(*frames: pd.DataFrame) -> tuple[_Columns, list[str]]:
     """Convert what is compared of each call into arrays, and list the functions, which these hold by position."""
     categories = [calls["function"].cat.remove_unused_categories().cat.categories for calls in frames]
     names = sorted({str(name) for index in categories for name in index})
-    parts = [
-        _columns_of(calls, names) | {"is_after": np.full(len(calls), side == 1)} for side, calls in enumerate(frames)
-    ]
+    parts = [_columns_of(calls, names) | {"is_after": np.full(len(calls), k == 1)} for k, calls in enumerate(frames)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, names
 
 

@@ -18,11 +18,8 @@ from callframe.timespan import MAX_TIME_MS, to_milliseconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-DaskFrame: TypeAlias = Any
-"""A `dask.dataframe.DataFrame`; Dask is an extra, which only its users import."""
-
+DaskFrame: TypeAlias = Any  # Dask is an extra, which only its users import
 CallFrame: TypeAlias = "pd.DataFrame | DaskFrame"
-"""Calls in memory, or a Dask DataFrame of them."""
 
 Result = TypeVar("Result")
 

@@ -29,10 +29,7 @@ if TYPE_CHECKING:
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
-WITH_INTERVAL = ("p50", "p95")
-"""The quantiles of durations that have an interval."""
-
-_LAST = np.iinfo("int64").max
+_WITH_INTERVAL = ("p50", "p95")
 
 
 def summarize(
@@ -146,7 +143,7 @@ def summary_table(measures: Measures) -> pd.DataFrame:
     table |= {"failure_rate": rate, "failure_rate_low": low, "failure_rate_high": high}
     for name, share in QUANTILES.items():
         table[f"duration_{name}"] = durations.quantile(share)
-        if name in WITH_INTERVAL:
+        if name in _WITH_INTERVAL:
             table[f"duration_{name}_low"], table[f"duration_{name}_high"] = durations.interval(share)
         table[f"duration_{name}_above"] = durations.above(table[f"duration_{name}"])
     table["duration_max"] = columns["duration_max"]
@@ -201,6 +198,6 @@ def quantiles_by_function(
     columns: dict[Any, Any] = {share: to_timedelta(curves.quantile(share)) for share in shares}
     table = pd.DataFrame({**columns, "calls": curves.calls}, index=groups.index)
     middle = curves.quantile(min(shares, key=lambda share: abs(share - 0.5)))
-    order = np.argsort(np.where(middle == NO_TIME, _LAST, middle), kind="stable")
+    order = np.argsort(np.where(middle == NO_TIME, np.iinfo("int64").max, middle), kind="stable")
     ordered: pd.DataFrame = table.iloc[order[has_any[order]]]
     return ordered
