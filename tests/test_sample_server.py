@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import os
@@ -10,7 +11,9 @@ import socket
 import subprocess
 import sys
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -509,6 +512,21 @@ def test_stop_does_not_wait_for_a_client_that_does_not_read(serve: Serve) -> Non
         client.service.stop()
         assert response.status_code == 200
     assert set(threading.enumerate()) <= before
+
+
+def test_stop_closes_connections_that_were_just_accepted() -> None:
+    for _ in range(10):
+        service = Service(small_data())
+        service.start()
+        address = urlsplit(service.url)
+        clients = [socket.create_connection((address.hostname, address.port)) for _ in range(20)]
+        service.stop()
+        for client in clients:
+            client.close()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert [warning for warning in caught if "unclosed" in str(warning.message)] == []
 
 
 def test_service_listens_on_ipv6_loopback_too(serve: Serve) -> None:

@@ -41,6 +41,10 @@ class _Server(uvicorn.Server):  # type: ignore[misc]  # the type checker does no
         await self._stopped.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in sockets or ():
+            self._loop.remove_reader(listener)
+        for _ in range(3):
+            await asyncio.sleep(0)  # the loop takes some rounds to register a connection that it has accepted
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
         for connection in list(self.server_state.connections):
