@@ -18,9 +18,9 @@ from callframe.analysis.schedules import duplicate_runs, missed_runs, schedule_r
 from callframe.analysis.summary import summarize
 from callframe.archive import Archive, SyncReport
 from callframe.completeness import coverage, is_complete
+from callframe.csv_parquet import read_csv, read_parquet, write_csv, write_parquet
 from callframe.dashboard import explore
 from callframe.errors import CallframeError, IncompleteWarning, RecordWarning
-from callframe.files import read_csv, read_parquet, write_csv, write_parquet
 from callframe.formatting import style
 from callframe.http.retry import Retry
 from callframe.project import Project, connect

@@ -39,7 +39,7 @@ LAYERS: list[set[str]] = [
     {"completeness"},
     {"api"},
     {"formatting"},
-    {"analysis", "files"},
+    {"analysis", "csv_parquet"},
     {"plot", "project"},
     {"archive"},
     {"reporting", "sample"},
@@ -50,7 +50,7 @@ LAYERS: list[set[str]] = [
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 
-DATA = {"timespan", "frame", "completeness", "formatting", "api", "files", "analysis", "plot"}
+DATA = {"timespan", "frame", "completeness", "formatting", "api", "csv_parquet", "analysis", "plot"}
 DATA |= {"project", "archive", "sample", "reporting", "dashboard", "cli"}
 LIBRARIES: dict[str, set[str]] = {
     "IPython": {"dashboard"},
@@ -69,7 +69,7 @@ LIBRARIES: dict[str, set[str]] = {
     "msgspec": {"api", "sample"},
     "numpy": DATA,
     "pandas": DATA | {"errors"},
-    "pyarrow": {"frame", "files", "api", "archive", "analysis"},
+    "pyarrow": {"frame", "csv_parquet", "api", "archive", "analysis"},
     "requests": {"http", "auth", "api"},
     "scipy": {"analysis"},
     "starlette": {"sample"},
@@ -191,7 +191,7 @@ def test_every_form_of_import_is_recognized() -> None:
     source = """
 import callframe.cli
 from callframe import __version__, project
-from callframe.files import read_csv
+from callframe.csv_parquet import read_csv
 from . import frame
 from .http.retry import Retry
 
@@ -199,7 +199,7 @@ def later():
     import pandas
     importlib.import_module("dask.dataframe")
 """
-    names = {"cli", "project", "files", "frame", "http.retry"}
+    names = {"cli", "project", "csv_parquet", "frame", "http.retry"}
     expected = {"callframe", "pandas", "dask.dataframe", *(f"callframe.{name}" for name in names)}
     assert imported_names(source, "callframe", package=True) == expected
     assert imported_names("from .cron import Cron", "callframe.analysis.runs") == {"callframe.analysis.cron"}

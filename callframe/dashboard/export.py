@@ -8,11 +8,11 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from callframe.csv_parquet import write_csv, write_parquet
 from callframe.dashboard.plots import plot_spec
 from callframe.dashboard.selection_analysis import CallAnalysis, RollupAnalysis, whole_days
 from callframe.dashboard.sources import READERS, ArchiveSource, ProjectSource
 from callframe.errors import FileError
-from callframe.files import write_csv, write_parquet
 from callframe.formatting import printable
 
 if TYPE_CHECKING:

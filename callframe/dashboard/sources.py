@@ -12,11 +12,11 @@ from callframe import frame, reporting
 from callframe.analysis.schedule_matching import parse_schedules
 from callframe.archive import Archive
 from callframe.completeness import Coverage, observed_until_ms
+from callframe.csv_parquet import read_csv, read_parquet
 from callframe.dashboard.controls import FilterOptions
 from callframe.dashboard.selection import select, window
 from callframe.dashboard.selection_analysis import CallAnalysis, RollupAnalysis, estimate_count
 from callframe.errors import ArgumentError, CallframeError, IncompleteError
-from callframe.files import read_csv, read_parquet
 from callframe.project import Project
 from callframe.timespan import iso
 

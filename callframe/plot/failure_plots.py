@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 MAX_GROUPS = 15
 """How many failure groups are drawn."""
-STATES = {"missed": ("#D55E00", "X"), "unconfirmed": ("#E8B400", "^"), "unknown": ("#b0b0b0", "s")}
+STATES = {
+    "missed": (style.COLOURS["Failed"], "X"),
+    "unconfirmed": (style.COLOURS["Timeout"], "^"),
+    "unknown": ("#b0b0b0", "s"),
+}
 """Colour and marker of each state of a scheduled time without a call."""
 
 _MAX_SCHEDULES = 40

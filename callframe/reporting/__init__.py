@@ -71,7 +71,7 @@ def report(
     ...     cf.report(project.calls(start="14d"), "report.html", schedules=project.schedules())
     """
     from callframe.archive import Archive  # noqa: PLC0415 - with the next ones, Arrow and matplotlib are imported
-    from callframe.files import write_atomically  # noqa: PLC0415
+    from callframe.csv_parquet import write_atomically  # noqa: PLC0415
     from callframe.reporting.page import render  # noqa: PLC0415
 
     if isinstance(calls, Archive):

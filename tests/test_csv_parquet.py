@@ -19,11 +19,11 @@ from factories import NOW_MS, SECOND_MS, attach_coverage, call_frame, call_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callframe import files, frame
+from callframe import csv_parquet, frame
 from callframe.api.schemas import CallError
 from callframe.completeness import FunctionCoverage
+from callframe.csv_parquet import read_csv, read_parquet, write_csv, write_parquet
 from callframe.errors import ArgumentError, FileError, FileFormatError, FrameError
-from callframe.files import read_csv, read_parquet, write_csv, write_parquet
 from callframe.frame import MAX_ID
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def test_cell_of_a_megabyte_is_kept(path: Path, text: str) -> None:
 
 
 def test_csv_of_several_batches_is_complete(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_BATCH_ROWS", 2)
+    monkeypatch.setattr(csv_parquet, "_BATCH_ROWS", 2)
     calls = call_frame(*(make_call(id=call_id, error="m" * call_id) for call_id in range(1, 8)))
     write_csv(calls, path)
     assert_equal(read_csv(path), calls)
@@ -613,7 +613,7 @@ def test_order_of_rows_is_kept(path: Path) -> None:
 
 def test_file_truncated_inside_a_cell_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "calls.csv"
-    files.write_csv(call_frame(make_call(error="a long message")), path)
+    csv_parquet.write_csv(call_frame(make_call(error="a long message")), path)
     path.write_bytes(path.read_bytes()[:-6])
     with pytest.raises(FileFormatError, match="ends inside a quoted cell"):
-        files.read_csv(path)
+        csv_parquet.read_csv(path)
