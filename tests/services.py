@@ -16,8 +16,8 @@ from callframe.api import schemas
 from callframe.api.catalogue import Catalogue
 from callframe.api.client import Client
 from callframe.api.schemas import Call, Function, decode_page
-from callframe.auth.credentials import Credentials, StaticToken
 from callframe.auth.settings import Target
+from callframe.auth.tokens import Credentials, StaticToken
 from callframe.http.retry import Retry
 from callframe.http.transport import Transport
 from callframe.project import Project

@@ -25,10 +25,10 @@ from cognite.client.credentials import Token
 from IPython.core.ultratb import VerboseTB
 
 import callframe
-from callframe.auth.credentials import BearerAuth, ExistingClient, HostedNotebookToken, StaticToken, TokenFunction
 from callframe.auth.oauth import DEFAULT_LIFETIME_S, ClientCredentials, UserLogin
 from callframe.auth.options import ConnectionOptions, resolve_connection
 from callframe.auth.settings import HOSTED_VARIABLES, SHARED_VARIABLES, TOOLKIT_VARIABLES, Settings, Target, cluster_url
+from callframe.auth.tokens import BearerAuth, ExistingClient, HostedNotebookToken, StaticToken, TokenFunction
 from callframe.errors import ArgumentError, AuthenticationError, CallframeError, TransportError
 from callframe.http.secret import Secret
 from callframe.http.transport import Transport
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from callframe.auth.credentials import Credentials
+    from callframe.auth.tokens import Credentials
 
 SECRET = "s3cr3t-Of-The-Client+/=&"
 TOKEN = "t0ken.of-nobody.c2ln"

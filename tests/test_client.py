@@ -26,9 +26,9 @@ from services import (
 
 from callframe import __version__
 from callframe.api.client import Client
-from callframe.auth.credentials import TokenFunction
 from callframe.auth.oauth import ClientCredentials
 from callframe.auth.settings import Target
+from callframe.auth.tokens import TokenFunction
 from callframe.errors import (
     AuthenticationError,
     BadRequestError,

@@ -28,7 +28,7 @@ from services import (
 
 from callframe import frame
 from callframe.api import fetch
-from callframe.auth.credentials import TokenFunction
+from callframe.auth.tokens import TokenFunction
 from callframe.completeness import coverage, is_complete
 from callframe.errors import IncompleteWarning, RecordWarning
 from callframe.frame import STATUSES

@@ -24,8 +24,8 @@ from services import FakeServer, ReceivedRequest, Reply, client_of, error_reply,
 
 import callframe as cf
 from callframe.api.client import Client
-from callframe.auth.credentials import StaticToken, TokenFunction
 from callframe.auth.settings import Target
+from callframe.auth.tokens import StaticToken, TokenFunction
 from callframe.errors import CallframeError, IncompleteWarning, ServiceError, TransportError
 from callframe.http.retry import Retry
 from callframe.http.secret import Secret

@@ -23,8 +23,8 @@ from services import TOKEN, FakeServer, Reply, client_of, json_reply, running
 from urllib3.connection import HTTPConnection
 
 from callframe.api.client import Client
-from callframe.auth.credentials import StaticToken
 from callframe.auth.settings import Target
+from callframe.auth.tokens import StaticToken
 from callframe.errors import InvalidResponseError, TransportError
 from callframe.http.retry import Retry
 from callframe.http.transport import Transport

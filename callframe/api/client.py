@@ -18,7 +18,7 @@ import msgspec
 
 from callframe.api import schemas
 from callframe.api.schemas import Call, CallResponse, Function, Limits, LogEntry, MalformedBodyError, Page, Schedule
-from callframe.auth.credentials import BearerAuth
+from callframe.auth.tokens import BearerAuth
 from callframe.errors import (
     BadRequestError,
     ForbiddenError,
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     import requests
 
-    from callframe.auth.credentials import Credentials
     from callframe.auth.settings import Target
+    from callframe.auth.tokens import Credentials
 
 T = TypeVar("T")
 Record = TypeVar("Record", bound=msgspec.Struct)

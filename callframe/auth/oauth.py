@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 from requests.auth import AuthBase
 
-from callframe.auth.credentials import Credentials, TokenResult, authorization_header
+from callframe.auth.tokens import Credentials, TokenResult, authorization_header
 from callframe.errors import AuthenticationError, TransportError
 from callframe.http.secret import Secret, redact, wrap_secret
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_args
 from urllib.parse import urlsplit
 
-from callframe.auth.credentials import Credentials, ExistingClient, HostedNotebookToken, StaticToken, TokenFunction
 from callframe.auth.oauth import TIMEOUT_S, ClientCredentials, UserLogin
 from callframe.auth.settings import (
     HOSTED_VARIABLES,
@@ -24,6 +23,7 @@ from callframe.auth.settings import (
     cluster_url,
     normalize_origin,
 )
+from callframe.auth.tokens import Credentials, ExistingClient, HostedNotebookToken, StaticToken, TokenFunction
 from callframe.errors import ArgumentError, AuthenticationError
 from callframe.http.secret import Secret, wrap_secret
 from callframe.http.transport import Transport, is_loopback
