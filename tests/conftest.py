@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ USER_SETTINGS = ("CDF_", "IDP_", "COGNITE_", "LOGIN_FLOW", "PROVIDER")
 
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise every process that a test starts compiles all its modules
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts background jobs like that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples on every run, so that failures can be reproduced. `--hypothesis-profile=explore` tries other ones.
 settings.register_profile("fixed", derandomize=True, deadline=None)  # a slow machine is not a failure
