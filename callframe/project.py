@@ -403,7 +403,7 @@ class Project:
         """
         call_id = check_id(call_id, "call id")
         function_ids = self._catalogue_for([function]).find_functions(function)
-        return _first_found(self.client.call_response, function_ids, call_id)
+        return _first_found(self.client.call_response, function_ids, call_id).response
 
     def limits(self) -> dict[str, Any]:
         """

@@ -125,11 +125,11 @@ def test_log_of_a_call_is_returned(client: Client) -> None:
 
 
 def test_response_of_a_call_is_returned(client: Client) -> None:
-    assert client.call_response(7, 1) == {"answer": 42}
+    assert client.call_response(7, 1).response == {"answer": 42}
 
 
 def test_response_of_a_call_that_returned_nothing_is_none(client: Client) -> None:
-    assert client.call_response(7, 2) is None
+    assert client.call_response(7, 2).response is None
 
 
 def test_functions_are_listed(client: Client, served: ServedProject) -> None:

@@ -138,16 +138,17 @@ class Client:
         path, description = f"/functions/{function_id}/calls/byids", f"{len(call_ids)} calls of function {function_id}"
         return self._request(path, description, _decode_calls, body=_ids_body(call_ids), stop=stop)
 
-    def call_log(self, function_id: int, call_id: int) -> Page[LogEntry]:
+    def call_log(self, function_id: int, call_id: int, *, stop: threading.Event | None = None) -> Page[LogEntry]:
         """Read the log of a call: `GET /functions/{functionId}/calls/{callId}/logs`."""
         path = f"/functions/{function_id}/calls/{call_id}/logs"
-        return self._read_page(path, f"the log of call {call_id} of function {function_id}", LogEntry)
+        description = f"the log of call {call_id} of function {function_id}"
+        return self._request(path, description, partial(schemas.decode_page, record_type=LogEntry), stop=stop)
 
-    def call_response(self, function_id: int, call_id: int) -> Any:
+    def call_response(self, function_id: int, call_id: int, *, stop: threading.Event | None = None) -> CallResponse:
         """Read the response of a call: `GET /functions/{functionId}/calls/{callId}/response`."""
         path = f"/functions/{function_id}/calls/{call_id}/response"
         description = f"the response of call {call_id} of function {function_id}"
-        return self._read_record(path, description, CallResponse).response
+        return self._request(path, description, partial(schemas.decode_record, record_type=CallResponse), stop=stop)
 
     def list_functions(self) -> Page[Function]:
         """List all functions: `POST /functions/list`, which has no cursor."""

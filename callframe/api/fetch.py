@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import queue
 import sys
 import threading
 from collections import Counter
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from callframe.api import schemas
 from callframe.api.client import DECODE_LOCK, MAX_IDS_PER_REQUEST, StoppedError
+from callframe.api.workers import Workers
 from callframe.completeness import FunctionCoverage
 from callframe.errors import BadRequestError, CallframeError, InvalidResponseError
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 INTERRUPTED = "interrupted before everything was read"
 
-_POLL_S = 0.1
 _MAX_RESTARTS = 3
 _MAX_PARTS = 64
 _MIN_REMAINING_RECORDS = 10
@@ -205,12 +204,11 @@ class _Fetch:
         self._total_size = sizes.total()
         self._results = {function_id: FunctionResult(size) for function_id, size in sizes.items()}
         self._unfinished: dict[int, Query] = {}
-        self._tasks: queue.SimpleQueue[Query | None] = queue.SimpleQueue()
-        self._pages: queue.Queue[_PageResult] = queue.Queue(1)  # no more, or pages pile up if the caller is slow
+        self._workers = Workers(client.workers, self._read_pages, stop)
         self._current: _PageResult | None = None
 
     def run(self) -> dict[int, FunctionResult]:
-        with self._workers():
+        with self._workers:
             try:
                 for query in self._queries:
                     self._submit(query)
@@ -226,39 +224,21 @@ class _Fetch:
             result.superseded = []
         return self._results
 
-    @contextlib.contextmanager
-    def _workers(self) -> Iterator[None]:
-        """Run daemon threads, so that one waiting for a slow response does not keep the program from exiting."""
-        threads = [
-            threading.Thread(target=self._run_worker, name=f"callframe-{number}", daemon=True)
-            for number in range(self._client.workers)
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            for _ in threads:
-                self._tasks.put(None)
-
-    def _run_worker(self) -> None:
-        while (query := self._tasks.get()) is not None and not self._stop.is_set():
-            while self._read_page(query):
-                pass
-
-    def _read_page(self, query: Query) -> bool:
-        """Read a page and pass it on; returns whether to continue. No reference to the page remains in the worker."""
-        try:
-            result = self._request_page(query)
-        except StoppedError:
-            return False
-        except CallframeError as error:
-            result = _PageResult(query, error=error)
-        except BaseException as error:  # noqa: BLE001 - if the worker died, the query would never finish
-            result = _PageResult(query, error=CallframeError(f"Internal error while reading a page: {error!r}"))
-        self._pass_on(result)
-        return result.has_next and not self._stop.is_set()
+    def _read_pages(self, query: Query) -> Iterator[_PageResult]:
+        """Read the pages of a query in a worker."""
+        has_next = True
+        while has_next and not self._stop.is_set():
+            try:
+                result = self._request_page(query)
+            except StoppedError:
+                return
+            except CallframeError as error:
+                result = _PageResult(query, error=error)
+            except BaseException as error:  # noqa: BLE001 - if the worker died, the query would never finish
+                result = _PageResult(query, error=CallframeError(f"Internal error while reading a page: {error!r}"))
+            has_next = result.has_next
+            yield result
+            del result
 
     def _request_page(self, query: Query) -> _PageResult:
         if query.call_ids:
@@ -279,21 +259,14 @@ class _Fetch:
         query.cursors.add(page.next_cursor)
         return _PageResult(query, page, has_next=True)
 
-    def _pass_on(self, result: _PageResult) -> None:
-        while not self._stop.is_set():
-            with contextlib.suppress(queue.Full):
-                self._pages.put(result, timeout=_POLL_S)
-                return
-
     def _submit(self, query: Query) -> None:
         self._unfinished[id(query)] = query
-        self._tasks.put(query)
+        self._workers.submit(query)
 
     def _process_next_page(self) -> None:
-        """Wait for a page and process it; the wait has a timeout because Windows cannot interrupt it."""
-        try:
-            self._current = result = self._pages.get(timeout=_POLL_S)
-        except queue.Empty:
+        """Wait a moment for a page, and process it."""
+        self._current = result = self._workers.next_result()
+        if result is None:
             return
         self._store(result)
         self._current = None
@@ -342,11 +315,11 @@ class _Fetch:
         """Store finished and partly read queries, without waiting for requests under way."""
         if self._current is not None:
             self._store(self._current)
-        while not self._pages.empty():
-            self._store(self._pages.get())
-        for result in self._results.values():
-            if result.unread:
-                result.problems.append(INTERRUPTED)
+        for result in self._workers.arrived_results():
+            self._store(result)
+        for function in self._results.values():
+            if function.unread:
+                function.problems.append(INTERRUPTED)
         for query in list(self._unfinished.values()):
             self._finish(query)
 
