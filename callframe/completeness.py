@@ -10,7 +10,7 @@ import pandas as pd
 
 from callframe import timespan
 from callframe.errors import IncompleteError, IncompleteWarning, RecordWarning, warn
-from callframe.frame import STATUSES, check, text_column
+from callframe.frame import KNOWN_STATUSES, check, text_column
 from callframe.limits import RETENTION_MS
 from callframe.timespan import NO_TIME, TimeRange, iso, to_milliseconds
 
@@ -354,7 +354,7 @@ def warn_about_records(calls: pd.DataFrame, known: Coverage) -> None:
             f" {first.examples[0]}. callframe.coverage(calls) counts them.",
             RecordWarning,
         )
-    unknown = [status for status in calls["status"].cat.categories if status not in STATUSES]
+    unknown = [status for status in calls["status"].cat.categories if status not in KNOWN_STATUSES]
     if unknown:
         warn(f"Unknown status {', '.join(map(repr, unknown))}; it is kept as a category of its own.", RecordWarning)
 

@@ -19,24 +19,25 @@ if TYPE_CHECKING:
 
 MISSING = "-"
 PAGE_COLUMNS = (
-    "calls", "failed", "timeout", "running", "stuck", "other", "failure rate", "duration p50", "duration p95",
-    "duration max", "delay p95", "late", "last success", "failures in a row",
+    "calls", "failed", "timeout", "error response", "running", "stuck", "other", "failure rate", "duration p50",
+    "duration p95", "duration max", "delay p95", "late", "last success", "failures in a row",
 )  # fmt: skip
 """The columns of a summary for which a page has space."""
 
 _TERMINAL_COLUMNS = (
-    "calls", "failed", "timeout", "running", "stuck", "other", "failure rate", "duration p50", "duration p95",
-    "delay p50", "delay p95", "late",
+    "calls", "failed", "timeout", "error response", "running", "stuck", "other", "failure rate", "duration p50",
+    "duration p95", "delay p50", "delay p95", "late",
 )  # fmt: skip
-_DROPPED_FIRST = ("delay p50", "delay p95", "late", "running", "timeout", "failed")
+_DROPPED_FIRST = ("delay p50", "delay p95", "late", "running", "timeout", "error response", "failed")
 """Columns that a narrow terminal leaves out, in this order."""
 
 SUMMARY_COLUMNS = (
-    "calls", "completed", "failed", "timeout", "running", "stuck", "other", "failure_rate", "failure_rate_low",
-    "failure_rate_high", "duration_p50", "duration_p50_low", "duration_p50_high", "duration_p50_above", "duration_p90",
-    "duration_p90_above", "duration_p95", "duration_p95_low", "duration_p95_high", "duration_p95_above", "duration_p99",
-    "duration_p99_above", "duration_max", "schedule_delay_p50", "schedule_delay_p90", "schedule_delay_p95",
-    "schedule_delay_p99", "schedule_delay_max", "scheduled", "late_rate", "last_success_time", "longest_failure_streak",
+    "calls", "completed", "failed", "timeout", "error_response", "running", "stuck", "other", "failure_rate",
+    "failure_rate_low", "failure_rate_high", "duration_p50", "duration_p50_low", "duration_p50_high",
+    "duration_p50_above", "duration_p90", "duration_p90_above", "duration_p95", "duration_p95_low", "duration_p95_high",
+    "duration_p95_above", "duration_p99", "duration_p99_above", "duration_max", "schedule_delay_p50",
+    "schedule_delay_p90", "schedule_delay_p95", "schedule_delay_p99", "schedule_delay_max", "scheduled", "late_rate",
+    "last_success_time", "longest_failure_streak",
 )  # fmt: skip
 """The columns of a summary."""
 
@@ -294,13 +295,14 @@ def printable(text: str) -> str:
 
 
 def _summary_columns(summary: pd.DataFrame, tz: str) -> dict[str, Column]:
-    """List the columns of a summary by name; stuck and other calls only if there are any."""
+    """List the columns of a summary by name; those of rare kinds of calls only if there are any."""
     late_after_s = summary.attrs.get("late_after_s")
     late = "late"
     if isinstance(late_after_s, int | float):
         late = f"late > {format_duration(pd.Timedelta(seconds=late_after_s))}"
     measures: dict[str, tuple[str, Callable[..., Cell | str]]] = {
         **{name: (name, _count) for name in ("calls", "completed", "failed", "timeout", "running")},
+        "error response": ("error_response", _count),
         "stuck": ("stuck", _stuck),
         "other": ("other", _count),
         "failure rate": ("failure_rate", _failure_rate),
@@ -314,7 +316,7 @@ def _summary_columns(summary: pd.DataFrame, tz: str) -> dict[str, Column]:
     return {
         name: Column(headings.get(name, name), functools.partial(cell, source=source), numeric=name != "last success")
         for name, (source, cell) in measures.items()
-        if source in summary and (name not in {"stuck", "other"} or summary[source].any())
+        if source in summary and (name not in {"error response", "stuck", "other"} or summary[source].any())
     }
 
 

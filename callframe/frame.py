@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 STATUSES = ("Running", "Completed", "Failed", "Timeout")
 """The states of a call that the API documents, in the order of the categories."""
 
-FAILURES = ("Failed", "Timeout")
+ERROR_RESPONSE = "Error response"
+"""The status of a call that the service calls Completed and whose response reports a failure."""
+
+FAILURES = ("Failed", "Timeout", ERROR_RESPONSE)
 """The statuses that count as failures."""
+
+KNOWN_STATUSES = (*STATUSES, ERROR_RESPONSE)
+"""The statuses whose meaning is known."""
 
 TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
 """The dtype that pandas 2.3 and 3 both show as `str`, missing values as NaN."""
@@ -174,8 +180,9 @@ def from_arrow(table: pa.Table) -> pd.DataFrame:
 
 
 def status_categories(statuses: Sequence[str]) -> list[str]:
-    """List the categories of a status column: the documented ones, then others in alphabetical order."""
-    return [*STATUSES, *sorted(set(statuses).difference(STATUSES))]
+    """List the categories of a status column: the documented ones, error responses, then others alphabetically."""
+    known = [status for status in KNOWN_STATUSES if status in STATUSES or status in statuses]
+    return [*known, *sorted(set(statuses).difference(known))]
 
 
 def text_column(values: Sequence[str | None]) -> pd.Series:
@@ -202,7 +209,7 @@ def _rows(table: pa.Table) -> np.ndarray:
 def finality(statuses: pa.ChunkedArray) -> np.ndarray:
     """Rank statuses by how final they are: 0 for Running, 1 for an undocumented one, 2 for a finished call."""
     status = statuses.cast(pa.string()).to_numpy()
-    return np.select([status == "Running", np.isin(status, STATUSES)], [0, 2], default=1)
+    return np.select([status == "Running", np.isin(status, KNOWN_STATUSES)], [0, 2], default=1)
 
 
 def final_records(table: pa.Table) -> np.ndarray:

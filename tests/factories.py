@@ -223,7 +223,7 @@ def _times(values: np.ndarray) -> pd.DatetimeIndex:
 
 # Hypothesis strategies
 
-STATUSES = ["Running", "Completed", "Failed", "Timeout", "Paused"]
+STATUSES = [*frame.KNOWN_STATUSES, "Paused"]
 
 call_ids = st.integers(1, MAX_ID) | st.sampled_from([1, 2, 2**31, 2**53 - 2, MAX_ID])
 epoch_times = st.integers(0, MAX_TIME_MS) | st.integers(NOW_MS, NOW_MS + DAY_MS) | st.sampled_from([0, MAX_TIME_MS])
@@ -239,7 +239,7 @@ decoded_calls = st.builds(
     Call,
     id=call_ids,
     function_id=st.sampled_from([1, 2, 3, MAX_ID]),
-    status=st.sampled_from([*frame.STATUSES, *frame.STATUSES, "Cancelled", "=1+1", ""]),
+    status=st.sampled_from([*frame.STATUSES, *frame.KNOWN_STATUSES, "Cancelled", "=1+1", ""]),
     start_time=epoch_times,
     end_time=st.none() | epoch_times,
     scheduled_time=st.none() | epoch_times,

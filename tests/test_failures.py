@@ -161,6 +161,12 @@ def test_failure_without_an_error_is_a_group_of_its_own() -> None:
     assert found["count"].tolist() == [1, 1]
 
 
+def test_same_error_of_a_response_is_a_group_of_its_own() -> None:
+    found = cf.failures(frame_of(*(failed_call(k, status=status, error="a") for k, status in enumerate(FAILED))))
+    assert sorted(found["status"]) == FAILED[::-1]
+    assert found["template"].tolist() == ["a", "a"]
+
+
 def test_error_of_a_call_that_has_not_failed_is_left_out() -> None:
     assert cf.failures(
         frame_of(failed_call(status="Running", error="x"), failed_call(1, status="Completed", error="x"))
@@ -230,9 +236,11 @@ def test_frame_that_is_no_call_frame_names_what_it_lacks(measure: Any) -> None:
         measure(frame.empty().drop(columns="error_trace"))
 
 
+FAILED = ["Failed", "Error response"]
 TYPES = {
-    "group": "str", "exception": "str", "template": "str", "frames": "str", "cause": "str", "count": "int64",
-    "share": "float64", "functions": "str", "first_seen": "datetime64[ms, UTC]", "last_seen": "datetime64[ms, UTC]",
+    "group": "str", "status": "str", "exception": "str", "template": "str", "frames": "str", "cause": "str",
+    "count": "int64", "share": "float64", "functions": "str", "first_seen": "datetime64[ms, UTC]",
+    "last_seen": "datetime64[ms, UTC]",
     "call_id": "int64", "function": "category",
 }  # fmt: skip
 
@@ -249,7 +257,7 @@ TYPES = {
 )
 def test_columns_have_their_types(calls: pd.DataFrame, by: Any, first: dict[str, str]) -> None:
     found = cf.failures(calls, by=by)
-    assert {name: str(dtype) for name, dtype in found.dtypes.items()} == first | TYPES
+    assert {name: str(dtype) for name, dtype in found.dtypes.items()} == TYPES | first
     assert list(found.columns[: len(first)]) == list(first)
 
 
@@ -265,7 +273,7 @@ TEXTS = [
     "\ud83d".encode("utf-8", "replace").decode(),
 ]
 TRACED = [raised("ValueError: bad row 1"), raised("ValueError: bad row 22", "handler.py:4:handle"), CallError("x", "y")]
-STATUS = st.sampled_from(["Running", "Completed", "Failed", "Failed", "Timeout", "Paused"])
+STATUS = st.sampled_from(["Running", "Completed", "Failed", "Failed", "Timeout", "Error response", "Paused"])
 CALLS = st.builds(
     Call,
     id=st.integers(1, 30),
@@ -283,7 +291,7 @@ FRAMES = st.lists(CALLS, max_size=12, unique_by=lambda call: call.id).map(lambda
 def loop(calls: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Go through the failures of a frame in the order of time, each with its group."""
     for row in calls.sort_values(["start_time", "call_id"]).to_dict("records"):
-        if row["status"] in ("Failed", "Timeout"):
+        if row["status"] in frame.FAILURES:
             yield {
                 **{str(name): value for name, value in row.items()},
                 "group": group_alone(row["status"], row["error_message"], row["error_trace"]),
@@ -335,7 +343,7 @@ def slow_episodes(calls: pd.DataFrame, by: str) -> list[tuple[Any, ...]]:
         owner = row["function"] if by == "function" else row["schedule_id"]
         if pd.isna(owner):
             continue
-        if row["status"] in ("Failed", "Timeout"):
+        if row["status"] in frame.FAILURES:
             if not open_runs[owner]:
                 runs[owner].append([[], None])
             runs[owner][-1][0].append(row)
@@ -370,7 +378,7 @@ def episodes(*statuses: str) -> pd.DataFrame:
 
 
 def test_timeout_and_failure_are_of_one_episode() -> None:
-    assert episodes("Failed", "Timeout", "Failed")["length"].tolist() == [3]
+    assert episodes("Failed", "Timeout", "Error response", "Failed")["length"].tolist() == [4]
 
 
 @pytest.mark.parametrize("status", ["Running", "Paused"])

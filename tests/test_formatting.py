@@ -153,7 +153,7 @@ def test_times_and_several_groups_have_columns_of_their_own() -> None:
     assert (row["function"], row["start time"]) == ("7", "2026-09-30 12:00")
 
 
-@pytest.mark.parametrize("status", ["stuck", "other"])
+@pytest.mark.parametrize("status", ["error response", "stuck", "other"])
 def test_column_of_zeros_is_left_out(summary: pd.DataFrame, status: str) -> None:
     assert status not in rows(display(summary))[0]
 

@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from factories import MINUTE_MS, START_MS, attach_coverage, call_frame, make_call
+from matplotlib.colors import to_hex
 
 from callframe import frame, plot
 from callframe.analysis.rollup import rollup
 from callframe.analysis.schedules import missed_runs
 from callframe.completeness import FunctionCoverage
 from callframe.errors import ArgumentError, FrameError
+from callframe.plot import style
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,6 +73,7 @@ FRAMES = {
     "one call": many(1),
     "only failed": many(40, status="Failed", error="boom $x$"),
     "only running": many(40, status="Running", end_time=None),
+    "only error responses": many(40, status="Error response", error="boom"),
     "only timeouts": many(40, status="Timeout"),
     "thirty functions": many(300, functions=30),
     "instant and unscheduled": many(10, start_time=START_MS, end_time=START_MS, scheduled_time=None, schedule_id=None),
@@ -192,8 +195,15 @@ def test_failure_groups_are_sorted_by_size() -> None:
     assert [bar.get_width() for bar in plot.failures(calls).patches][::-1] == [5, 2]
 
 
-def test_failures_over_time_add_up() -> None:
-    bars = plot.failures(FRAMES["only failed"], over="time").patches
+def test_failure_groups_have_the_colours_of_their_statuses() -> None:
+    calls = call_frame(*(make_call(id=1 + k, status=status) for k, status in enumerate(frame.FAILURES)))
+    colours = {to_hex(bar.get_facecolor()).upper() for bar in plot.failures(calls).patches}
+    assert colours == {style.COLOURS[status] for status in frame.FAILURES}
+
+
+@pytest.mark.parametrize("frame_name", ["only failed", "only error responses"])
+def test_failures_over_time_add_up(frame_name: str) -> None:
+    bars = plot.failures(FRAMES[frame_name], over="time").patches
     assert sum(bar.get_height() for bar in bars) == 40
 
 

@@ -44,6 +44,7 @@ def count(name: str, *records: Call, **asked: Any) -> int:
 CASES: dict[str, list[Call]] = {
     "unknown_status": [scheduled_call(status="Paused")],
     "timeout": [scheduled_call(status="Timeout")],
+    "error_response": [scheduled_call(status="Error response")],
     "stuck": [scheduled_call(-11, id=1, status="Running", end_time=None)],
     "running_with_end_time": [scheduled_call(status="Running")],
     "finished_without_end_time": [scheduled_call(end_time=None)],
@@ -251,9 +252,10 @@ def loop(calls: pd.DataFrame) -> Counter[str]:
         took = row["end_time"] - row["start_time"] if ended and status != "Running" else pd.NaT
         found["unknown_status"] += status == "Paused"
         found["timeout"] += status == "Timeout"
+        found["error_response"] += status == "Error response"
         found["stuck"] += status == "Running" and latest - row["start_time"] > limit
         found["running_with_end_time"] += status == "Running" and ended
-        found["finished_without_end_time"] += status in ("Completed", "Failed", "Timeout") and not ended
+        found["finished_without_end_time"] += status in ("Completed", *frame.FAILURES) and not ended
         found["beyond_run_limit"] += status != "Timeout" and bool(took > limit)
         found["negative_duration"] += bool(took < pd.Timedelta(0))
         found["negative_delay"] += bool(row["scheduled_time"] > row["start_time"])
@@ -262,7 +264,7 @@ def loop(calls: pd.DataFrame) -> Counter[str]:
         found["rounded_ids"] += row["call_id"] >= 10**15
         found["failed_without_error"] += status == "Failed" and not said and not traced
         found["failed_without_trace"] += status == "Failed" and said and not traced
-        found["error_without_failure"] += status not in ("Failed", "Timeout") and (said or traced)
+        found["error_without_failure"] += status not in frame.FAILURES and (said or traced)
         found["secret"] += said and "password=" in message
         found["control_characters"] += said and "\x07" in message
         found["html"] += said and "<b>" in message

@@ -141,7 +141,7 @@ def test_input_is_not_changed() -> None:
 
 def slow_summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Summarize the rows of a function in plain Python, with the bucket of each time as its value."""
-    counts = {status: sum(row["status"] == status for row in rows) for status in frame.STATUSES}
+    counts = {status: sum(row["status"] == status for row in rows) for status in frame.KNOWN_STATUSES}
     work: list[tuple[float, bool]] = []
     for row in rows:
         age_ms = bucket_ms(max(NOW_MS - row["start"], 0))
@@ -154,7 +154,7 @@ def slow_summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     delays = [(float(bucket_ms(row["delay"])), True) for row in rows if row["delay"] is not None]
     return {
         "calls": len(rows),
-        **{status.lower(): count for status, count in counts.items()},
+        **{status.lower().replace(" ", "_"): count for status, count in counts.items()},
         **{f"duration_{name}": kaplan_meier(work, share) for name, share in QUANTILES.items()},
         **{f"schedule_delay_{name}": kaplan_meier(delays, share) for name, share in QUANTILES.items()},
     }

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 DURATION = "timedelta64[ms]"
 DTYPES = {
-    **dict.fromkeys(["calls", "completed", "failed", "timeout", "running", "stuck", "other"], "int64"),
+    **dict.fromkeys(
+        ["calls", "completed", "failed", "timeout", "error_response", "running", "stuck", "other"], "int64"
+    ),
     **dict.fromkeys(["failure_rate", "failure_rate_low", "failure_rate_high"], "float64"),
     **dict.fromkeys(["duration_p50", "duration_p50_low", "duration_p50_high", "duration_p50_above"], DURATION),
     **dict.fromkeys(["duration_p90", "duration_p90_above"], DURATION),
@@ -133,12 +135,12 @@ def slow_summary(calls: pd.DataFrame, by: list[str]) -> dict[tuple[Any, ...], di
 
 
 def slow_counts(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    count = {status: sum(row["status"] == status for row in rows) for status in frame.STATUSES}
-    failures = count["Failed"] + count["Timeout"]
+    count = {status: sum(row["status"] == status for row in rows) for status in frame.KNOWN_STATUSES}
+    failures = count["Failed"] + count["Timeout"] + count["Error response"]
     finished = failures + count["Completed"]
     rate = binomtest(failures, finished).proportion_ci(method="wilson") if finished else None
     return {
-        **{status.lower(): count[status] for status in frame.STATUSES},
+        **{status.lower().replace(" ", "_"): count[status] for status in frame.KNOWN_STATUSES},
         "calls": len(rows),
         "other": len(rows) - sum(count.values()),
         "stuck": sum(row["status"] == "Running" and row["age"] > 15 * 60 for row in rows),
@@ -153,7 +155,7 @@ def slow_counts(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def longest_run(rows: list[dict[str, Any]]) -> int:
     longest = length = 0
     for row in sorted(rows, key=lambda row: (row["start_time"], row["call_id"])):
-        if row["status"] in {"Completed", "Failed", "Timeout"}:
+        if row["status"] in {"Completed", "Failed", "Timeout", "Error response"}:
             length = 0 if row["status"] == "Completed" else length + 1
             longest = max(longest, length)
     return longest
@@ -231,7 +233,7 @@ dense_frames = st.lists(
     st.builds(
         drawn_call,
         st.integers(1, 2),
-        st.sampled_from(["Completed"] * 4 + ["Failed", "Timeout", "Running", "Cancelled"]),
+        st.sampled_from(["Completed"] * 4 + ["Failed", "Timeout", "Error response", "Running", "Cancelled"]),
         st.integers(0, 900) | st.integers(0, 9_000),
         some_seconds,
         some_seconds,
@@ -260,8 +262,24 @@ def test_quantiles_among_ties_agree_with_plain_python(durations_s: list[int], ti
 # Rates
 
 
-def test_timeout_is_a_failure() -> None:
-    assert summarize(numbered(call_of(1), call_of(1, "Timeout")))["failure_rate"].tolist() == [0.5]
+@pytest.mark.parametrize("status", ["Timeout", "Error response"])
+def test_timeout_and_error_response_are_failures(status: str) -> None:
+    assert summarize(numbered(call_of(1), call_of(1, status)))["failure_rate"].tolist() == [0.5]
+
+
+def test_error_responses_are_counted_separately() -> None:
+    row = summarize(numbered(call_of(1, "Error response"), call_of(1, "Failed"))).iloc[0]
+    assert (row["calls"], row["error_response"], row["failed"], row["other"]) == (2, 1, 1, 0)
+
+
+def test_durations_of_error_responses_count_as_those_of_failed_calls() -> None:
+    durations = [1, 2, 3, 4, 5, 6]
+    failed, error = (
+        summarize(numbered(*map(call_of, durations), *(call_of(2.5, status) for _ in range(4))))
+        for status in ("Failed", "Error response")
+    )
+    names = [name for name in failed.columns if name.startswith("duration")]
+    pd.testing.assert_frame_equal(failed[names], error[names])
 
 
 def test_running_call_is_counted_but_in_no_rate() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from callframe.analysis.grouping import COLUMNS, TIME, Groups, concat, group
-from callframe.analysis.kaplan_meier import COMPLETED, TIMEOUT, Curves, estimate_curves, is_event, observe
+from callframe.analysis.kaplan_meier import COMPLETED, ERROR_RESPONSE, Curves, estimate_curves, is_event, observe
 from callframe.timespan import NO_TIME, to_milliseconds
 
 if TYPE_CHECKING:
@@ -33,7 +33,10 @@ EVENT, CENSORED, DELAY = range(3)
 NEVER_MS = 2**53
 """A censored duration that is taken to be longer than any other; it is in the last bucket."""
 
-_STATUSES = ("running", "completed", "failed", "timeout", "other")
+FAILURES = ("failed", "timeout", "error_response")
+"""The columns that count failures, by status."""
+
+_STATUSES = ("running", "completed", *FAILURES, "other")
 _COUNTS = (*_STATUSES, "stuck", "late")
 _MAXIMA = ("duration_max", "observed_max", "delay_max", "last_success")
 _RUNS = ("longest_run", "finished", "leading", "trailing")
@@ -238,7 +241,7 @@ def _columns(
 def _finished(calls: pd.DataFrame, status: np.ndarray) -> np.ndarray:
     """Find the positions of the finished calls, in order of start and id."""
     start_ms, call_id = to_milliseconds(calls["start_time"]), calls["call_id"].to_numpy()
-    is_finished = (status >= COMPLETED) & (status <= TIMEOUT)
+    is_finished = (status >= COMPLETED) & (status <= ERROR_RESPONSE)
     later = start_ms[1:] > start_ms[:-1]
     if (later | ((start_ms[1:] == start_ms[:-1]) & (call_id[1:] >= call_id[:-1]))).all():
         return np.flatnonzero(is_finished)

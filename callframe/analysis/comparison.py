@@ -194,8 +194,8 @@ def _columns(*frames: pd.DataFrame) -> tuple[_Columns, list[str]]:
 def _columns_of(calls: pd.DataFrame, names: list[str]) -> _Columns:
     function = calls["function"].cat
     positions = pd.Index(names).get_indexer(pd.Index(function.categories.astype(str)))
-    completed, failed, timeout, running = (
-        (calls["status"] == status).to_numpy() for status in ("Completed", "Failed", "Timeout", "Running")
+    completed, timeout, running = (
+        (calls["status"] == status).to_numpy() for status in ("Completed", "Timeout", "Running")
     )
     start, duration = to_milliseconds(calls["start_time"]), to_milliseconds(calls["duration"])
     age = np.maximum(observed_until_ms(calls) - start, 0)
@@ -210,7 +210,7 @@ def _columns_of(calls: pd.DataFrame, names: list[str]) -> _Columns:
         "in_durations": timeout | (completed & has_duration) | (running & ~is_stuck),
         "completed": completed,
         "running": running,
-        "failed": timeout | failed,
+        "failed": calls["status"].isin(frame.FAILURES).to_numpy(),
     }
 
 

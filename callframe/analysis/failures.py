@@ -32,8 +32,8 @@ NO_ERROR_TEMPLATE = "no error given"
 """The template of calls that failed without an error."""
 
 _COLUMNS = (
-    "group", "exception", "template", "frames", "cause", "count", "share", "functions", "first_seen", "last_seen",
-    "call_id", "function",
+    "group", "status", "exception", "template", "frames", "cause", "count", "share", "functions", "first_seen",
+    "last_seen", "call_id", "function",
 )  # fmt: skip
 _NEEDED = ["call_id", "function", "schedule_id", "status", "start_time", "error_message", "error_trace"]
 _AGGREGATES = {"count": "sum", "first_seen": "min", "last_seen": "last", "call_id": "last"}
@@ -80,7 +80,8 @@ def failures(calls: CallFrame, by: str | Sequence[str] | None = None, *, client:
     Two failures belong to one group if they have the same exception type, passed through the same functions of the
     user's own code, and have the same message except for numbers, ids, times, names and the like. Line numbers and
     library frames do not matter, nor does the function that was called. All Timeouts form one group, as do all calls
-    that failed without an error.
+    that failed without an error. Failures that only a response reports (see `with_responses`) are never in one group
+    with those that the service reports.
 
     In a chain of exceptions ("The above exception was the direct cause ...", "During handling of the above exception
     ...") the last one names the group: it is the one the call ended with. Earlier ones distinguish groups by their
@@ -101,7 +102,8 @@ def failures(calls: CallFrame, by: str | Sequence[str] | None = None, *, client:
     -------
     failures
         One row per group, the largest first, within each of `by`. First the columns of `by` (`function`, `schedule`,
-        `status`); then `group` str, an id that is the same in every frame; `exception` str, the type without its
+        `status`); then `group` str, an id that is the same in every frame; `status` str, that of its calls;
+        `exception` str, the type without its
         module, `Timeout` for calls that the service stopped, missing if the error names none; `template` str, the
         message with placeholders; `frames` str, the user's functions, outermost first; `cause` str, the type of the
         first exception of the chain, missing if there is only one; `count` int64; `share` float64, of the failures
@@ -135,8 +137,8 @@ def failure_episodes(calls: pd.DataFrame, by: str = "function") -> pd.DataFrame:
     """
     Find runs of consecutive failures.
 
-    Calls are ordered by start. Failed and Timeout count, Completed ends an episode; Running calls and those with an
-    undocumented status neither count nor end one.
+    Calls are ordered by start. Failed, Timeout and Error response count, Completed ends an episode; Running calls and
+    those with an undocumented status neither count nor end one.
 
     Parameters
     ----------
@@ -298,15 +300,18 @@ def _classify(rows: pd.DataFrame) -> tuple[np.ndarray, list[_Group], list[dict[s
         columns.append((codes, [*values.tolist(), None]))  # the code -1 of a missing value finds None
     (message_codes, messages), (trace_codes, traces) = columns
     pair_keys = (message_codes + 1) * len(traces) + trace_codes + 1
+    is_response = (rows["status"] == frame.ERROR_RESPONSE).to_numpy()
+    pair_keys = 2 * pair_keys + is_response
     pair_codes, pairs = pd.factorize(np.where(timed_out, -1, pair_keys), use_na_sentinel=False)
     errors = [
-        None if pair < 0 else (messages[pair // len(traces) - 1], traces[pair % len(traces) - 1])
+        None if pair < 0 else (messages[pair // 2 // len(traces) - 1], traces[pair // 2 % len(traces) - 1])
         for pair in pairs.tolist()
     ]
+    kinds = [frame.ERROR_RESPONSE if pair >= 0 and pair % 2 else "Failed" for pair in pairs.tolist()]
     texts, path_codes, paths = _parse(errors)
-    text_codes, keys = _encode(zip(texts, path_codes, strict=True))
+    text_codes, keys = _encode(zip(texts, path_codes, kinds, strict=True))
     counts = np.bincount(text_codes[pair_codes], minlength=len(keys)).tolist()
-    identified = [_identify(text, paths[path]) for text, path in keys]
+    identified = [_identify(text, paths[path], kind) for text, path, kind in keys]
     group_codes, groups = _encode(group for group, _ in identified)
     templates: list[dict[str, int]] = [{} for _ in groups]
     for code, (_, template), count in zip(group_codes.tolist(), identified, counts, strict=True):
@@ -336,17 +341,17 @@ def _parse(errors: Sequence[tuple[str | None, str | None] | None]) -> tuple[list
     return message_templates.normalize(texts), np.array(path_codes, dtype="int64"), list(codes)
 
 
-def _identify(text: str, path: _Path) -> tuple[_Group, str]:
+def _identify(text: str, path: _Path, status: str) -> tuple[_Group, str]:
     """Identify the group of a failure, and the template to show; an empty path is a Timeout."""
     if not path:
         return _Group("Timeout", "Timeout", (), (), ""), TIMEOUT_TEMPLATE
     *earlier, (exception, functions) = path
     template = message_templates.template(text, exception)
     if exception is None and not template:
-        return _Group("Failed", None, functions, (), ""), NO_ERROR_TEMPLATE
+        return _Group(status, None, functions, (), ""), NO_ERROR_TEMPLATE
     causes = dict.fromkeys(cause for cause in earlier if cause[1])
     causes.pop((exception, functions), None)
-    return _Group("Failed", exception, functions, tuple(causes), message_templates.skeleton(template)), template
+    return _Group(status, exception, functions, tuple(causes), message_templates.skeleton(template)), template
 
 
 def _exceptions(message: str | None, trace: str | None) -> list[Raised]:
@@ -375,12 +380,15 @@ def _describe(table: pd.DataFrame, counts: _Counts) -> pd.DataFrame:
     templates = [min(count, key=lambda text: (-count[text], text)) for count in counts.templates]
     columns = {
         "group": [group.id for group in groups],
+        "status": [group.status for group in groups],
         "exception": [group.exception for group in groups],
         "template": [templates[code] for code in table["_group"].tolist()],
         "frames": [" > ".join(group.functions) or None for group in groups],
         "cause": [group.causes[0][0] if group.causes else None for group in groups],
         "functions": table["functions"].tolist(),
     }
+    if "status" in table:  # one of those that are grouped by
+        del columns["status"]
     table = table.assign(**{name: frame.text_column(values).set_axis(table.index) for name, values in columns.items()})
     return table.astype({"count": "int64", "share": "float64", "call_id": "int64"})
 

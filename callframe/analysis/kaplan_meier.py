@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from callframe.timespan import DurationLike
 
-RUNNING, COMPLETED, FAILED, TIMEOUT, OTHER = range(5)
-"""The codes of statuses: those of `frame.STATUSES` in their order, then any other."""
+RUNNING, COMPLETED, FAILED, TIMEOUT, ERROR_RESPONSE, OTHER = range(6)
+"""The codes of statuses: those of `frame.KNOWN_STATUSES` in their order, then any other."""
 
 _TOLERANCE = 1e-9  # of the logarithm of a survival, a sum of up to millions of terms
 
@@ -63,7 +63,7 @@ def observe(calls: pd.DataFrame, limit: RunLimit, fetched_ms: int | None = None)
 
 def status_codes(status: pd.Series) -> np.ndarray:
     """Translate a status column into the codes of statuses."""
-    codes = {name: code for code, name in enumerate(frame.STATUSES)}
+    codes = {name: code for code, name in enumerate(frame.KNOWN_STATUSES)}
     by_category = [codes.get(name, OTHER) for name in status.cat.categories]
     return np.array([*by_category, OTHER], dtype="uint8")[status.cat.codes.to_numpy()]
 

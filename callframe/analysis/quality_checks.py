@@ -202,13 +202,19 @@ CHECKS: tuple[Check, ...] = (
         "unknown_status",
         "calls with a status that the API does not document",
         "They count in no rate: find out whether they have ended.",
-        lambda checked: ~checked.has_status(*frame.STATUSES),
+        lambda checked: ~checked.has_status(*frame.KNOWN_STATUSES),
     ),
     Check(
         "timeout",
         "calls that were stopped at the run limit",
         "They count as failed; their durations are the run limit, not what the work takes.",
         lambda checked: checked.has_status("Timeout"),
+    ),
+    Check(
+        "error_response",
+        "calls that the service calls Completed and whose response reports a failure",
+        "They count as failed: see reports_failure for the rule, and with_responses to replace it.",
+        lambda checked: checked.has_status(frame.ERROR_RESPONSE),
     ),
     Check(
         "stuck",
@@ -300,7 +306,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "error_without_failure",
-        "calls with an error that are neither Failed nor Timeout",
+        "calls with an error that have not failed",
         "The status decides: they do not count as failures.",
         lambda checked: ~checked.has_status(*frame.FAILURES) & (checked.has_message | checked.has_trace),
     ),

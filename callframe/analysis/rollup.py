@@ -153,12 +153,12 @@ def summarize_rollup(rollup: pd.DataFrame, by: str | Sequence[str] = "function")
     -------
     summary
         One row per group that has calls, with the groups as the index: the groups with the most failures first, or,
-        with a duration, in order. `calls`, `completed`, `failed`, `timeout`, `running`, `stuck` (Running for more than
-        15 minutes, within 1 %), `other` int64; `failure_rate`, `failure_rate_low`, `failure_rate_high` float64, the
-        share of Failed and Timeout among finished calls with its Wilson 95 % interval, missing where no call has
-        finished; `duration_p50`, `duration_p90`, `duration_p95`, `duration_p99`, each with its `..._above`,
-        `duration_max`; `schedule_delay_p50`, `schedule_delay_p90`, `schedule_delay_p95`, `schedule_delay_p99`,
-        `schedule_delay_max` timedelta64[ms].
+        with a duration, in order. `calls`, `completed`, `failed`, `timeout`, `error_response`, `running`, `stuck`
+        (Running for more than 15 minutes, within 1 %), `other` int64; `failure_rate`, `failure_rate_low`,
+        `failure_rate_high` float64, the share of Failed, Timeout and Error response among finished calls with its
+        Wilson 95 % interval, missing where no call has finished; `duration_p50`, `duration_p90`, `duration_p95`,
+        `duration_p99`, each with its `..._above`, `duration_max`; `schedule_delay_p50`, `schedule_delay_p90`,
+        `schedule_delay_p95`, `schedule_delay_p99`, `schedule_delay_max` timedelta64[ms].
 
     Raises
     ------

@@ -81,10 +81,12 @@ def summarize(
         One row per group that has calls, with the groups as the index: the groups with the most failures first, or,
         with a duration, in order.
 
-        `calls`, `completed`, `failed`, `timeout`, `running`, `stuck` (part of the running), `other` int64.
+        `calls`, `completed`, `failed`, `timeout`, `error_response`, `running`, `stuck` (part of the running), `other`
+        int64.
 
-        `failure_rate`, `failure_rate_low`, `failure_rate_high` float64: the share of Failed and Timeout among finished
-        calls with its Wilson 95 % interval (Wilson, 1927, JASA 22:209), missing where no call has finished.
+        `failure_rate`, `failure_rate_low`, `failure_rate_high` float64: the share of Failed, Timeout and Error response
+        (see `with_responses`) among finished calls with its Wilson 95 % interval (Wilson, 1927, JASA 22:209), missing
+        where no call has finished.
 
         `duration_p50`, `duration_p90`, `duration_p95`, `duration_p99` timedelta64[ms], each the shortest duration by
         which that share of the work is done, and after each of them `..._above`; `..._low` and `..._high` of p50 and
@@ -135,11 +137,12 @@ def summarize(
 def summary_table(measures: Measures) -> pd.DataFrame:
     """Make the summary of measures, without coverage: one row per group."""
     columns, durations, delays = measures.columns, measures.durations, measures.delays
-    failures, finished = columns["failed"] + columns["timeout"], columns["completed"]
+    failures = np.sum([columns[name] for name in aggregates.FAILURES], axis=0)
+    finished = columns["completed"]
     rate, low, high = wilson(failures, failures + finished)
     calls = failures + finished + columns["running"] + columns["other"]
     table: dict[str, Any] = {"calls": calls}
-    table |= {name: columns[name] for name in ("completed", "failed", "timeout", "running", "stuck", "other")}
+    table |= {name: columns[name] for name in ("completed", *aggregates.FAILURES, "running", "stuck", "other")}
     table |= {"failure_rate": rate, "failure_rate_low": low, "failure_rate_high": high}
     for name, share in QUANTILES.items():
         table[f"duration_{name}"] = durations.quantile(share)

@@ -117,7 +117,7 @@ def heatmap(
     calls
         Call frame.
     of
-        `"calls"`, `"failures"` (Failed and Timeout) or `"delays"` (the median).
+        `"calls"`, `"failures"` or `"delays"` (the median).
     tz
         Time zone of the hours.
     title

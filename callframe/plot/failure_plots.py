@@ -80,8 +80,7 @@ def failures(
     shown = groups.head(MAX_GROUPS).iloc[::-1]
     ax = style.axes(ax, height=1.5 + 0.44 * max(2, len(shown)))
     rows = np.arange(len(shown))
-    is_timeout = (shown["exception"] == "Timeout").to_numpy()
-    colours = np.where(is_timeout, style.COLOURS["Timeout"], style.COLOURS["Failed"])
+    colours = shown["status"].map(style.COLOURS).to_list()
     options: dict[str, Any] = {"height": 0.3, "color": colours, "align": "center"}
     ax.barh(rows, shown["count"], **(options | kwargs))
     for row, (_, group) in enumerate(shown.iterrows()):
@@ -187,7 +186,7 @@ def _failures_over_time(
     bottom = np.zeros(len(counts))
     left = style.to_matplotlib_dates(counts.index)
     width = np.diff(left).min() if len(left) > 1 else 1 / 1440
-    for status in frame.FAILURES:
+    for status in [status for status in frame.FAILURES if status in counts]:
         heights = counts[status].to_numpy()
         options: dict[str, Any] = {
             "align": "edge", "label": f"{status} ({heights.sum():,})", "color": style.COLOURS[status],

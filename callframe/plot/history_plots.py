@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
+from callframe.analysis.aggregates import FAILURES
 from callframe.analysis.rollup import check, summarize_rollup
 from callframe.errors import ArgumentError
 from callframe.plot import style
@@ -106,7 +107,7 @@ def _bin_days(rollup: pd.DataFrame) -> int:
 
 def _draw_counts(ax: Axes, table: pd.DataFrame, days: int, kwargs: dict[str, Any]) -> str:
     left = style.to_matplotlib_dates(table.index)
-    failed = (table["failed"] + table["timeout"]).to_numpy()
+    failed = table[list(FAILURES)].sum(axis=1).to_numpy()
     others = table["calls"].to_numpy() - failed
     options: dict[str, Any] = {"width": days, "align": "edge", "linewidth": 0} | kwargs
     ax.bar(

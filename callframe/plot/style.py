@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-COLOURS = {"Completed": "#56B4E9", "Running": "#999999", "Failed": "#D55E00", "Timeout": "#E8B400"}
-"""One colour per status, from a palette safe for colour-blind eyes (Okabe and Ito, 2008); others are `OTHER`."""
+COLOURS = {
+    "Completed": "#56B4E9", "Running": "#999999", "Failed": "#D55E00", "Timeout": "#E8B400", "Error response": "#5D3A9B"
+}  # fmt: skip
+"""One colour per status, safe for colour-blind eyes: that of Error response is far from the others, which are of the
+palette of Okabe and Ito (2008), with every kind of colour vision. Other statuses are `OTHER`."""
 
 OTHER = "#CC79A7"
-HATCHES = {"Timeout": "////", "Running": "...."}
+HATCHES = {"Timeout": "////", "Running": "....", "Error response": "xxxx"}
 """A second sign where colour alone may not be enough."""
 
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -10,6 +10,7 @@ import pandas as pd
 from callframe.analysis.failures import failures
 from callframe.analysis.message_templates import contains_secret
 from callframe.formatting import Cell, format_percent, format_time, truncate
+from callframe.frame import ERROR_RESPONSE
 
 MAX_SHOWN, MAX_LISTED = 25, 200
 """Groups with an example, and further groups with one line each."""
@@ -19,6 +20,7 @@ MAX_TEXT = 2_000_000
 
 _MAX_NAMES = 4
 _MAX_HEADLINE, _MAX_EXCERPT = 300, 1_200
+_BY_RESPONSE = "the responses; the service calls these calls Completed"
 _SECRET = "The text seems to hold a password, token or key, and is left out."  # noqa: S105 - not one
 _NOT_REQUESTED = "The text was left out on request (traces=False)."
 
@@ -88,6 +90,7 @@ def _facts(row: dict[Any, Any], tz: str) -> list[tuple[str, Cell]]:
         "between": f"{format_time(row['first_seen'], tz)} and {format_time(row['last_seen'], tz)} {tz}",
         "through": row["frames"],
         "caused by": row["cause"],
+        "reported by": _BY_RESPONSE if row["status"] == ERROR_RESPONSE else None,
         "latest call": f"{row['call_id']} of {truncate(row['function']).text}",
     }
     texts = [(name, truncate(value, 200)) for name, value in facts.items() if not pd.isna(value)]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from callframe import frame
+from callframe.analysis.aggregates import FAILURES
 from callframe.analysis.rollup import summarize_rollup
 from callframe.analysis.summary import summarize
 from callframe.completeness import Coverage
@@ -109,7 +110,7 @@ def _measures(row: dict[Any, Any] | None) -> list[KeyFigure]:
     """Format the summary of all calls; None if there are no calls."""
     if row is None:
         return [KeyFigure(name, "no data") for name in _NAMES]
-    failures = row["failed"] + row["timeout"]
+    failures = sum(row[name] for name in FAILURES)
     interval = format_interval(format_percent(row["failure_rate_low"]), format_percent(row["failure_rate_high"]))
     finished = f"{failures:,} of {failures + row['completed']:,} finished"
     return [

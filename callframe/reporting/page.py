@@ -123,7 +123,7 @@ def _draw_plots(calls: pd.DataFrame, missed: pd.DataFrame | None, worst: list[st
         ),
         "failures": renderer.draw(
             plot.failures, calls, over="time", tz=tz, height=3.4,
-            caption="Failed and Timeout by start time; a single high bar is an outage.",
+            caption="Calls that failed by start time; a single high bar is an outage.",
         ),
     }  # fmt: skip
     if calls["schedule_delay"].notna().any():
