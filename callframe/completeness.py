@@ -6,25 +6,80 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import pandas as pd
 
 from callframe import timespan
 from callframe.errors import IncompleteError, IncompleteWarning, RecordWarning, warn
-from callframe.frame import KNOWN_STATUSES, check, text_column
+from callframe.frame import KNOWN_STATUSES, check, deduplicate, text_column
 from callframe.limits import RETENTION_MS
 from callframe.timespan import NO_TIME, TimeRange, iso, to_milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
 KEY = "callframe"
 """The key of the coverage in the `attrs` of a frame."""
 
-NO_COVERAGE = "not known: the frame carries no coverage"
+NO_COVERAGE = "the frame carries no coverage"
 BEYOND_RETENTION = "the service keeps calls for 90 days"
 """How a reason begins that no fetch could avoid: what is older is gone for everyone."""
 
 _SHOWN = 5
+_NOT_KNOWN = "completeness not known"
+_COPY = (
+    "CSV files, merge and concat lose the coverage. If this frame has all rows of another one, copy it back:"
+    " merged.attrs = calls.attrs."
+)
+
+
+@dataclass(frozen=True)
+class CallSet:
+    """Which calls a frame has, in any order: their number, and the sum of hashes of their ids."""
+
+    count: int
+    checksum: int
+
+    @classmethod
+    def of(cls, calls: pd.DataFrame) -> Self:
+        """Identify the calls of a frame, in a few milliseconds for a million."""
+        hashes = calls["call_id"].to_numpy().astype("uint64")
+        hashes *= np.uint64(0x9E3779B97F4A7C15)  # a multiplicative hash, as in splitmix64
+        hashes ^= hashes >> np.uint64(32)
+        hashes *= np.uint64(0xD6E8FEB86659FD93)
+        return cls(len(hashes), int(hashes.sum(dtype="uint64")))
+
+    @classmethod
+    def sum(cls, parts: Sequence[Self]) -> Self:
+        """Identify the calls of several frames together."""
+        return cls(sum(part.count for part in parts), sum(part.checksum for part in parts) % 2**64)
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to a dict that JSON can hold; the checksum is text, since many readers round such a number."""
+        return {"calls": self.count, "checksum": f"{self.checksum:016x}"}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any] | None) -> Self | None:
+        """Convert back."""
+        return cls(int(content["calls"]), int(content["checksum"], 16)) if content else None
+
+
+@dataclass(frozen=True)
+class OtherRows:
+    """The rows of a frame that are not the calls its coverage describes, and how many of them repeat a call."""
+
+    rows: CallSet
+    repeated: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to a dict that JSON can hold."""
+        return self.rows.to_json() | {"repeated": self.repeated}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any] | None) -> Self | None:
+        """Convert back."""
+        rows = CallSet.from_json(content)
+        return cls(rows, int((content or {}).get("repeated", 0))) if rows else None
 
 
 @dataclass(frozen=True)
@@ -88,7 +143,8 @@ class Coverage:
     What a frame covers, as its `attrs` carry it; read and written here only.
 
     Without a `window` the calls were requested by their ids, `call_ids` of them. No `statuses` and no `schedule_ids`
-    means all. `archive` tells where the calls were read from, if not from the service.
+    means all. `archive` tells where the calls were read from, if not from the service. `described` are the calls that
+    were read; `other_rows` says what a frame has instead, None if it has exactly these.
     """
 
     fetched_ms: int
@@ -99,11 +155,22 @@ class Coverage:
     schedule_ids: tuple[int, ...] = ()
     call_ids: int = 0
     archive: Mapping[str, Any] | None = None
+    described: CallSet | None = None
+    other_rows: OtherRows | None = None
 
     @classmethod
-    def of(cls, table: Any) -> Coverage | None:
-        """Read the coverage of a frame, None if it carries none that is valid."""
-        return cls.from_json(table.attrs.get(KEY))
+    def of(cls, table: pd.DataFrame) -> Coverage | None:
+        """
+        Read the coverage of a frame, and compare it with its rows; None if it carries none that is valid.
+
+        A table of measures is not compared: what its calls were is in its coverage.
+        """
+        coverage = cls.from_json(table.attrs.get(KEY))
+        if coverage is None or not _has_calls(table):
+            return coverage
+        found = CallSet.of(table)
+        other = None if found == coverage.described else OtherRows(found, count_repeated(table))
+        return replace(coverage, other_rows=other)
 
     @classmethod
     def from_json(cls, content: Any) -> Coverage | None:
@@ -119,13 +186,29 @@ class Coverage:
                 tuple(content.get("schedule_ids") or ()),
                 int(content.get("call_ids") or 0),
                 content.get("archive"),
+                CallSet.from_json(content.get("describes")),
+                OtherRows.from_json(content.get("other_rows")),
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             return None
 
+    @classmethod
+    def merge(cls, sources: Sequence[Coverage | None]) -> Coverage | None:
+        """Join the coverage of tables of measures that are added together, None if it is not the same for all."""
+        requests = [source and replace(source, other_rows=None) for source in sources] or [None]
+        request = requests[0] if all(one == requests[0] for one in requests) else None
+        if request is None or request.described is None:
+            return request
+        rest = [source.other_rows or OtherRows(request.described) for source in sources if source]
+        rows = CallSet.sum([one.rows for one in rest])
+        other = None if rows == request.described else OtherRows(rows, sum(one.repeated for one in rest))
+        return replace(request, other_rows=other)
+
     def to_json(self) -> dict[str, Any]:
         """Convert to a dict that JSON can hold."""
-        return self._request() | {"functions": [function.to_json() for function in self.functions]}
+        content = self._request() | {"functions": [function.to_json() for function in self.functions]}
+        content |= {} if self.described is None else {"describes": self.described.to_json()}
+        return content | ({} if self.other_rows is None else {"other_rows": self.other_rows.to_json()})
 
     def _request(self) -> dict[str, Any]:
         content: dict[str, Any] = {"version": 1, "project": self.project, "fetched_at": iso(self.fetched_ms)}
@@ -141,9 +224,31 @@ class Coverage:
         table.attrs[KEY] = self.to_json()
 
     @property
-    def complete(self) -> bool:
-        """Whether everything that was requested was read."""
-        return all(function.complete for function in self.functions)
+    def complete(self) -> bool | None:
+        """Whether everything that was requested was read; None if it was, but the frame has other rows."""
+        if not all(function.complete for function in self.functions):
+            return False
+        return None if self.other_rows else True
+
+    @property
+    def text(self) -> str:
+        """What a person is told about completeness."""
+        words = {True: "complete", False: "INCOMPLETE", None: "" if self.described else _NOT_KNOWN}
+        return ", ".join(filter(None, [self.selection, words[self.complete]]))
+
+    @property
+    def selection(self) -> str:
+        """What the rows of the frame are, if they are not the calls that were read."""
+        if self.other_rows is None:
+            return ""
+        repeated, count = self.other_rows.repeated, self.described.count if self.described else 0
+        distinct = self.other_rows.rows.count - repeated
+        parts = [format_repeated(repeated)] if repeated else []
+        if distinct < count:
+            parts.insert(0, f"selected from {count:,} calls")
+        elif self.described and (distinct > count or not parts):
+            parts.insert(0, f"not the {count:,} calls that were read")
+        return ", ".join(parts)
 
     @property
     def set_aside(self) -> int:
@@ -176,15 +281,25 @@ class Coverage:
 
     def missing_calls(self, calls: pd.DataFrame) -> dict[int, str]:
         """Find the functions of which calls are missing from a frame, and why: by function id."""
-        counts = calls["function_id"].value_counts().to_dict()
-        missing = {}
-        for function_id, function in self.by_id.items():
-            present = int(counts.get(function_id, 0))
-            if not all(reason.startswith(BEYOND_RETENTION) for reason in function.reasons):
-                missing[function_id] = f"its function was not read completely: {'; '.join(function.reasons)}"
-            elif present < function.calls:
-                missing[function_id] = f"the frame has only {present:,} of the {function.calls:,} calls of its function"
-        return missing
+        return self.removed_calls(calls) | {
+            function_id: f"its function was not read completely: {'; '.join(function.reasons)}"
+            for function_id, function in self.by_id.items()
+            if not all(reason.startswith(BEYOND_RETENTION) for reason in function.reasons)
+        }
+
+    def removed_calls(self, calls: pd.DataFrame) -> dict[int, str]:
+        """Find the functions of which not all calls that were read are in a frame: by function id, in words."""
+        if self.other_rows is None:
+            return {}
+        if self.described is None:
+            return dict.fromkeys(self.by_id, "which calls were read is not recorded")
+        counts = deduplicate(calls)["function_id"].value_counts().to_dict()
+        return {
+            function_id: f"the frame has only {counts.get(function_id, 0):,} of the {function.calls:,} calls of its"
+            " function"
+            for function_id, function in self.by_id.items()
+            if counts.get(function_id, 0) < function.calls
+        }
 
     def select(
         self,
@@ -196,20 +311,19 @@ class Coverage:
         start: str | None = None,
         end: str | None = None,
     ) -> Coverage:
-        """Restrict the coverage to a selection, which holds `calls`."""
-        counts = calls["function_id"].value_counts().to_dict()
-        kept = tuple(
-            replace(one, calls=int(counts.get(one.function_id, 0)))
-            for one in self.functions
-            if not functions or one.function in set(functions)
-        )
+        """Restrict the coverage to a selection, which holds `calls`; rows that lacked before go on lacking."""
+        kept, described = [one for one in self.functions if not functions or one.function in functions], self.described
+        if self.other_rows is None:
+            counts, described = calls["function_id"].value_counts().to_dict(), CallSet.of(calls)
+            kept = [replace(one, calls=int(counts.get(one.function_id, 0))) for one in kept]
         if self.window is None:
-            return replace(self, functions=kept)
+            return replace(self, functions=tuple(kept), described=described)
         start_ms = max(self.window.start_ms, _parse(start) if start else NO_TIME)
         end_ms = min(self.window.end_ms, _parse(end) if end else self.window.end_ms)
         return replace(
             self,
-            functions=kept,
+            functions=tuple(kept),
+            described=described,
             window=TimeRange(start_ms, max(start_ms, end_ms)),
             statuses=_intersect(self.statuses, statuses),
             schedule_ids=_intersect(self.schedule_ids, schedule_ids),
@@ -237,6 +351,7 @@ class FetchRequest:
             tuple(self.statuses),
             tuple(self.schedule_ids),
             len(self.call_ids),
+            described=CallSet.of(calls),
         )
 
     def _with_unknown_ids(self, functions: Sequence[FunctionCoverage], calls: pd.DataFrame) -> list[FunctionCoverage]:
@@ -273,9 +388,9 @@ def coverage(calls: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     coverage
-        `function_id` int64, `function` str, `complete` boolean (missing where the frame carries no coverage), `reason`
-        str (missing where complete), `calls` int64 that were read, `set_aside` int64 invalid records, and
-        `set_aside_reason` str. Its `attrs` hold project, `fetched_at` and the window.
+        `function_id` int64, `function` str, `complete` boolean (missing where the frame carries no coverage, or has not
+        all the calls that were read), `reason` str (missing where complete), `calls` int64 that were read, `set_aside`
+        int64 invalid records, and `set_aside_reason` str. Its `attrs` hold project, `fetched_at` and the window.
 
     Raises
     ------
@@ -285,9 +400,13 @@ def coverage(calls: pd.DataFrame) -> pd.DataFrame:
     check(calls)
     known = Coverage.of(calls)
     functions = _uncovered(calls) if known is None else known.functions
-    reasons = [NO_COVERAGE if known is None else "; ".join(one.reasons) or None for one in functions]
+    removed = dict.fromkeys(calls["function_id"], NO_COVERAGE) if known is None else known.removed_calls(calls)
+    lacking = [removed.get(one.function_id) for one in functions]
+    reasons = [
+        "; ".join([*one.reasons, *filter(None, [why])]) or None for one, why in zip(functions, lacking, strict=True)
+    ]
     set_aside = ["; ".join(f"{count} x {reason}" for reason, count in one.set_aside.items()) for one in functions]
-    complete = [pd.NA if known is None else one.complete for one in functions]
+    complete = [pd.NA if why and one.complete else one.complete for one, why in zip(functions, lacking, strict=True)]
     table = pd.DataFrame(
         {
             "function_id": pd.Series([one.function_id for one in functions], dtype="int64"),
@@ -306,7 +425,7 @@ def coverage(calls: pd.DataFrame) -> pd.DataFrame:
 
 def is_complete(calls: pd.DataFrame) -> bool | None:
     """
-    Check whether everything that was requested was read.
+    Check whether everything that was requested was read, and is still in the frame.
 
     Parameters
     ----------
@@ -316,10 +435,48 @@ def is_complete(calls: pd.DataFrame) -> bool | None:
     Returns
     -------
     complete
-        None where the frame carries no coverage.
+        False if something could not be read. None where that is not known: the frame carries no coverage, or its rows
+        are not the calls that were read, such as after a filter.
     """
     known = Coverage.of(calls)
     return None if known is None else known.complete
+
+
+def completeness_text(table: pd.DataFrame) -> str:
+    """Say whether everything that was requested was read and is in a table; all that is shown to people says this."""
+    if (known := Coverage.of(table)) is not None:
+        return known.text
+    repeated = count_repeated(table) if _has_calls(table) else 0
+    return f"{_NOT_KNOWN}, {format_repeated(repeated)}" if repeated else _NOT_KNOWN
+
+
+def format_repeated(repeated: int) -> str:
+    """Say how many rows repeat a call."""
+    return f"{repeated:,} row{' repeats' if repeated == 1 else 's repeat'} a call"
+
+
+def count_repeated(calls: pd.DataFrame) -> int:
+    """Count the rows whose call is in an earlier row too."""
+    ordered = np.sort(calls["call_id"].to_numpy())
+    return 0 if (ordered[1:] != ordered[:-1]).all() else len(calls) - len(deduplicate(calls))
+
+
+def measured_attrs(calls: pd.DataFrame) -> dict[Hashable | None, Any]:
+    """Copy the `attrs` of calls for a table of measures, of which no rows could tell that calls were removed."""
+    known = Coverage.of(calls)
+    return {**calls.attrs} if known is None else {**calls.attrs, KEY: known.to_json()}
+
+
+def warn_about_removed(calls: pd.DataFrame, what: str) -> None:
+    """Warn where a frame cannot tell something any more, because rows or the coverage were removed after the fetch."""
+    if (known := Coverage.of(calls)) is None:
+        warn(f"{what} are unknown: {NO_COVERAGE}. {_COPY}", UserWarning)
+    elif removed := known.removed_calls(calls):
+        warn(
+            f"{what} of {len(removed):,} of {len(known.functions):,} functions are unknown:"
+            f" {next(iter(removed.values()))}. Pass the whole frame, and select from the result.",
+            UserWarning,
+        )
 
 
 def observed_until_ms(calls: pd.DataFrame) -> int:
@@ -357,6 +514,10 @@ def warn_about_records(calls: pd.DataFrame, known: Coverage) -> None:
     unknown = [status for status in calls["status"].cat.categories if status not in KNOWN_STATUSES]
     if unknown:
         warn(f"Unknown status {', '.join(map(repr, unknown))}; it is kept as a category of its own.", RecordWarning)
+
+
+def _has_calls(table: pd.DataFrame) -> bool:
+    return str(table.dtypes.get("call_id")) == "int64"
 
 
 def _uncovered(calls: pd.DataFrame) -> list[FunctionCoverage]:

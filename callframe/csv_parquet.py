@@ -180,7 +180,7 @@ def read_parquet(path: PathLike) -> pd.DataFrame:
     Returns
     -------
     calls
-        Call frame, equal to the one that was written, with its coverage.
+        Call frame, equal to the one that was written, with its coverage, which is compared with the rows.
 
     Raises
     ------
@@ -188,6 +188,11 @@ def read_parquet(path: PathLike) -> pd.DataFrame:
         The file could not be read.
     FileFormatError
         Not a Parquet file, or a column is missing or has another type.
+
+    Warns
+    -----
+    UserWarning
+        Another program removed or added rows.
     """
     source = pa.BufferReader(_read_bytes(path))
     try:
@@ -199,7 +204,13 @@ def read_parquet(path: PathLike) -> pd.DataFrame:
     calls = frame.from_arrow(pa.Table.from_arrays(columns, schema=frame.ARROW))
     metadata = table.schema.metadata or {}
     if _METADATA_KEY in metadata:
-        _parse_coverage(metadata[_METADATA_KEY], path).attach(calls)
+        stored = _parse_coverage(metadata[_METADATA_KEY], path)
+        stored.attach(calls)
+        found = Coverage.of(calls)
+        if found and stored.described and found.other_rows != stored.other_rows:
+            warn(
+                f"{path}: another program changed the rows ({found.text}); the coverage describes others.", UserWarning
+            )
     return calls
 
 

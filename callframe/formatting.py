@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from callframe.completeness import Coverage, is_complete
+from callframe.completeness import Coverage, completeness_text
 from callframe.errors import FrameError
 from callframe.timespan import timestamp
 
@@ -402,10 +402,9 @@ def _notebook_html(summary: pd.DataFrame, inline: Mapping[str, str]) -> str:
     """Render a summary with what it covers below it; as many rows as pandas is set to show."""
     table = display_table(summary, max_rows=pd.get_option("display.max_rows") or None)
     known = Coverage.of(summary)
-    complete = {True: "complete", False: "INCOMPLETE", None: "completeness not known"}[is_complete(summary)]
     fetched = f", fetched {timestamp(known.fetched_ms):%Y-%m-%d %H:%M} UTC" if known else ""
     calls = int(summary["calls"].sum())
-    covered = f"{calls:,} call{'' if calls == 1 else 's'}{fetched}, {complete}."
+    covered = f"{calls:,} call{'' if calls == 1 else 's'}{fetched}, {completeness_text(summary)}."
     return table_html(replace(table, caption="", note=f"{covered} {table.note}"), inline=inline)
 
 

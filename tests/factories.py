@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from callframe import frame
 from callframe.api import schemas
 from callframe.api.schemas import Call, CallError
-from callframe.completeness import Coverage, FunctionCoverage
+from callframe.completeness import CallSet, Coverage, FunctionCoverage
 from callframe.frame import MAX_ID
 from callframe.timespan import MAX_TIME_MS, iso
 
@@ -128,7 +129,7 @@ def attach_coverage(
     }
     coverage = Coverage.from_json(content)
     assert coverage is not None
-    coverage.attach(calls)
+    dataclasses.replace(coverage, described=CallSet.of(calls)).attach(calls)
 
 
 def schedule_frame(*schedules: dict[str, Any]) -> pd.DataFrame:
@@ -206,7 +207,7 @@ def frame_from_columns(
     )
     calls["function_id"] = calls["function_id"].astype("int64")
     if fetched_ms is not None:
-        calls.attrs["callframe"] = {"fetched_at": pd.Timestamp(fetched_ms, unit="ms", tz="UTC").isoformat()}
+        attach_coverage(calls, [], project="p", fetched_at=iso(fetched_ms))
     frame.check(calls)
     return calls
 

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 import pytest
-from factories import NOW_MS, attach_coverage, call_frame, make_call
+from factories import (
+    DAY_MS,
+    HOUR_MS,
+    NOW_MS,
+    attach_coverage,
+    call_frame,
+    fetched_frame,
+    make_call,
+    schedule_frame,
+    scheduled_calls,
+)
 
+import callframe as cf
 from callframe import frame
-from callframe.completeness import KEY, FunctionCoverage, coverage, is_complete
+from callframe.completeness import (
+    KEY,
+    CallSet,
+    Coverage,
+    FunctionCoverage,
+    completeness_text,
+    coverage,
+    is_complete,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
 DTYPES = {
     "function_id": "int64",
@@ -98,7 +119,7 @@ def test_frame_without_coverage_says_that_nothing_is_known() -> None:
     shown = coverage(calls)
     assert shown[["function_id", "function", "calls"]].to_numpy().tolist() == [[7, "fn", 2], [8, "8", 1]]
     assert shown["complete"].isna().all()
-    assert set(shown["reason"]) == {"not known: the frame carries no coverage"}
+    assert set(shown["reason"]) == {"the frame carries no coverage"}
 
 
 def test_functions_of_one_label_have_a_row_each() -> None:
@@ -111,9 +132,16 @@ def test_function_without_rows_left_has_no_row() -> None:
     assert coverage(calls[calls["function_id"] == 7])["function_id"].tolist() == [7]
 
 
-def test_filtered_frame_keeps_what_it_rests_on() -> None:
+def test_function_of_which_rows_were_removed_is_neither_complete_nor_incomplete() -> None:
     calls = covered(whole(), broken())
-    pd.testing.assert_frame_equal(coverage(calls[calls["call_id"] > 99]), coverage(calls))
+    shown = coverage(calls[calls["call_id"] == 1])
+    assert shown["complete"].tolist() == [pd.NA, False]
+    assert shown["reason"][0] == "the frame has only 1 of the 2 calls of its function"
+
+
+def test_function_that_kept_all_its_calls_stays_complete() -> None:
+    calls = fetched_frame([make_call(id=1), make_call(id=2, function_id=8)])
+    assert coverage(calls[calls["function_id"] == 8])["complete"].tolist() == [pd.NA, True]
 
 
 @pytest.mark.parametrize(
@@ -122,6 +150,119 @@ def test_filtered_frame_keeps_what_it_rests_on() -> None:
 )
 def test_completeness_is_yes_no_or_not_known(calls: pd.DataFrame, *, expected: bool | None) -> None:
     assert is_complete(calls) is expected
+
+
+def part_of(calls: pd.DataFrame) -> pd.DataFrame:
+    return calls.head(5)
+
+
+def replaced(calls: pd.DataFrame) -> pd.DataFrame:
+    return calls.assign(call_id=calls["call_id"] + 1)
+
+
+def with_repeats(calls: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([calls[:6], calls[2:]])
+
+
+OTHER_ROWS = {
+    part_of: "selected from 8 calls",
+    replaced: "not the 8 calls that were read",
+    with_repeats: "4 rows repeat a call",
+    lambda calls: with_repeats(calls)[:7]: "selected from 8 calls, 1 row repeats a call",
+    lambda calls: pd.concat([calls, replaced(calls)[-1:]]): "not the 8 calls that were read",
+    lambda calls: calls[:0]: "selected from 8 calls",
+}
+Change: TypeAlias = "Callable[[pd.DataFrame], pd.DataFrame]"
+
+
+@pytest.mark.parametrize(("change", "text"), OTHER_ROWS.items())
+def test_rows_that_are_not_those_of_the_fetch_are_not_called_complete(change: Change, text: str) -> None:
+    calls = change(fetched_frame(scheduled_calls(range(8))))
+    assert (is_complete(calls), completeness_text(calls)) == (None, text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda calls: calls,
+        lambda calls: calls.sort_values("call_id", ascending=False),
+        lambda calls: calls.assign(team="x"),
+        lambda calls: pd.concat([calls[:3], calls[3:]]),
+        lambda calls: with_repeats(calls).drop_duplicates("call_id"),
+    ],
+)
+def test_rows_of_the_fetch_in_any_order_are_complete(change: Change) -> None:
+    calls = change(fetched_frame(scheduled_calls(range(8))))
+    assert (is_complete(calls), completeness_text(calls)) == (True, "complete")
+
+
+def test_coverage_that_merge_dropped_can_be_copied_back() -> None:
+    calls = fetched_frame(scheduled_calls(range(8)))
+    merged = calls.merge(pd.DataFrame({"function_id": [7], "team": ["x"]}))
+    assert is_complete(merged) is None
+    merged.attrs = calls.attrs
+    assert is_complete(merged) is True
+
+
+@pytest.mark.parametrize("measure", [cf.summarize, cf.rollup, cf.concurrency, cf.concurrency_peaks])
+def test_measures_of_some_of_the_calls_are_not_called_complete(measure: Change) -> None:
+    calls = fetched_frame(scheduled_calls(range(8)))
+    assert completeness_text(measure(calls)) == "complete"
+    assert completeness_text(measure(calls.head(5))) == "selected from 8 calls"
+
+
+def test_rollups_of_all_parts_of_a_frame_are_complete() -> None:
+    calls = fetched_frame(scheduled_calls(range(8)))
+    parts = [cf.rollup(calls[:3]), cf.rollup(calls[3:])]
+    assert completeness_text(cf.merge_rollups(parts)) == "complete"
+    assert completeness_text(cf.merge_rollups([parts[0], parts[0]])) == "selected from 8 calls"
+
+
+def test_incomplete_frame_stays_incomplete_after_a_filter() -> None:
+    calls = covered(whole(), broken()).head(1)
+    assert (is_complete(calls), completeness_text(calls)) == (False, "selected from 2 calls, INCOMPLETE")
+
+
+def test_coverage_that_does_not_say_which_calls_it_describes_proves_nothing() -> None:
+    calls = fetched_frame([make_call()])
+    del calls.attrs[KEY]["describes"]
+    assert (is_complete(calls), completeness_text(calls)) == (None, "completeness not known")
+
+
+@pytest.mark.parametrize(
+    "describes", [3, "x", {"calls": 1}, {"calls": 1, "checksum": "?"}, {"calls": 1, "checksum": 2}]
+)
+def test_invalid_description_of_calls_proves_nothing(describes: object) -> None:
+    calls = fetched_frame([make_call()])
+    calls.attrs[KEY]["describes"] = describes
+    assert is_complete(calls) is None
+
+
+def test_repeated_calls_are_told_without_coverage_too() -> None:
+    calls = call_frame(make_call(), make_call(id=2))
+    assert completeness_text(calls) == "completeness not known"
+    assert completeness_text(pd.concat([calls, calls])) == "completeness not known, 2 rows repeat a call"
+
+
+def test_missed_runs_of_a_filtered_frame_say_that_they_are_unknown() -> None:
+    calls = fetched_frame(scheduled_calls(range(NOW_MS - DAY_MS, NOW_MS, HOUR_MS)))
+    with pytest.warns(UserWarning, match=r"Missed runs of 1 of 1 functions are unknown: .* only 5 of the 24 calls"):
+        cf.missed_runs(calls.head(5), schedule_frame({}))
+
+
+def test_missed_runs_of_a_merged_frame_say_how_to_get_the_coverage_back() -> None:
+    calls = fetched_frame(scheduled_calls(range(NOW_MS - DAY_MS, NOW_MS - 2 * HOUR_MS, HOUR_MS)))
+    merged = calls[calls["start_time"].dt.hour != 3].merge(pd.DataFrame({"function_id": [7], "team": ["x"]}))
+    with pytest.warns(UserWarning, match=r"carries no coverage.*merged\.attrs = calls\.attrs"):
+        cf.missed_runs(merged, schedule_frame({}))
+
+
+def test_comparing_a_million_calls_with_their_coverage_takes_milliseconds() -> None:
+    calls = pd.DataFrame({"call_id": np.arange(1_000_000)})
+    Coverage(NOW_MS, described=CallSet.of(calls)).attach(calls)
+    started_s = time.process_time()
+    assert is_complete(calls) is True
+    assert time.process_time() - started_s < 0.1
 
 
 def test_showing_changes_nothing() -> None:

@@ -15,13 +15,23 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from factories import NOW_MS, SECOND_MS, attach_coverage, call_frame, call_frames, few_examples, make_call
+from factories import (
+    NOW_MS,
+    SECOND_MS,
+    attach_coverage,
+    call_frame,
+    call_frames,
+    fetched_frame,
+    few_examples,
+    make_call,
+    scheduled_calls,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from callframe import csv_parquet, frame
 from callframe.api.schemas import CallError
-from callframe.completeness import FunctionCoverage
+from callframe.completeness import FunctionCoverage, completeness_text, is_complete
 from callframe.csv_parquet import read_csv, read_parquet, write_csv, write_parquet
 from callframe.errors import ArgumentError, FileError, FileFormatError, FrameError
 from callframe.frame import MAX_ID
@@ -162,6 +172,19 @@ def test_parquet_keeps_the_coverage(path: Path) -> None:
 def test_parquet_without_coverage_has_none(path: Path) -> None:
     write_parquet(example(), path)
     assert read_parquet(path).attrs == {}
+
+
+def test_parquet_file_cut_by_another_program_is_not_called_complete(path: Path) -> None:
+    write_parquet(fetched_frame(scheduled_calls(range(8))), path)
+    pq.write_table(pq.read_table(path).slice(0, 5), path)
+    with pytest.warns(UserWarning, match=r"another program changed the rows \(selected from 8 calls\)"):
+        calls = read_parquet(path)
+    assert is_complete(calls) is None
+
+
+def test_parquet_file_of_some_of_the_calls_says_so_without_a_warning(path: Path) -> None:
+    write_parquet(fetched_frame(scheduled_calls(range(8))).head(5), path)
+    assert completeness_text(read_parquet(path)) == "selected from 8 calls"
 
 
 def test_parquet_keeps_unused_categories(path: Path) -> None:

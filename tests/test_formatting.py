@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import IPython
 import pandas as pd
 import pytest
-from factories import MINUTE_MS, NOW_MS, SECOND_MS, call_frame, call_frames, few_examples, make_call
+from factories import MINUTE_MS, NOW_MS, SECOND_MS, attach_coverage, call_frame, call_frames, few_examples, make_call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from IPython.core.formatters import DisplayFormatter
 
 import callframe as cf
 from callframe import formatting, frame
+from callframe.completeness import FunctionCoverage
 from callframe.errors import FrameError
 from callframe.formatting import (
     SUMMARY_COLUMNS,
@@ -164,23 +165,17 @@ def test_p95_is_shown_with_its_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("coverage", "text"),
+    ("functions", "text"),
     [
-        ({}, "1 call, completeness not known."),
-        ({"fetched_at": "2026-10-01T00:00:00Z", "functions": []}, "1 call, fetched 2026-10-01 00:00 UTC, complete."),
-        (
-            {
-                "fetched_at": "2026-10-01T00:00:00Z",
-                "functions": [{"function_id": 1, "function": "1", "complete": False}],
-            },
-            "UTC, INCOMPLETE.",
-        ),
+        (None, "1 call, completeness not known."),
+        ([], "1 call, fetched 2026-10-01 00:00 UTC, complete."),
+        ([FunctionCoverage(1, "1", ("403 on page 1",))], "UTC, INCOMPLETE."),
     ],
 )
-def test_footer_states_the_coverage(coverage: dict[str, Any], text: str) -> None:
+def test_footer_states_the_coverage(functions: list[FunctionCoverage] | None, text: str) -> None:
     calls = call_frame(make_call())
-    if coverage:
-        calls.attrs["callframe"] = coverage
+    if functions is not None:
+        attach_coverage(calls, functions, project="p", fetched_at="2026-10-01T00:00:00Z")
     assert text in "".join(read(display(cf.summarize(calls))).texts)
 
 

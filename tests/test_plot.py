@@ -138,6 +138,16 @@ def test_every_footer_says_when_the_calls_are_incomplete(plot_name: str) -> None
     assert any("INCOMPLETE" in text.get_text() for text in PLOTS[plot_name](calls).texts)
 
 
+@pytest.mark.filterwarnings("ignore:Missed runs")
+@pytest.mark.parametrize("plot_name", PLOTS)
+def test_no_footer_calls_some_of_the_calls_complete(plot_name: str) -> None:
+    calls = many(30)
+    attach_coverage(calls, [FunctionCoverage(1, "1", calls=30)], project="p", fetched_at="2024-10-30T00:00:00.000Z")
+    footers = [text.get_text() for text in PLOTS[plot_name](calls.head(5)).texts]
+    assert any("selected from 30 calls" in footer.replace("\n", " ") for footer in footers)
+    assert not any("complete" in footer for footer in footers)
+
+
 @pytest.mark.parametrize("plot_name", PLOTS)
 def test_no_label_is_parsed_as_mathematics_or_breaks_its_line(plot_name: str) -> None:
     calls = many(12)

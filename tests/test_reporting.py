@@ -264,7 +264,14 @@ def test_incomplete_frame_is_reported_with_the_reason() -> None:
 def test_frame_without_coverage_is_reported() -> None:
     found = read(call_frame(make_call()))
     assert found.key_figures()["Coverage"] == "not known"
-    assert "not known how completely" in found.text
+    assert "may not be all calls of this time: completeness not known" in found.text
+
+
+def test_report_on_failures_alone_says_what_they_were_selected_from() -> None:
+    calls = fetched_frame([make_call(), make_call(id=2, status="Failed")])
+    found = read(calls[calls["status"] == "Failed"])
+    assert found.key_figures()["Coverage"] == "not known"
+    assert "may not be all calls of this time: selected from 2 calls" in found.text
 
 
 @pytest.mark.parametrize("planned", [None, schedule_frame({})], ids=["no schedules", "schedules"])
@@ -360,7 +367,8 @@ def test_no_figure_is_left_open(demo: tuple[pd.DataFrame, pd.DataFrame]) -> None
 def test_calls_are_not_changed(demo: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     calls = demo[0].head(200)
     before = calls.copy(deep=True)
-    html(calls, schedules=demo[1], drawn=True)
+    with pytest.warns(UserWarning, match="Missed runs"):
+        html(calls, schedules=demo[1], drawn=True)
     pd.testing.assert_frame_equal(calls, before)
 
 

@@ -306,12 +306,14 @@ def test_scheduled_times_of_a_function_that_was_not_requested_are_unknown() -> N
 def test_scheduled_times_of_a_frame_without_coverage_are_unknown() -> None:
     calls = fetched_frame(scheduled_calls(HOURS[:3] + HOURS[4:]))
     calls.attrs = {}
-    assert "no coverage" in problem(calls)
+    with pytest.warns(UserWarning, match="no coverage"):
+        assert "no coverage" in problem(calls)
 
 
 def test_scheduled_times_of_a_frame_that_was_filtered_since_are_unknown() -> None:
     calls = fetched_frame([*scheduled_calls(HOURS[1:]), make_call(id=1, start_time=NOW_MS - HOUR_MS, status="Failed")])
-    assert "the frame has only" in problem(calls[calls["status"] == "Failed"])
+    with pytest.warns(UserWarning, match="select from the result"):
+        assert "the frame has only" in problem(calls[calls["status"] == "Failed"])
 
 
 def test_filter_that_drops_no_call_changes_nothing() -> None:

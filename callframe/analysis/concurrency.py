@@ -10,7 +10,7 @@ import pandas as pd
 
 from callframe import frame
 from callframe.analysis.grouping import COLUMNS, parse_by
-from callframe.completeness import Coverage, observed_until_ms
+from callframe.completeness import NO_COVERAGE, Coverage, measured_attrs, observed_until_ms
 from callframe.errors import ArgumentError
 from callframe.limits import FUNCTION_QUOTA, PROJECT_QUOTA, RunLimit
 from callframe.timespan import NO_TIME, from_epoch_ms, iso, to_milliseconds, to_timedelta
@@ -96,7 +96,7 @@ def concurrency(calls: pd.DataFrame, by: str | None = None, *, run_limit: Durati
             },
             copy=False,
         )
-    curve.attrs = {**calls.attrs, "concurrency": _accuracy(calls, intervals, limit_ms)}
+    curve.attrs = {**measured_attrs(calls), "concurrency": _accuracy(calls, intervals, limit_ms)}
     return curve
 
 
@@ -181,7 +181,7 @@ def concurrency_peaks(
         },
         index=pd.Index(frame.text_column(labels), name="function"),
     ).sort_values(["at_peak", "peak"], ascending=False, kind="stable")
-    peaks.attrs = {**calls.attrs, "concurrency": _accuracy(calls, intervals, limit_ms)}
+    peaks.attrs = {**measured_attrs(calls), "concurrency": _accuracy(calls, intervals, limit_ms)}
     return peaks
 
 
@@ -346,7 +346,7 @@ def _exact_range(known: Coverage, limit_ms: int) -> tuple[str | None, str | None
 def _missing(calls: pd.DataFrame, known: Coverage | None, intervals: _Intervals) -> Iterator[str]:
     """List why calls are missing from the curve."""
     if known is None:
-        yield "the frame carries no coverage"
+        yield NO_COVERAGE
     elif known.restriction:
         yield known.restriction
     if known is not None and known.schedule_ids:

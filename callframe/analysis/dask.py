@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import pandas as pd
 
 from callframe import frame
-from callframe.completeness import Coverage
+from callframe.completeness import KEY, Coverage
 from callframe.errors import ArgumentError, FrameError
 from callframe.timespan import MAX_TIME_MS, to_milliseconds
 
@@ -98,7 +98,7 @@ def as_partitions(calls: CallFrame, client: Any = None) -> Partitions | None:
         frame.check(_with_own_text(meta))
     except FrameError as error:
         raise FrameError(f"{error} Found in a Dask DataFrame; archive.dask() gives a valid one.") from None
-    coverage = Coverage.of(meta) or (Coverage.of(calls) if hasattr(calls, "attrs") else None)
+    coverage = Coverage.from_json({**getattr(calls, "attrs", {}), **meta.attrs}.get(KEY))
     return Partitions(calls, client, coverage)
 
 

@@ -213,7 +213,7 @@ def _of_coverage(result: _Counts, known: Coverage | None) -> dict[str, int]:
         return {"incomplete": 0, "coverage_unknown": len(result.deployments), "set_aside": 0}
     return {
         "incomplete": sum(not function.complete for function in known.functions),
-        "coverage_unknown": 0,
+        "coverage_unknown": len(result.deployments) if known.complete is None else 0,
         "set_aside": known.set_aside,
     }
 

@@ -170,8 +170,8 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "coverage_unknown",
-        "functions whose completeness is unknown, as the frame carries no coverage",
-        "A CSV file cannot hold the coverage: write Parquet to keep it.",
+        "functions whose completeness is unknown, as the frame has no coverage, or not the calls that it describes",
+        "A CSV file cannot hold the coverage: write Parquet to keep it. Check the whole frame, before a filter.",
         unit="functions",
     ),
     Check(

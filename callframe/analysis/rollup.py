@@ -240,8 +240,8 @@ def _fetched_ms(coverage: Coverage | None, fetched_at: TimeLike | None) -> int |
 def _with_coverage(table: pd.DataFrame, sources: Sequence[Coverage | None]) -> pd.DataFrame:
     """Attach the coverage of the sources, if it is the same for all."""
     table.attrs = {}
-    if sources and sources[0] is not None and all(source == sources[0] for source in sources):
-        sources[0].attach(table)
+    if coverage := Coverage.merge(sources):
+        coverage.attach(table)
     return table
 
 

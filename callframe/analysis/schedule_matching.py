@@ -11,7 +11,7 @@ import pandas as pd
 
 from callframe import frame
 from callframe.analysis.cron import CronError, cadence_times, cron_times
-from callframe.completeness import Coverage
+from callframe.completeness import NO_COVERAGE, Coverage, measured_attrs, warn_about_removed
 from callframe.errors import FrameError
 from callframe.limits import RETENTION_MS
 from callframe.timespan import MINUTE_MS, NO_TIME, TimeRange, iso, parse_duration, to_milliseconds
@@ -137,6 +137,8 @@ def match_schedules(
     listed_ids = {schedule.schedule_id for schedule in listed}
     unlisted = [runs.infer_schedule(key) for key in runs.ids if key not in listed_ids]
     matches = [_match(schedule, runs, evidence) for schedule in (*listed, *unlisted)]
+    if any(match.count("unknown") for match in matches):
+        warn_about_removed(calls, "Missed runs")
     covered = evidence.covered
     details = {
         "grace": str(pd.Timedelta(grace_ms, "ms")),
@@ -144,7 +146,7 @@ def match_schedules(
         "end": iso(covered.end_ms) if covered.length_ms > 0 else None,
         "problems": {str(match.schedule.schedule_id): match.problem for match in matches if match.problem},
     }
-    return matches, {**calls.attrs, "missed_runs": details}
+    return matches, {**measured_attrs(calls), "missed_runs": details}
 
 
 def _match(schedule: Schedule, runs: _Runs, evidence: _Evidence) -> ScheduleMatch:
@@ -324,7 +326,7 @@ def _evidence(calls: pd.DataFrame, grace_ms: int) -> _Evidence:
         covered,
         covered.end_ms - grace_ms,
         min(grace_ms, _early_ms(calls)),
-        "the frame carries no coverage" if known is None else known.restriction,
+        NO_COVERAGE if known is None else known.restriction,
         frozenset() if known is None else frozenset(known.schedule_ids),
         {} if known is None else known.by_id,
         {} if known is None else known.missing_calls(calls),

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from callframe import frame, timespan
 from callframe.api.catalogue import as_list, find_function_ids, find_schedule_ids, parse_call_ids, parse_statuses
 from callframe.archive import coverage_ledger, registry, schema
-from callframe.completeness import Coverage, FetchRequest, FunctionCoverage
+from callframe.completeness import CallSet, Coverage, FetchRequest, FunctionCoverage
 from callframe.errors import ArgumentError, CallframeError
 from callframe.timespan import DAY_MS, MAX_TIME_MS, TimeRange
 
@@ -154,7 +154,8 @@ class ArchiveSnapshot:
         """Read calls into memory."""
         calls = read_calls(self.calls.store, query.files(self.calls)["path"].to_pylist(), query)
         counts: Any = calls["function_id"].value_counts().to_dict() if "function_id" in calls else {}
-        self.coverage(query, counts).attach(calls)
+        described = CallSet.of(calls) if "call_id" in calls else None
+        replace(self.coverage(query, counts), described=described).attach(calls)
         return calls
 
     def read_dask(self, query: Query) -> Any:

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib import dates
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from callframe.completeness import Coverage, is_complete
+from callframe.completeness import Coverage, completeness_text
 from callframe.errors import ArgumentError
 from callframe.timespan import DAY_MS, NO_TIME, time_zone, to_milliseconds
 
@@ -49,7 +49,6 @@ _TICKS_S = {
 }  # fmt: skip
 _MAX_TICKS = 9
 _DECADE = 10.0
-_COMPLETENESS = {True: "complete", False: "INCOMPLETE", None: "completeness not known"}
 
 
 def check_over(over: object) -> None:
@@ -93,7 +92,7 @@ def label_axes(
 
 def describe_calls(calls: pd.DataFrame, *notes: str) -> str:
     """State what a plot of calls covers: how many, of how many functions, from when to when, complete or not."""
-    complete = _COMPLETENESS[is_complete(calls)]
+    complete = completeness_text(calls)
     if calls.empty:
         return "; ".join(part for part in ("no calls", _window(calls), complete, *notes) if part)
     start, end = calls["start_time"].min(), calls["start_time"].max()
@@ -104,7 +103,7 @@ def describe_calls(calls: pd.DataFrame, *notes: str) -> str:
 
 def describe_table(table: pd.DataFrame) -> str:
     """State which window a table of measures covers, and whether that was read completely."""
-    return "; ".join(part for part in (_window(table), _COMPLETENESS[is_complete(table)]) if part)
+    return "; ".join(part for part in (_window(table), completeness_text(table)) if part)
 
 
 def legend(ax: Axes, **options: Any) -> None:

@@ -12,7 +12,7 @@ from callframe import frame
 from callframe.analysis.aggregates import FAILURES
 from callframe.analysis.rollup import summarize_rollup
 from callframe.analysis.summary import summarize
-from callframe.completeness import Coverage
+from callframe.completeness import NO_COVERAGE, Coverage, count_repeated, format_repeated
 from callframe.formatting import (
     MISSING,
     format_duration,
@@ -159,7 +159,9 @@ def _missed_runs(report: pd.DataFrame | None) -> KeyFigure:
 
 def _coverage(table: pd.DataFrame) -> KeyFigure:
     if (known := Coverage.of(table)) is None:
-        return KeyFigure("Coverage", "not known", ("the frame carries no coverage",))
+        rows = count_repeated(table) if "call_id" in table else 0
+        repeated = [format_repeated(rows)] if rows else []
+        return KeyFigure("Coverage", "not known", (NO_COVERAGE, *repeated))
     count = len(known.functions)
     read = sum(function.complete for function in known.functions)
     set_aside = sum(sum(function.set_aside.values()) for function in known.functions)
@@ -167,9 +169,9 @@ def _coverage(table: pd.DataFrame) -> KeyFigure:
     remarks += [f"{set_aside:,} records set aside"] if set_aside else []
     return KeyFigure(
         "Coverage",
-        "complete" if known.complete else "INCOMPLETE",
-        tuple(remarks),
-        "" if known.complete else "bad",
+        {True: "complete", False: "INCOMPLETE", None: "not known"}[known.complete],
+        tuple(filter(None, [known.selection, *remarks])),
+        "bad" if known.complete is False else "",
     )
 
 

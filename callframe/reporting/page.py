@@ -11,7 +11,7 @@ from callframe import plot, reporting
 from callframe.analysis.rollup import summarize_rollup
 from callframe.analysis.schedules import missed_runs, schedule_report
 from callframe.analysis.summary import summarize
-from callframe.completeness import Coverage, is_complete
+from callframe.completeness import Coverage, completeness_text, is_complete
 from callframe.formatting import PAGE_COLUMNS, display_table
 from callframe.reporting import tables
 from callframe.reporting.failure_groups import failure_groups
@@ -88,6 +88,7 @@ def _render(template: str, table: pd.DataFrame, content: dict[str, Any], title: 
             style=stylesheet,
             style_hash=base64.b64encode(hashlib.sha256(stylesheet.encode()).digest()).decode(),
             complete=is_complete(table),
+            completeness=completeness_text(table),
             tz=tz,
             version=importlib.metadata.version("callframe"),
             **content,
