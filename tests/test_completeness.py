@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 import pandas as pd
 import pytest
 from factories import (
@@ -25,8 +23,6 @@ import callframe as cf
 from callframe import frame
 from callframe.completeness import (
     KEY,
-    CallSet,
-    Coverage,
     FunctionCoverage,
     completeness_text,
     coverage,
@@ -255,14 +251,6 @@ def test_missed_runs_of_a_merged_frame_say_how_to_get_the_coverage_back() -> Non
     merged = calls[calls["start_time"].dt.hour != 3].merge(pd.DataFrame({"function_id": [7], "team": ["x"]}))
     with pytest.warns(UserWarning, match=r"carries no coverage.*merged\.attrs = calls\.attrs"):
         cf.missed_runs(merged, schedule_frame({}))
-
-
-def test_comparing_a_million_calls_with_their_coverage_takes_milliseconds() -> None:
-    calls = pd.DataFrame({"call_id": np.arange(1_000_000)})
-    Coverage(NOW_MS, described=CallSet.of(calls)).attach(calls)
-    started_s = time.process_time()
-    assert is_complete(calls) is True
-    assert time.process_time() - started_s < 0.1
 
 
 def test_showing_changes_nothing() -> None:
