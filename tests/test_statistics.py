@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from factories import DAY_MS, HOUR_MS
+from scipy.stats import binomtest, false_discovery_control
 
-from callframe.analysis.statistics import design_effect, wilson
+from callframe.analysis.statistics import Blocks, correct_p_values, design_effect, wilson
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,46 @@ def test_design_effect_of_bursts_is_about_their_length() -> None:
 
 def test_design_effect_of_equal_values_is_1() -> None:
     assert design_effect(np.ones(100), np.arange(100) >= 50, np.zeros(100)) == 1
+
+
+# Design effects of blocks of time
+
+
+def effect_of(hits: np.ndarray, start_ms: np.ndarray, codes: np.ndarray | None = None) -> np.ndarray:
+    codes = np.zeros(len(hits), dtype="int64") if codes is None else codes
+    return Blocks.of(codes, start_ms, int(codes.max()) + 1).effects(hits, np.ones(len(hits)))
+
+
+def test_effect_of_calls_that_depend_on_nothing_but_the_day_is_their_number_per_day() -> None:
+    hits = np.repeat(np.random.default_rng(0).random(90) < 0.3, 40)
+    assert 36 < effect_of(hits, np.arange(90 * 40) * DAY_MS // 40)[0] < 60
+
+
+@pytest.mark.parametrize("hits", [np.zeros(100, dtype=bool), np.ones(100, dtype=bool), np.arange(100) % 2 == 0])
+def test_effect_is_never_below_1(hits: np.ndarray) -> None:
+    assert effect_of(hits, np.arange(100) * HOUR_MS).tolist() == [1]
+
+
+def test_effects_of_groups_do_not_depend_on_other_groups() -> None:
+    rng = np.random.default_rng(1)
+    codes, start = rng.integers(0, 5, 2_000), np.sort(rng.integers(0, 30 * DAY_MS, 2_000))
+    hits = np.repeat(rng.random(200) < 0.2, 10)
+    alone = [effect_of(hits[codes == code], start[codes == code])[0] for code in range(5)]
+    assert effect_of(hits, start, codes) == pytest.approx(alone)
+
+
+def test_rows_can_stand_for_several_calls() -> None:
+    rng = np.random.default_rng(2)
+    hits, calls, start = rng.integers(0, 3, 100), np.full(100, 3), np.sort(rng.integers(0, 9 * DAY_MS, 100))
+    each = np.tile([0, 1, 2], 100) < np.repeat(hits, 3)
+    counted = Blocks.of(np.zeros(100, dtype="int64"), start, 1).effects(hits, calls)
+    assert counted == pytest.approx(effect_of(each, np.repeat(start, 3)))
+
+
+def test_corrected_p_values_agree_with_scipy_and_missing_ones_stay_missing() -> None:
+    p_values = np.random.default_rng(3).random((4, 2))
+    p_values[1, 1] = np.nan
+    known = ~np.isnan(p_values)
+    corrected = correct_p_values(p_values)
+    assert corrected[known] == pytest.approx(false_discovery_control(p_values[known]))
+    assert np.isnan(corrected[1, 1])

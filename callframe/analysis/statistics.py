@@ -1,18 +1,24 @@
-"""Statistics of calls that succeed or fail: Wilson's interval, and how much less dependent calls tell."""
+"""Statistics of calls that come in bursts: design effects, Wilson's interval, corrected p-values."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
+
+from callframe.timespan import DAY_MS
 
 Z95 = 1.959963984540054
 """The 97.5 % point of the normal distribution."""
 
-_NEGLIGIBLE = 1e-9  # a sum of squares that differs from 0 by rounding only
+_NEGLIGIBLE = 1e-9
 _BLOCKS = (16, 32, 64)
 _MIN_CALLS_PER_BLOCK = 4
-_MIN_FREEDOM = 6  # degrees of freedom below which the variance between blocks is too uncertain
+_MIN_FREEDOM = 6
+_OFFSETS = 4
+_MIN_BLOCKS = 4
+_DENSE_CELLS_PER_CALL = 4
 
 
 def wilson(failures: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -25,6 +31,123 @@ def wilson(failures: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     low = np.where(failures == 0, 0, np.clip(centre - half, 0, 1))
     high = np.where(failures == n, 1, np.clip(centre + half, 0, 1))
     return rate, np.where(np.isnan(n), np.nan, low), np.where(np.isnan(n), np.nan, high)
+
+
+def correct_p_values(p_values: np.ndarray) -> np.ndarray:
+    """Correct p-values over all tests (Benjamini and Hochberg, 1995, JRSS B 57:289); a missing one stays missing."""
+    from scipy.stats import false_discovery_control  # noqa: PLC0415 - slow to import, and not needed to fetch
+
+    known = ~np.isnan(p_values)
+    corrected = np.full(p_values.shape, np.nan)
+    if known.any():
+        corrected[known] = false_discovery_control(p_values[known], method="bh")
+    return corrected
+
+
+def block_ms(span_ms: int) -> int:
+    """Choose the length of blocks for calls over a span of time: days, or a quarter of less than four days."""
+    return max(1, min(DAY_MS, span_ms // _MIN_BLOCKS))
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """
+    Calls in blocks of time, by group, which show how little calls tell that come in bursts.
+
+    Failures come in bursts, and so do slow calls: neighbours are alike, and days differ. The variance of a share of
+    such calls is that of independent calls times a design effect, by which counts can be divided (Kish, 1965, Survey
+    Sampling; Rao and Scott, 1992, Biometrics 48:577).
+
+    Parameters
+    ----------
+    cell
+        The position of the cell of each call: calls of a group in the same quarter of a block.
+    group, quarter
+        For each cell, in order: its group and the number of its quarter.
+    size
+        The number of groups.
+    """
+
+    cell: np.ndarray
+    group: np.ndarray
+    quarter: np.ndarray
+    size: int
+
+    @classmethod
+    def of(cls, codes: np.ndarray, start_ms: np.ndarray, size: int, block_ms: int = DAY_MS) -> Blocks:
+        """Divide calls, or rows that stand for several, by their groups, numbered from 0, and start times."""
+        quarter = start_ms // max(1, block_ms // _OFFSETS)
+        first = int(quarter.min(initial=np.iinfo("int64").max))
+        count = int(quarter.max(initial=first)) - first + 1
+        key = codes * count + (quarter - first)
+        cells, cell = np.arange(size * count), key
+        if len(cells) > _DENSE_CELLS_PER_CALL * len(key) + size:
+            cells, cell = np.unique(key, return_inverse=True)
+        return cls(cell, cells // count, cells % count + first, size)
+
+    def effects(
+        self, hits: np.ndarray, calls: np.ndarray, *, sides: int = 1, statistic: np.ndarray | None = None
+    ) -> np.ndarray:
+        """
+        Estimate the design effect of the share of hits of each group: 1 where calls are independent, never less.
+
+        `hits` and `calls` are masks of the calls, or counts where rows stand for several. The variance between blocks
+        is estimated by an analysis of variance, for blocks that begin at four times of day; the largest counts. Few
+        blocks estimate it poorly: the effect includes what Student's t with their degrees of freedom is wider than the
+        normal distribution: at a 95 % interval, or at `statistic`, the test of each group in standard errors of
+        independent calls.
+        Each `sides` consecutive groups have one variance between blocks, such as before and after a deploy.
+        """
+        n, hit = (np.bincount(self.cell, values, minlength=len(self.group)) for values in (calls, hits))
+        used = np.flatnonzero(n)
+        n, hit, group, quarter = n[used], hit[used], self.group[used], self.quarter[used]
+        largest = np.ones(self.size)
+        for offset in range(_OFFSETS):
+            block = (quarter + offset) // _OFFSETS
+            new = np.append(True, (block[1:] != block[:-1]) | (group[1:] != group[:-1]))[: len(used)]
+            starts = np.flatnonzero(new)
+            if not len(starts):
+                break
+            sums = np.add.reduceat(n, starts), np.add.reduceat(hit, starts)
+            effect, freedom = _effect_of_blocks(*sums, group[starts], self.size, sides)
+            largest = np.maximum(largest, effect * _widening(effect, freedom, statistic))
+        return largest
+
+
+def _effect_of_blocks(
+    n: np.ndarray, hits: np.ndarray, group: np.ndarray, size: int, sides: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Estimate the design effect of groups from the calls and hits of their blocks, and its degrees of freedom."""
+
+    def add(values: np.ndarray | None) -> np.ndarray:
+        return np.bincount(group, values, minlength=size)
+
+    def pool(values: np.ndarray) -> np.ndarray:
+        return np.repeat(values.reshape(-1, sides).sum(axis=1), sides)
+
+    calls = add(n)
+    share = add(hits) / np.maximum(calls, 1)
+    blocks, in_block = add(None), add(n * n) / np.maximum(calls, 1)  # the size of the block of an average call
+    total, between = pool(calls * share * (1 - share)), pool(add((hits - n * share[group]) ** 2 / n))
+    freedom = pool(np.maximum(blocks - 1.0, 0))
+    within = np.maximum(total - between, 0) / np.maximum(pool(calls - blocks), 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        of_blocks = (between - within * freedom) / pool(calls - in_block)
+        effect = (of_blocks * in_block + within) / (total / pool(calls))
+    return np.where(np.isfinite(effect), np.maximum(effect, 0), 0), freedom
+
+
+def _widening(effect: np.ndarray, freedom: np.ndarray, statistic: np.ndarray | None) -> np.ndarray:
+    """Find by how much a variance must grow for the normal distribution to give the p-value of Student's t."""
+    from scipy.special import ndtri, stdtr, stdtrit  # noqa: PLC0415 - slow to import, and not needed to fetch
+
+    if statistic is None:
+        values, position = np.unique(np.maximum(freedom, 1), return_inverse=True)
+        return np.asarray((stdtrit(values, 0.975) / Z95) ** 2)[position]
+    student = np.maximum(np.abs(statistic) / np.sqrt(np.maximum(effect, _NEGLIGIBLE)), _NEGLIGIBLE)
+    normal = -ndtri(stdtr(np.maximum(freedom, 1), -student))
+    widening: np.ndarray = np.maximum((student / np.maximum(normal, _NEGLIGIBLE)) ** 2, 1)
+    return widening
 
 
 def design_effect(values: np.ndarray, is_after: np.ndarray, days: np.ndarray, statistic: float | None = None) -> float:
@@ -53,7 +176,7 @@ def design_effect(values: np.ndarray, is_after: np.ndarray, days: np.ndarray, st
     starts = [np.unique(np.concatenate([[0], middle, block])) for block in blocks]
     scaled = deviations / math.sqrt(square)
     effects = [
-        _effect_of_blocks(np.add.reduceat(scaled, start), is_after[start], len(values), statistic) for start in starts
+        _effect_of_runs(np.add.reduceat(scaled, start), is_after[start], len(values), statistic) for start in starts
     ]
     return max(1.0, _effect_of_neighbours(deviations, is_after, square), *effects)
 
@@ -67,17 +190,17 @@ def _effect_of_neighbours(deviations: np.ndarray, is_after: np.ndarray, square: 
     return (1 + correlation) / (1 - correlation)
 
 
-def _effect_of_blocks(sums: np.ndarray, is_after: np.ndarray, calls: int, statistic: float | None) -> float:
+def _effect_of_runs(sums: np.ndarray, is_after: np.ndarray, calls: int, statistic: float | None) -> float:
     """Add up the variance of the sums over blocks, widened by Student's t because blocks are few."""
     counts = np.array([(~is_after).sum(), is_after.sum()])
     freedom = int(counts.sum()) - 2
     if counts.min() < 2 or freedom < _MIN_FREEDOM or calls < _MIN_CALLS_PER_BLOCK * len(sums):  # noqa: PLR2004 - to vary
         return 1.0
     variance = float((np.square(sums) * (counts / (counts - 1))[is_after.astype("int64")]).sum())
-    return variance * _widening(variance, freedom, statistic)
+    return variance * _widening_of_one(variance, freedom, statistic)
 
 
-def _widening(variance: float, freedom: int, statistic: float | None) -> float:
+def _widening_of_one(variance: float, freedom: int, statistic: float | None) -> float:
     """Find by how much a variance must grow for the normal distribution to give the p-value of Student's t."""
     from scipy.special import ndtri, stdtr, stdtrit  # noqa: PLC0415 - slow to import, and not needed to fetch
 
