@@ -14,7 +14,9 @@ from callframe.api.catalogue import (
     Catalogue,
     as_list,
     check_id,
+    concerning,
     function_frame,
+    left_out_of,
     parse_call_ids,
     parse_statuses,
     schedule_frame,
@@ -226,7 +228,7 @@ class Project:
             `function_external_id` (of schedules that refer to their function by external id), `cron_expression` (five
             fields, in UTC), `when` (the same in words), `created_time`, `session_id`, `description`.
         """
-        return schedule_frame(self._fetch_catalogue(), self._fetch_schedules())
+        return schedule_frame(self._fetch_catalogue(), self._fetch_schedules()[0])
 
     def call(self, function: str | int, call_id: int) -> pd.DataFrame:
         """
@@ -287,7 +289,7 @@ class Project:
         end
             End of the start times, excluded; now by default.
         status
-            Only calls of this status, or these.
+            Only calls of this status, or these. Here and below, an empty list selects no calls.
         schedule
             Only calls of this schedule, or these: ids or names.
         call_ids
@@ -326,18 +328,25 @@ class Project:
         >>> sorted(calls["status"].unique())
         ['Failed', 'Timeout']
         """
+        status = None if status is None else as_list(status)
+        schedule = None if schedule is None else as_list(schedule)
         ids = parse_call_ids(call_ids, start=start, end=end, status=status, schedule=schedule)
         now_ms = self.now_ms()
         window = timespan.time_range("7d" if start is None else start, end, now_ms=now_ms)
         statuses = parse_statuses(status)
         catalogue = self._catalogue_for(functions)
+        left_out = concerning(catalogue.left_out, functions)
         function_ids = [function_id for function in functions for function_id in catalogue.find_functions(function)]
         function_ids = list(dict.fromkeys(function_ids)) or [function.id for function in catalogue.functions]
         if ids is not None:
             request = FetchRequest(now_ms, call_ids=ids)
             queries = fetch.plan_queries_by_ids(function_ids, ids)
         else:
-            schedules = [] if schedule is None else catalogue.find_schedules(self._fetch_schedules(), as_list(schedule))
+            schedules = []
+            if schedule is not None:
+                listed, broken = self._fetch_schedules()
+                schedules = catalogue.find_schedules(listed, schedule)
+                left_out += concerning(broken, schedule)
             request = FetchRequest(now_ms, window, statuses, [schedule_id for schedule_id, _ in schedules])
             queries = fetch.plan_queries(
                 function_ids,
@@ -346,7 +355,7 @@ class Project:
                 schedules=schedules,
                 workers=self.client.workers,
             )
-        return self._fetch_calls(catalogue, queries, request, strict=strict, progress=progress, stop=stop)
+        return self._fetch_calls(catalogue, queries, request, left_out, strict=strict, progress=progress, stop=stop)
 
     def logs(self, function: str | int, call_id: int) -> pd.DataFrame:
         """
@@ -421,7 +430,7 @@ class Project:
     def _fetch_catalogue(self) -> Catalogue:
         page = self.client.list_functions()
         warn_about_listing(page, "functions")
-        catalogue = Catalogue(page.items)
+        catalogue = Catalogue(page.items, left_out_of(page, "functions"))
         self._cached_catalogue = self._clock(), catalogue
         return catalogue
 
@@ -434,16 +443,18 @@ class Project:
                 return catalogue
         return self._fetch_catalogue()
 
-    def _fetch_schedules(self) -> list[Schedule]:
+    def _fetch_schedules(self) -> tuple[list[Schedule], list[FunctionCoverage]]:
+        """Read the schedules, and what their listing lacks."""
         page = self.client.list_schedules()
         warn_about_listing(page, "schedules")
-        return page.items
+        return page.items, left_out_of(page, "schedules")
 
     def _fetch_calls(
         self,
         catalogue: Catalogue,
         queries: Sequence[Query],
         request: FetchRequest,
+        left_out: Sequence[FunctionCoverage],
         *,
         strict: bool,
         progress: bool | None,
@@ -464,7 +475,7 @@ class Project:
             )
             for function_id in sorted(results, key=lambda function_id: labels[function_id])
         ]
-        coverage = request.coverage(functions, calls, self.name)
+        coverage = request.coverage([*functions, *left_out], calls, self.name)
         coverage.attach(calls)
         warn_about_records(calls, coverage)
         report_incomplete(calls, coverage, strict=strict)

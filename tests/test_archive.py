@@ -94,9 +94,11 @@ def test_call_ids_that_are_not_found_are_in_the_coverage(archive: cf.Archive, ca
     assert reasons == ["2 of 3 ids were not found: 1, 2"]
 
 
-def test_empty_filters_mean_the_same_as_in_a_project(archive: cf.Archive, calls: pd.DataFrame) -> None:
-    assert archive.calls(call_ids=[]).empty
-    assert len(archive.calls(status=[], schedule=[])) == len(calls)
+@pytest.mark.parametrize("name", ["call_ids", "status", "schedule"])
+def test_empty_list_selects_no_calls_as_in_a_project(archive: cf.Archive, name: str) -> None:
+    nothing: dict[str, Any] = {name: []}
+    read = archive.calls(**nothing)
+    assert (len(read), "window" in read.attrs["callframe"]) == (0, False)
 
 
 def test_coverage_names_the_filters(archive: cf.Archive, calls: pd.DataFrame) -> None:

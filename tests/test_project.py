@@ -206,7 +206,6 @@ def test_deployments_share_a_label_and_functions_of_the_same_name_do_not(project
         ("failed", [3]),
         (["Failed", "TIMEOUT"], [3, 4]),
         (["Running", "Running"], [5]),
-        ([], [1, 2, 3, 4, 5]),
     ],
 )
 def test_calls_are_filtered_by_status(project: Project, status: Any, expected: list[int]) -> None:
@@ -231,6 +230,16 @@ def test_running_calls_are_not_queried_separately(
 )
 def test_calls_are_filtered_by_schedule(project: Project, schedule: Any, expected: list[int]) -> None:
     assert call_ids(project.calls(schedule=schedule)) == expected
+
+
+@pytest.mark.parametrize("name", ["status", "schedule", "call_ids"])
+@pytest.mark.parametrize(
+    "nothing", [[], (), pd.Series([], dtype="int64"), iter(())], ids=["list", "tuple", "series", "iterator"]
+)
+def test_empty_list_selects_no_calls(project: Project, name: str, nothing: Any) -> None:
+    calls: pd.DataFrame = project.calls(**{name: nothing})
+    pd.testing.assert_frame_equal(calls, frame.empty())
+    assert "window" not in calls.attrs["callframe"]  # which would say that there were none
 
 
 def test_schedule_is_requested_from_its_function_only(served: ServedProject) -> None:
@@ -315,6 +324,11 @@ def test_coverage_can_be_written_as_json(project: Project) -> None:
         ([], {"schedule": "hourli"}, "Did you mean 'hourly'"),
         ([], {"schedule": 0}, "out of range"),
         ([], {"schedule": 1.5}, "of type float"),
+        ([], {"schedule": True}, "of type bool"),
+        ([], {"schedule": [71, False]}, "of type bool"),
+        ([], {"schedule": b"G"}, "of type bytes"),
+        ([], {"call_ids": True}, "of type bool"),
+        ([], {"call_ids": b"12"}, "of type bytes"),
         ([], {"call_ids": [2**53]}, "out of range"),
         ([], {"call_ids": [1], "start": "1d", "status": "Failed"}, "cannot be combined with start, status"),
     ],
@@ -603,27 +617,110 @@ def test_limits_have_python_names(project: Project) -> None:
     assert set(limits) == {"timeout_minutes", "cpu_cores", "memory_gb", "runtimes", "response_size_mb"}
 
 
-@pytest.mark.parametrize("method", ["functions", "schedules"])
-def test_listing_as_long_as_its_limit_gives_a_warning(method: str) -> None:
-    items = [{"id": number, "name": str(number)} for number in range(1, 10_001)]
+LISTINGS = {"functions": "/functions/list", "schedules": "/functions/schedules/list"}
+
+
+def listing(kind: str, *pages: dict[str, Any], repeat: bool = False) -> FakeServer:
+    """Make a server whose listing of functions or schedules has these pages, with cursors; all else is empty."""
+    served = 0
 
     def respond(request: ReceivedRequest) -> Reply:
-        is_full = ("schedules" in request.path) == (method == "schedules")
-        return json_reply({"items": items if is_full else []})
+        nonlocal served
+        if not request.path.endswith(LISTINGS[kind]):
+            return json_reply({"items": []})
+        page = pages[min(served, len(pages) - 1)]
+        served += 1
+        has_next = repeat or served < len(pages)
+        return json_reply(page | ({"nextCursor": f"cursor {served}"} if has_next else {}))
 
+    return FakeServer(respond=respond)
+
+
+@pytest.mark.parametrize("method", LISTINGS)
+def test_listing_as_long_as_its_limit_gives_a_warning(method: str) -> None:
+    items = [{"id": number, "name": str(number)} for number in range(1, 10_001)]
     with (
-        client_of(FakeServer(respond=respond)) as client,
+        client_of(listing(method, {"items": items})) as client,
         pytest.warns(IncompleteWarning, match=f"10000 {method}"),
     ):
         getattr(Project(client), method)()
 
 
-def test_invalid_function_is_left_out_with_a_warning() -> None:
+@pytest.mark.parametrize("method", LISTINGS)
+def test_next_page_of_a_listing_is_read(method: str) -> None:
+    pages: list[dict[str, Any]] = [{"items": [{"id": 1}]}, {"items": []}, {"items": [{"id": 2}, {"id": 1}]}]
+    server = listing(method, *pages)
+    with client_of(server) as client:
+        assert sorted(getattr(Project(client), method)().iloc[:, 0]) == [1, 2]
+    bodies = [json.loads(request.body) for request in server.requests if request.path.endswith(LISTINGS[method])]
+    assert [body.get("cursor") for body in bodies] == [None, "cursor 1", "cursor 2"]
+
+
+def test_listing_that_never_ends_is_incomplete() -> None:
+    server = listing("functions", {"items": [{"id": 1}]}, repeat=True)
+    with client_of(server) as client, pytest.warns(IncompleteWarning, match="listing of functions did not end"):
+        assert not is_complete(Project(client).calls())
+    assert len(server.requests) < 20
+
+
+@pytest.mark.parametrize(
+    "field", [{"createdTime": NOW_MS - 0.5}, {"createdTime": "yesterday"}, {"cpu": []}, {"metadata": "none"}], ids=str
+)
+def test_function_with_an_invalid_field_keeps_its_calls(field: dict[str, Any]) -> None:
+    functions = [function_record(**field), function_record(id=8, externalId="eight")]
+    calls = [*call_records(20), *call_records(10, function_id=8)]
     with (
-        serve_project(ProjectData.from_records(functions=[function_record(), {"name": "no id"}])) as served,
-        pytest.warns(RecordWarning, match="1 functions violate the API's contract"),
+        serve_project(ProjectData.from_records(functions=functions, calls=calls)) as served,
+        pytest.warns(RecordWarning, match=f"1 fields of functions .* of seven: {next(iter(field))}: expected"),
     ):
-        assert served.project.functions()["function_id"].to_list() == [7]
+        assert len(served.project.calls(strict=True)) == 30
+
+
+def test_schedules_with_invalid_fields_are_listed() -> None:
+    schedules = [*SCHEDULES, {"id": 92, "functionId": NEW, "name": "odd", "sessionId": "a1", "createdTime": "now"}]
+    data = ProjectData.from_records(functions=FUNCTIONS, schedules=schedules, calls=CALLS)
+    with serve_project(data) as served, pytest.warns(RecordWarning, match="2 fields of schedules"):
+        assert sorted(served.project.schedules()["schedule_id"]) == [71, 81, 91, 92]
+
+
+@pytest.fixture(scope="module")
+def without_an_id() -> Iterator[ServedProject]:
+    """Serve a function and a schedule whose ids are not valid."""
+    functions, schedules = [*FUNCTIONS, {"id": "11", "name": "lost"}], [*SCHEDULES, {"id": 0, "name": "hourly"}]
+    with serve_project(ProjectData.from_records(functions=functions, schedules=schedules, calls=CALLS)) as served:
+        yield served
+
+
+LOST = r"lost: its record was left out: id: expected `int`, got `str`"
+IGNORE_RECORDS = pytest.mark.filterwarnings("ignore::callframe.errors.RecordWarning")
+
+
+@IGNORE_RECORDS
+def test_calls_are_incomplete_without_a_function_whose_id_is_invalid(without_an_id: ServedProject) -> None:
+    with pytest.warns(IncompleteWarning, match=f"1 of 5 functions could not .*\n  {LOST}"):
+        calls = without_an_id.project.calls()
+    assert call_ids(calls) == [1, 2, 3, 4, 5]
+    assert coverage(calls).set_index("function")["complete"].to_dict()["lost"] is False
+
+
+@IGNORE_RECORDS
+@pytest.mark.parametrize(("functions", "schedule"), [((), None), ((), "hourly"), (("ingest-sap",), "hourly")], ids=str)
+def test_strict_raises_if_a_record_was_left_out(
+    without_an_id: ServedProject, functions: tuple[str, ...], schedule: str | None
+) -> None:
+    with pytest.raises(IncompleteError, match="its record was left out"):
+        without_an_id.project.calls(*functions, schedule=schedule, strict=True)
+
+
+@IGNORE_RECORDS
+def test_other_functions_are_complete_without_it(without_an_id: ServedProject) -> None:
+    assert call_ids(without_an_id.project.calls("ingest-sap", SAME_NAME, strict=True)) == [1, 2, 3, 4]
+
+
+@IGNORE_RECORDS
+def test_error_says_why_the_named_function_is_unknown(without_an_id: ServedProject) -> None:
+    with pytest.raises(ArgumentError, match="but its record was left out"):
+        without_an_id.project.calls("lost")
 
 
 # Connection

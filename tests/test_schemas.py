@@ -294,12 +294,37 @@ def test_function_requires_only_an_id() -> None:
     assert decode_page(page_body({"id": 5}), Function).items == [Function(5)]
 
 
-@pytest.mark.parametrize(("kind", "field"), [(Function, "fileId"), (Schedule, "sessionId")])
-@pytest.mark.parametrize("value", [2**63, 10**30])
-def test_record_with_an_id_beyond_64_bits_is_set_aside(kind: type[Function | Schedule], field: str, value: int) -> None:
-    result = decode_page(page_body({"id": 5, field: value}, {"id": 6}), kind)
-    assert [record.id for record in result.items] == [6]
-    assert result.set_aside[0].reason.startswith(f"{field}: ")
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        *((Function, {"fileId": value}) for value in (2**63, 10**30, "x")),
+        *((Function, {field: 5.5}) for field in ("name", "externalId", "createdTime", "lastCalled", "metadata")),
+        (Function, {"cpu": "much", "memory": True, "createdTime": -1}),
+        *((Schedule, {"sessionId": value}) for value in (2**63, 10**30, "x", 0.5)),
+        *((Schedule, {field: {}}) for field in ("name", "functionId", "functionExternalId", "cronExpression", "when")),
+    ],
+    ids=str,
+)
+def test_invalid_field_of_a_function_or_schedule_is_missing(kind: type[Function | Schedule], changes: Any) -> None:
+    result = decode_page(page_body({"id": 5, **changes}, {"id": 6}), kind)
+    assert (result.items, result.set_aside) == ([kind(5), kind(6)], [])
+    assert {one.reason.split(":")[0] for one in result.repaired} == set(changes)
+
+
+@pytest.mark.parametrize("value", [1730204346000.0, "1730204346000"])
+def test_number_in_another_notation_is_exact(value: object) -> None:
+    result = decode_page(page_body({"id": 5, "createdTime": value}), Function)
+    assert (result.items[0].created_time, result.repaired) == (1730204346000, [])
+
+
+def test_session_id_may_be_text() -> None:
+    assert decode_page(page_body({"id": 5, "sessionId": "77"}), Schedule).items[0].session_id == 77
+
+
+@pytest.mark.parametrize("record_id", [0, None, "5", 5.0, True])
+def test_function_without_a_valid_id_is_set_aside_with_its_name(record_id: object) -> None:
+    result = decode_page(page_body({"id": record_id, "name": "n", "externalId": "e"}, {"id": 6}), Function)
+    assert (result.items, [one.name for one in result.set_aside]) == ([Function(6)], ["e"])
 
 
 def test_error_of_a_function_can_be_an_object() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import pandas as pd
 from callframe import frame
 from callframe.api.client import LISTING_LIMIT
 from callframe.api.schemas import CallError
+from callframe.completeness import FunctionCoverage
 from callframe.errors import ArgumentError, IncompleteWarning, RecordWarning, warn
 from callframe.frame import MAX_ID, STATUSES
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from callframe.api.schemas import Function, Page, Schedule
 
+_OTHERS = "others"
+
 
 class Catalogue:
     """
@@ -29,11 +32,15 @@ class Catalogue:
 
     A function is labelled by its external id, else by its name. Deployments with the same external id are the same
     function and share the label; functions that only share a name do not, and their labels contain the id.
+
+    `left_out` stands for what the listing lacks, see `left_out_of`.
     """
 
-    def __init__(self, functions: Sequence[Function]) -> None:
-        self.functions = sorted(functions, key=lambda function: function.created_time or 0)
+    def __init__(self, functions: Sequence[Function], left_out: Sequence[FunctionCoverage] = ()) -> None:
+        by_id = {function.id: function for function in functions}
+        self.functions = sorted(by_id.values(), key=lambda function: function.created_time or 0)
         self.labels = _labels(self.functions)
+        self.left_out = left_out
 
     def label(self, function_id: int) -> str:
         """Return the label of a function; its id if it is not listed."""
@@ -57,7 +64,9 @@ class Catalogue:
             {function.id: function.name for function in newest_first},
         )
         hint = "The project has no functions."
-        if names[0]:
+        if reasons := [one.reasons[0] for one in self.left_out if one.function == value]:
+            hint = f"One of that name was listed, but {reasons[0]}."
+        elif names[0]:
             hint = f"The project has {len(names[0])} functions; project.functions() lists them."
         return find_function_ids(value, names, hint=hint)
 
@@ -124,19 +133,45 @@ def schedule_frame(catalogue: Catalogue, schedules: Sequence[Schedule]) -> pd.Da
 
 
 def warn_about_listing(page: Page[Any], description: str) -> None:
-    """Warn if records of a listing are invalid, or if there may be more than its limit."""
+    """Warn if records of a listing are invalid or have invalid fields, or if there may be more than its limit."""
     if page.set_aside:
         reason = page.set_aside[0].reason
         warn(
             f"{len(page.set_aside)} {description} violate the API's contract and were left out: {reason}.",
             RecordWarning,
         )
-    if len(page.items) + len(page.set_aside) == LISTING_LIMIT:
+    if page.repaired:
+        first = page.repaired[0]
         warn(
-            f"The service listed {LISTING_LIMIT} {description}, exactly as many as were requested: there may be more,"
-            " and this listing has no next page.",
-            IncompleteWarning,
+            f"{len(page.repaired)} fields of {description} violate the API's contract and count as missing, the first"
+            f" of {first.name or first.record_id}: {first.reason}.",
+            RecordWarning,
         )
+    if truncation := _truncation(page, description):
+        warn(f"There may be more: {truncation}.", IncompleteWarning)
+
+
+def left_out_of(page: Page[Any], description: str) -> list[FunctionCoverage]:
+    """List the records that a listing of functions or schedules lacks, as coverage of functions without an id (0)."""
+    reasons = [(one.name or _OTHERS, f"its record was left out: {one.reason}") for one in page.set_aside]
+    if reason := _truncation(page, description):
+        reasons.append((_OTHERS, reason))
+    return [FunctionCoverage(0, name, (reason,)) for name, reason in reasons]
+
+
+def concerning(left_out: Iterable[FunctionCoverage], wanted: Sequence[str | int]) -> list[FunctionCoverage]:
+    """Choose what may be missing from what was asked for by ids and names; nothing means all."""
+    names = [value for value in wanted if isinstance(value, str) and not _is_number(value)]
+    return [one for one in left_out if not wanted or (names and one.function in {_OTHERS, *names})]
+
+
+def _truncation(page: Page[Any], description: str) -> str | None:
+    """Return why a listing may not be complete, None if it is."""
+    if page.next_cursor is not None:
+        return f"the listing of {description} did not end: a page could not be read, or too many had nothing new"
+    if len(page.items) + len(page.set_aside) == LISTING_LIMIT:
+        return f"the service listed {LISTING_LIMIT} {description}, exactly as many as were requested, and no next page"
+    return None
 
 
 def find_function_ids(value: str | int, names: Sequence[Mapping[Any, str | None]], *, hint: str) -> list[int]:
@@ -182,9 +217,12 @@ def parse_statuses(statuses: str | Iterable[str] | None, known: Sequence[str] = 
 
 
 def parse_call_ids(call_ids: Iterable[int] | None, **other_arguments: object) -> list[int] | None:
-    """Parse ids of calls without duplicates; they exclude all other arguments."""
+    """Parse ids of calls without duplicates; they exclude all other arguments, of which an empty list selects none."""
     if call_ids is None:
-        return None
+        values = [
+            value for value in other_arguments.values() if isinstance(value, Sized) and not isinstance(value, str)
+        ]
+        return None if all(map(len, values)) else []
     if given := [name for name, value in other_arguments.items() if value is not None]:
         raise ArgumentError(f"call_ids cannot be combined with {', '.join(given)}; filter the frame instead.")
     return list(dict.fromkeys(check_id(call_id, "call id") for call_id in as_list(call_ids)))
@@ -201,7 +239,7 @@ def check_id(value: int, name: str) -> int:
 
 def as_list(value: Any) -> list[Any]:
     """Return a list of the items of an iterable, or of the single value."""
-    return [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+    return [value] if isinstance(value, str | bytes) or not isinstance(value, Iterable) else list(value)
 
 
 def did_you_mean(value: str, names: Iterable[str | None]) -> str:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Record = TypeVar("Record", bound=msgspec.Struct)
+Listed = TypeVar("Listed", Function, Schedule)
 
 PAGE_LIMITS = (10_000, 1_000, 100)
 """Page sizes to try in turn: the API documents no maximum."""
@@ -59,6 +60,7 @@ DECODE_LOCK = threading.Lock()
 """Held while decoding and converting a page: pages done one at a time let their next requests go out earlier."""
 
 _TRANSIENT = frozenset({408, 429, 502, 503, 504})
+_MAX_IDLE_PAGES = 10
 _MAX_HEADER_LENGTH = 100
 _MAX_DETAIL_LENGTH = 500
 
@@ -151,8 +153,8 @@ class Client:
         return self._request(path, description, partial(schemas.decode_record, record_type=CallResponse), stop=stop)
 
     def list_functions(self) -> Page[Function]:
-        """List all functions: `POST /functions/list`, which has no cursor."""
-        return self._read_page("/functions/list", "the functions", Function, body={"limit": LISTING_LIMIT})
+        """List all functions: `POST /functions/list`."""
+        return self._read_listing("/functions/list", "the functions", Function)
 
     def retrieve_function(self, function_id: int) -> Function:
         """Retrieve a function by its id: `GET /functions/{functionId}`."""
@@ -164,8 +166,8 @@ class Client:
         return self._read_page("/functions/byids", f"{len(function_ids)} functions", Function, body=body)
 
     def list_schedules(self) -> Page[Schedule]:
-        """List all schedules: `POST /functions/schedules/list`, which has no cursor."""
-        return self._read_page("/functions/schedules/list", "the schedules", Schedule, body={"limit": LISTING_LIMIT})
+        """List all schedules: `POST /functions/schedules/list`."""
+        return self._read_listing("/functions/schedules/list", "the schedules", Schedule)
 
     def limits(self) -> Limits:
         """Read the limits of the service: `GET /functions/limits`."""
@@ -187,6 +189,27 @@ class Client:
         self, path: str, description: str, record_type: type[Record], *, body: Mapping[str, Any] | None = None
     ) -> Page[Record]:
         return self._request(path, description, partial(schemas.decode_page, record_type=record_type), body=body)
+
+    def _read_listing(self, path: str, description: str, record_type: type[Listed]) -> Page[Listed]:
+        """
+        Read a listing, which has no next page by the documentation; one that it has is read too.
+
+        The result has a cursor if the listing did not end: a page was refused, or too many had no new records.
+        """
+        body: dict[str, Any] = {"limit": LISTING_LIMIT}
+        page = self._read_page(path, description, record_type, body=body)
+        ids, idle_pages = {record.id for record in page.items}, 0
+        while page.next_cursor is not None and idle_pages < _MAX_IDLE_PAGES:
+            try:
+                more = self._read_page(path, description, record_type, body=body | {"cursor": page.next_cursor})
+            except ServiceError:
+                break
+            new = [record for record in more.items if record.id not in ids]
+            ids.update(record.id for record in new)
+            idle_pages = 0 if new else idle_pages + 1
+            set_aside, repaired = page.set_aside + more.set_aside, page.repaired + more.repaired
+            page = Page(page.items + new, more.next_cursor, set_aside, repaired)
+        return page
 
     def _request(
         self,

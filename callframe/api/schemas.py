@@ -113,22 +113,24 @@ class Limits(msgspec.Struct, rename="camel", gc=False):
 
 
 class InvalidRecord(msgspec.Struct, frozen=True, gc=False):
-    """Record that is not valid: the reason, its id if that is valid, and a hash to recognize duplicates by."""
+    """Record that is not valid: the reason, its id if that is valid, its name, a hash to recognize duplicates by."""
 
     reason: str
     record_id: int | None = None
     fingerprint: int = 0
+    name: str | None = None
 
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 
 class Page(msgspec.Struct, Generic[Record], rename="camel", gc=False):
-    """Page of records; the last page has no cursor."""
+    """Page of records; the last page has no cursor. `repaired` are records with a field that was not valid."""
 
     items: list[Record]
     next_cursor: str | None = None
     set_aside: list[InvalidRecord] = []
+    repaired: list[InvalidRecord] = []
 
 
 _PAGE_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
@@ -215,13 +217,18 @@ def _decode_page_by_item(body: bytes, record_type: type[Record]) -> Page[Record]
         raise MalformedBodyError(f"expected nextCursor to be text, found {_shorten(cursor)}")
     items: list[Record] = []
     set_aside: list[InvalidRecord] = []
+    repaired: list[InvalidRecord] = []
     for item in page["items"]:
         record = _convert(item, record_type)
+        if isinstance(record, InvalidRecord) and record_type in (Function, Schedule) and record.record_id is not None:
+            item, problems = _repair(item, record_type)  # noqa: PLW2901
+            repaired += [InvalidRecord(problem, record.record_id, name=record.name) for problem in problems]
+            record = _convert(item, record_type)
         if isinstance(record, InvalidRecord):
             set_aside.append(record)
         else:
             items.append(record)
-    return Page(items, cursor or None, set_aside)
+    return Page(items, cursor or None, set_aside, repaired)
 
 
 def _convert(item: object, record_type: type[Record]) -> Record | InvalidRecord:
@@ -232,7 +239,30 @@ def _convert(item: object, record_type: type[Record]) -> Record | InvalidRecord:
         return msgspec.convert(item, record_type)
     except msgspec.ValidationError as exception:
         fingerprint = zlib.crc32(json.dumps(item, sort_keys=True, default=str).encode())
-        return InvalidRecord(_reason(str(exception), item), _valid_id(item), fingerprint)
+        return InvalidRecord(_reason(str(exception), item), _valid_id(item), fingerprint, _name(item))
+
+
+def _repair(item: dict[str, Any], record_type: type[Record]) -> tuple[dict[str, Any], list[str]]:
+    """Leave out the optional fields that are not valid, with the reasons; a number may be text or a float, if exact."""
+    repaired, problems = dict(item), []
+    for field in msgspec.structs.fields(record_type):
+        name = field.encode_name
+        if field.required or name not in item or name == "error" or _is_valid(item[name], field.type):
+            continue
+        try:
+            repaired[name] = msgspec.convert(item[name], field.type, strict=False)
+        except msgspec.ValidationError as exception:
+            del repaired[name]
+            problems.append(_reason(f"{exception} - at `$.{name}`", item))
+    return repaired, problems
+
+
+def _is_valid(value: object, field_type: Any) -> bool:
+    try:
+        msgspec.convert(value, field_type)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _normalize_error(error: object) -> object:
@@ -257,6 +287,12 @@ def _reason(message: str, item: object) -> str:
 def _valid_id(item: object) -> int | None:
     value = item.get("id") if isinstance(item, dict) else None
     return value if type(value) is int and 1 <= value <= MAX_ID else None
+
+
+def _name(item: object) -> str | None:
+    """Return the external id or name of a function or schedule, whatever else is wrong with it."""
+    names = [item.get(key) for key in ("externalId", "name")] if isinstance(item, dict) else []
+    return next((name for name in names if isinstance(name, str) and name), None)
 
 
 def _shorten(value: object) -> str:
