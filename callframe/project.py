@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
@@ -23,6 +24,7 @@ from callframe.api.catalogue import (
     warn_about_listing,
 )
 from callframe.api.client import DEFAULT_WORKERS, MAX_WORKERS, Client
+from callframe.api.workers import stop_on_interrupt
 from callframe.auth.options import ConnectionOptions, resolve_connection
 from callframe.completeness import FetchRequest, FunctionCoverage, report_incomplete, warn_about_records
 from callframe.errors import ArgumentError, NotFoundError
@@ -30,7 +32,6 @@ from callframe.http.secret import wrap_secret
 from callframe.http.transport import TIMEOUT_S, Transport
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
@@ -354,8 +355,11 @@ class Project:
                 statuses=_statuses_to_query(statuses),
                 schedules=schedules,
                 workers=self.client.workers,
+                created_ms={function.id: function.created_time for function in catalogue.functions},
             )
-        return self._fetch_calls(catalogue, queries, request, left_out, strict=strict, progress=progress, stop=stop)
+        stop = stop or threading.Event()
+        with stop_on_interrupt(stop):  # until there is a frame, or a second Ctrl-C would lose what was read
+            return self._fetch_calls(catalogue, queries, request, left_out, strict=strict, progress=progress, stop=stop)
 
     def logs(self, function: str | int, call_id: int) -> pd.DataFrame:
         """
@@ -458,7 +462,7 @@ class Project:
         *,
         strict: bool,
         progress: bool | None,
-        stop: threading.Event | None,
+        stop: threading.Event,
     ) -> pd.DataFrame:
         """Run queries and make a call frame with its coverage; warn of what is missing or invalid."""
         with fetch.progress_bar(progress, "calls") as show:

@@ -2,41 +2,47 @@
 Parallel paging through call listings.
 
 A query selects calls of one function by window and filter, or by ids, and is read page by page with a cursor.
-Queries run in parallel; a long one is split into shorter windows and read again when workers are idle. The API does
-not document the order of calls in a listing, so reading cannot continue in parallel from a cursor.
+Queries run in parallel; a long one is cut into shorter windows, and read again, when that ends earlier. Only records
+that match the query are kept: a service may ignore a filter, or send something else.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 import sys
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from callframe.api import schemas
 from callframe.api.client import DECODE_LOCK, MAX_IDS_PER_REQUEST, StoppedError
-from callframe.api.workers import Workers
+from callframe.api.listing import Listing
+from callframe.api.schemas import InvalidRecord
+from callframe.api.workers import Workers, stop_on_interrupt
 from callframe.completeness import FunctionCoverage
 from callframe.errors import BadRequestError, CallframeError, InvalidResponseError
+from callframe.timespan import DAY_MS, TimeRange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    import pyarrow as pa
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from callframe.api.client import Client
-    from callframe.api.schemas import Call, InvalidRecord, Page
-    from callframe.timespan import TimeRange
+    from callframe.api.schemas import Call, Page
 
 INTERRUPTED = "interrupted before everything was read"
 
 _MAX_RESTARTS = 3
-_MAX_PARTS = 64
-_MIN_REMAINING_RECORDS = 10
+_MAX_PAGES_WITHOUT_NEW = 10
+_MAX_EMPTY_PAGES = 1_000
 _MAX_EXAMPLES = 5
+_SAMPLE = 1_000
+_HASH_FACTOR, _HASH_SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(60)  # selects one in 16 ids
+_IGNORED = "the service ignored the filter {}"
 _BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
 
 
@@ -49,72 +55,131 @@ class Query:
     status: str | None = None
     schedule_id: int | None = None
     call_ids: tuple[int, ...] = ()
+    is_whole: bool = False
+    """Whether to read it in one piece, since the service ignores windows."""
 
-    cursor: str | None = None
-    cursors: set[str] = field(default_factory=set)
-    page_count: int = 0
-    record_count: int = 0
-    tables: list[pa.Table] = field(default_factory=list)
-    set_aside: list[InvalidRecord] = field(default_factory=list)
     restarts: int = 0
-    earliest_ms: float = math.inf
-    latest_ms: float = -math.inf
+    listing: Listing | None = None
+    cursor: str | None = None
+    cursors: set[int] = field(default_factory=set)
+    ids_seen: set[int] = field(default_factory=set)
+    pages_without_new: int = 0
+    tables: list[pa.Table] = field(default_factory=list)
+    set_aside: Counter[InvalidRecord] = field(default_factory=Counter)
+    is_finished: bool = False
+    is_replaced: bool = False
+
+    def __post_init__(self) -> None:
+        """Start an empty listing."""
+        if self.listing is None and self.window is not None:
+            self.listing = Listing(self.window)
 
     @property
     def size(self) -> int:
         """Its share of the work: milliseconds of the window, or number of ids."""
         return len(self.call_ids) if self.window is None else self.window.length_ms
 
+    @property
+    def filters(self) -> tuple[int, str | None, int | None]:
+        """What it selects, in any window."""
+        return self.function_id, self.status, self.schedule_id
+
+    @property
+    def remaining_pages(self) -> float:
+        """Estimated number of pages that are not read yet."""
+        return 1.0 if self.listing is None else self.listing.remaining
+
     def filter(self) -> dict[str, Any]:
-        """Return the filter of the API, whose ranges include both ends."""
+        """Return the filter of the API, with a millisecond more at both ends, should the service exclude them."""
         assert self.window is not None  # noqa: S101 - queries by ids have no filter
         conditions = {
-            "startTime": {"min": self.window.start_ms, "max": self.window.end_ms - 1},
+            "startTime": {"min": max(0, self.window.start_ms - 1), "max": self.window.end_ms},
             "status": self.status,
             "scheduleId": self.schedule_id,
         }
         return {name: value for name, value in conditions.items() if value is not None}
 
-    def record_page(self, page: Page[Call]) -> None:
-        """Update the counts and the range of start times."""
-        start_times = [call.start_time for call in page.items]
-        self.page_count += 1
-        self.record_count += len(page.items) + len(page.set_aside)
-        self.earliest_ms = min(self.earliest_ms, min(start_times, default=math.inf))
-        self.latest_ms = max(self.latest_ms, max(start_times, default=-math.inf))
+    def add_page(self, page: Page[Call]) -> bool:
+        """Update the estimates; returns whether most calls are outside the window, so that cutting it is pointless."""
+        ids = np.array([call.id for call in page.items], dtype="uint64")
+        if len(ids) > _SAMPLE:
+            ids = ids[ids * _HASH_FACTOR >> _HASH_SHIFT == 0]
+        known_count = len(self.ids_seen)
+        self.ids_seen.update(ids.tolist())
+        self.pages_without_new = 0 if len(self.ids_seen) > known_count else self.pages_without_new + 1
+        if self.window is None or self.listing is None:
+            return False
+        sample = [call.start_time for call in page.items[:: max(1, len(page.items) // _SAMPLE)]]
+        low_ms, high_ms = self.window.start_ms, self.window.end_ms
+        inside = [time for time in sample if low_ms <= time < high_ms]
+        row_count = len(page.items) * len(inside) // max(1, len(sample))
+        self.listing.add_page(inside, row_count, is_last=page.next_cursor is None)
+        return 2 * sum(not low_ms - 1 <= time <= high_ms for time in sample) > len(sample)
 
     def restarted(self) -> Query:
         """Return the same query, unread."""
-        return Query(
-            self.function_id, self.window, self.status, self.schedule_id, self.call_ids, restarts=self.restarts + 1
-        )
+        fields = (self.function_id, self.window, self.status, self.schedule_id, self.call_ids)
+        return Query(*fields, is_whole=self.is_whole, restarts=self.restarts + 1)
 
     def split(self, count: int) -> list[Query]:
-        """Split into queries of consecutive time ranges."""
+        """Split into queries of consecutive time ranges of equal length."""
         assert self.window is not None  # noqa: S101 - queries by ids are never split
         return [Query(self.function_id, window, self.status, self.schedule_id) for window in self.window.split(count)]
+
+    def cut(self, workers: int) -> list[Query]:
+        """Cut into queries of consecutive time ranges, of lengths that follow from what was read."""
+        if self.listing is None or self.is_whole:
+            return []
+        parts = self.listing.cut(workers)
+        if len(parts) == 1:
+            return []
+        return [Query(self.function_id, part.window, self.status, self.schedule_id, listing=part) for part in parts]
+
+    def select(self, table: pa.Table) -> tuple[pa.Table, Counter[InvalidRecord]]:
+        """Select the calls of a page that match the query, and count the others by the reason that they do not."""
+        call_ids, start_ms = table["call_id"].to_numpy(), table["start_time"].to_numpy()
+        matches = {"its function is not the one that was asked for": _equal(table["function_id"], self.function_id)}
+        is_inside = np.ones(len(call_ids), dtype=bool)
+        if self.window is not None:
+            low_ms, high_ms = self.window.start_ms, self.window.end_ms
+            is_inside = (start_ms >= low_ms) & (start_ms < high_ms)
+            matches[_IGNORED.format("startTime")] = is_inside | (start_ms == low_ms - 1) | (start_ms == high_ms)
+        if self.status is not None:
+            matches[_IGNORED.format("status")] = _equal(table["status"].cast(pa.string()), self.status)
+        if self.schedule_id is not None:
+            matches[_IGNORED.format("scheduleId")] = _equal(table["schedule_id"], self.schedule_id)
+        if self.call_ids:
+            matches["its id is not one of those that were asked for"] = np.isin(call_ids, self.call_ids)
+        is_match, others = np.ones(len(call_ids), dtype=bool), Counter[InvalidRecord]()
+        for reason, mask in matches.items():
+            if (differs := is_match & ~mask).any():
+                others[InvalidRecord(reason, int(call_ids[differs][0]))] += int(differs.sum())
+            is_match &= mask
+        is_match &= is_inside
+        return (table if is_match.all() else table.filter(pa.array(is_match))), others
+
+
+def _equal(column: pa.ChunkedArray, value: str | int) -> np.ndarray:
+    return np.asarray(pc.fill_null(pc.equal(column, value), False))  # noqa: FBT003 - no name in pyarrow
 
 
 @dataclass
 class FunctionResult:
-    """What was read of one function; `unread` is the size of its unfinished queries, `problems` are sentences."""
+    """What was read of one function; `problems` are sentences."""
 
-    unread: int
     tables: list[pa.Table] = field(default_factory=list)
-    set_aside: list[InvalidRecord] = field(default_factory=list)
+    set_aside: Counter[InvalidRecord] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
-    superseded: list[pa.Table] = field(default_factory=list)  # of queries that were split or restarted
 
     def coverage(self, function_id: int, function: str, created_ms: int | None, calls: int) -> FunctionCoverage:
-        """Return the coverage of the function; an invalid record that was read twice counts once."""
-        set_aside = list({record.fingerprint: record for record in self.set_aside}.values())
-        examples = [f"call {record.record_id or 'without an id'}: {record.reason}" for record in set_aside]
+        """Return the coverage of the function."""
+        examples = [f"call {record.record_id or 'without an id'}: {record.reason}" for record in self.set_aside]
         return FunctionCoverage(
             function_id,
             function,
             tuple(self.problems),
             calls,
-            count_reasons(set_aside),
+            count_reasons(self.set_aside),
             tuple(examples[:_MAX_EXAMPLES]),
             created_ms,
         )
@@ -135,12 +200,14 @@ def plan_queries(
     statuses: Sequence[str] = (),
     schedules: Sequence[tuple[int, int | None]] = (),
     workers: int,
+    created_ms: Mapping[int, int | None] | None = None,
 ) -> list[Query]:
     """
     Make queries that together select the calls, without overlap, and keep the workers busy.
 
     The API filters by a single status and a single schedule. Schedules are given with the id of their function, None if
-    unknown. No statuses or no schedules means all.
+    unknown. No statuses or no schedules means all. The time before a function was created, which should have no calls,
+    is read in one piece.
     """
     filters = [
         (function_id, status, schedule_id)
@@ -153,8 +220,18 @@ def plan_queries(
     return [
         Query(function_id, part, status, schedule_id)
         for function_id, status, schedule_id in filters
-        for part in window.split(parts)
+        for part in _split(window, (created_ms or {}).get(function_id), parts)
     ]
+
+
+def _split(window: TimeRange, created_ms: int | None, parts: int) -> list[TimeRange]:
+    """Split a window into parts from a day before the function was created; what is before that is one part more."""
+    first_ms = (created_ms or 0) - DAY_MS
+    if parts == 1 or not window.start_ms < first_ms:
+        return window.split(parts)
+    if first_ms >= window.end_ms:
+        return [window]
+    return [*TimeRange(first_ms, window.end_ms).split(parts), TimeRange(window.start_ms, first_ms)]
 
 
 def plan_queries_by_ids(function_ids: Sequence[int], call_ids: Sequence[int]) -> list[Query]:
@@ -178,7 +255,12 @@ def run_queries(
     What cannot be read is listed in the problems of its function. Ctrl-C, or another thread that sets `stop`, ends the
     fetch and keeps what was read; `stop` is always set in the end. `report` is called in this thread after each page.
     """
-    return _Fetch(client, queries, report, stop or threading.Event()).run()
+    stop = stop or threading.Event()
+    with stop_on_interrupt(stop) as interrupted:
+        results = _Fetch(client, queries, report, stop).run()
+    if interrupted.is_set() and not any(INTERRUPTED in result.problems for result in results.values()):
+        raise KeyboardInterrupt  # nothing is left to read, so only the caller can stop
+    return results
 
 
 class _Fetch:
@@ -187,47 +269,44 @@ class _Fetch:
 
     Workers request the pages of a query and pass each to the calling thread, which converts it to columns while the
     next page is requested. A worker updates the reading position of its query; all else is changed by the calling
-    thread only.
+    thread only. An interrupt may come between any two steps: a query counts as read only when `is_finished` is set, its
+    last step.
     """
 
     def __init__(
         self, client: Client, queries: Sequence[Query], report: Callable[[FetchProgress], None], stop: threading.Event
     ) -> None:
         self._client = client
-        self._queries = queries
         self._report = report
         self._stop = stop
         self._progress = FetchProgress()
-        sizes: Counter[int] = Counter()
-        for query in queries:
-            sizes[query.function_id] += query.size
-        self._total_size = sizes.total()
-        self._results = {function_id: FunctionResult(size) for function_id, size in sizes.items()}
-        self._unfinished: dict[int, Query] = {}
+        self._total_size = sum(query.size for query in queries)
+        self._queries = list(queries)
+        self._open = {id(query): query for query in queries}
+        self._problems: dict[int, list[str]] = {query.function_id: [] for query in queries}
         self._workers = Workers(client.workers, self._read_pages, stop)
-        self._current: _PageResult | None = None
 
     def run(self) -> dict[int, FunctionResult]:
-        with self._workers:
-            try:
+        try:
+            with self._workers:
                 for query in self._queries:
-                    self._submit(query)
-                while self._unfinished and not self._stop.is_set():
+                    self._workers.submit(query)
+                while self._open and not self._stop.is_set():
                     self._process_next_page()
+        except KeyboardInterrupt:
+            self._stop.set()
+        while True:
+            try:
+                for result in self._workers.arrived_results():
+                    self._store(result)
+                return self._collect_results()
             except KeyboardInterrupt:
-                self._stop.set()
-            if self._unfinished:
-                self._collect_partial_results()
-        for result in self._results.values():
-            if result.problems:
-                result.tables += result.superseded
-            result.superseded = []
-        return self._results
+                continue
 
     def _read_pages(self, query: Query) -> Iterator[_PageResult]:
         """Read the pages of a query in a worker."""
         has_next = True
-        while has_next and not self._stop.is_set():
+        while has_next and not self._stop.is_set() and id(query) in self._open:
             try:
                 result = self._request_page(query)
             except StoppedError:
@@ -245,35 +324,40 @@ class _Fetch:
             page = self._client.calls_by_ids(query.function_id, query.call_ids, stop=self._stop)
         else:
             page = self._client.filter_calls(query.function_id, query.filter(), cursor=query.cursor, stop=self._stop)
-        query.record_page(page)
+        if problem := _wrong_answer(query, page):
+            return _PageResult(query, error=InvalidResponseError(problem, status=200))
+        is_mostly_outside = query.add_page(page)
+        if is_mostly_outside and not query.is_whole:
+            return _PageResult(query, page, ignores_window=True)
         if page.next_cursor is None:
             return _PageResult(query, page)
-        if page.next_cursor in query.cursors:
-            message = (
-                "The service returned the same cursor twice, so the listing would never end; later calls are missing."
-            )
-            return _PageResult(query, page, error=InvalidResponseError(f"{message} Try again.", status=200))
-        if parts := _parts_to_split_into(query, idle=self._client.workers - len(self._unfinished) + 1):
+        if problem := _endless(query, page):
+            return _PageResult(query, page, error=InvalidResponseError(problem, status=200))
+        if parts := self._parts(query):
             return _PageResult(query, page, parts=parts)
         query.cursor = page.next_cursor
-        query.cursors.add(page.next_cursor)
+        query.cursors.add(hash(page.next_cursor))
         return _PageResult(query, page, has_next=True)
 
-    def _submit(self, query: Query) -> None:
-        self._unfinished[id(query)] = query
-        self._workers.submit(query)
+    def _parts(self, query: Query) -> list[Query]:
+        """Cut a query if that is worth it."""
+        if query.listing is None:
+            return []
+        open_pages, workers = sum(one.remaining_pages for one in list(self._open.values())), self._client.workers
+        return query.cut(workers) if query.listing.is_worth_cutting(workers=workers, open_pages=open_pages) else []
 
     def _process_next_page(self) -> None:
         """Wait a moment for a page, and process it."""
-        self._current = result = self._workers.next_result()
-        if result is None:
+        result = self._workers.next_result()
+        if result is None or result.query.is_replaced:
             return
         self._store(result)
-        self._current = None
         if result.error is not None:
             self._handle_error(result.query, result.error)
+        elif result.ignores_window:
+            self._read_whole(result.query)
         elif result.parts:
-            self._replace(result.query, result.query.split(result.parts))
+            self._replace([result.query], result.parts)
         elif not result.has_next:
             self._finish(result.query)
         self._report(self._progress)
@@ -281,82 +365,101 @@ class _Fetch:
     def _store(self, result: _PageResult) -> None:
         if result.page is None:
             return
-        result.query.set_aside += result.page.set_aside
         with DECODE_LOCK:
-            result.query.tables.append(schemas.to_columns(result.page.items))
-        self._progress.rows += len(result.page.items)
-
-    def _replace(self, query: Query, replacements: Sequence[Query]) -> None:
-        del self._unfinished[id(query)]
-        self._results[query.function_id].superseded += query.tables
-        self._progress.rows -= sum(table.num_rows for table in query.tables)
-        for replacement in replacements:
-            self._submit(replacement)
-
-    def _finish(self, query: Query) -> None:
-        result = self._results[query.function_id]
-        result.tables += query.tables
-        result.set_aside += query.set_aside
-        result.unread -= query.size
-        self._progress.fraction += query.size / self._total_size
-        del self._unfinished[id(query)]
+            table, others = result.query.select(schemas.to_columns(result.page.items))
+        result.query.tables.append(table)
+        result.query.set_aside += Counter(result.page.set_aside) + others
+        self._progress.rows += table.num_rows
 
     def _handle_error(self, query: Query, error: CallframeError) -> None:
-        """Restart a query whose cursor expired; otherwise keep what was read and record the problem."""
-        if isinstance(error, BadRequestError) and query.cursor and query.restarts < _MAX_RESTARTS:
-            self._replace(query, [query.restarted()])
-            return
-        problems = self._results[query.function_id].problems
+        """Cut or restart a query whose cursor expired; otherwise keep what was read and record the problem."""
+        if isinstance(error, BadRequestError) and query.cursor:
+            parts = query.cut(self._client.workers)
+            if parts or query.restarts < _MAX_RESTARTS:
+                self._replace([query], parts or [query.restarted()])
+                return
+        problems = self._problems[query.function_id]
         if str(error) not in problems:
             problems.append(str(error))
         self._finish(query)
 
-    def _collect_partial_results(self) -> None:
-        """Store finished and partly read queries, without waiting for requests under way."""
-        if self._current is not None:
-            self._store(self._current)
-        for result in self._workers.arrived_results():
-            self._store(result)
-        for function in self._results.values():
-            if function.unread:
-                function.problems.append(INTERRUPTED)
-        for query in list(self._unfinished.values()):
-            self._finish(query)
+    def _read_whole(self, query: Query) -> None:
+        """Read a listing that ignores windows once, instead of once for each window."""
+        same = [one for one in self._open.values() if one.window is not None and one.filters == query.filters]
+        window = TimeRange(
+            min(one.window.start_ms for one in same if one.window), max(one.window.end_ms for one in same if one.window)
+        )
+        self._replace(same, [Query(query.function_id, window, query.status, query.schedule_id, is_whole=True)])
+
+    def _replace(self, queries: Sequence[Query], replacements: Sequence[Query]) -> None:
+        self._queries += replacements
+        self._open |= {id(replacement): replacement for replacement in replacements}
+        for query in queries:
+            query.is_replaced = True
+            del self._open[id(query)]
+            self._progress.rows -= sum(table.num_rows for table in query.tables)
+        for replacement in replacements:
+            self._workers.submit(replacement)
+
+    def _finish(self, query: Query) -> None:
+        query.is_finished = True
+        del self._open[id(query)]
+        open_size = sum(one.size for one in self._open.values())
+        self._progress.fraction = max(self._progress.fraction, 1 - open_size / self._total_size)
+
+    def _collect_results(self) -> dict[int, FunctionResult]:
+        """Put together what was read, without waiting for requests under way; of replaced queries if need be."""
+        results = {function_id: FunctionResult(problems=list(found)) for function_id, found in self._problems.items()}
+        for query in self._queries:
+            problems = results[query.function_id].problems
+            if not (query.is_finished or query.is_replaced or INTERRUPTED in problems):
+                problems.append(INTERRUPTED)
+        for query in self._queries:
+            result = results[query.function_id]
+            if not query.is_replaced or result.problems:
+                result.tables += query.tables
+            if not query.is_replaced:
+                result.set_aside |= query.set_aside  # the larger count: windows overlap, and some records match all
+        return results
 
 
 @dataclass(frozen=True)
 class _PageResult:
-    """Page of a query, an error or both, and whether the query has more pages or should be split into parts."""
+    """Page of a query, an error or both, and whether the query has more pages, or parts to read instead of it."""
 
     query: Query
     page: Page[Call] | None = None
     error: CallframeError | None = None
-    parts: int = 0
+    parts: Sequence[Query] = ()
     has_next: bool = False
+    ignores_window: bool = False
 
 
-def _parts_to_split_into(query: Query, *, idle: int) -> int:
-    """
-    Choose how many parts to split a query into, 0 for none.
-
-    Continuing takes one request per remaining page. Splitting reads everything again, but in parallel. The number of
-    pages is estimated from the fraction of the time range that was read, assuming that the service lists calls in order
-    of time; a wrong estimate only affects speed.
-    """
-    if query.window is None or not query.record_count or idle <= 1:
-        return 0
-    covered = (query.latest_ms - query.earliest_ms) / query.window.length_ms
-    pages = query.page_count / covered if covered > 0 else math.inf
-    if query.record_count * (1 - covered) < _MIN_REMAINING_RECORDS:  # all covered, yet there are more: not in order
-        pages = max(4, 2 * query.page_count)
-    pages = min(pages, _MAX_PARTS)
-    parts = min(math.ceil(1.25 * pages), _MAX_PARTS, query.window.length_ms)
-    return parts if parts > 1 and pages - query.page_count > 1 + parts / idle else 0
+def _wrong_answer(query: Query, page: Page[Call]) -> str | None:
+    """Describe a page that has only calls of other functions: an answer to another request."""
+    if not page.items or any(call.function_id == query.function_id for call in page.items):
+        return None
+    found = page.items[0].function_id
+    return f"The service answered with calls of function {found} when asked for those of function {query.function_id}."
 
 
-def count_reasons(set_aside: Sequence[InvalidRecord]) -> dict[str, int]:
+def _endless(query: Query, page: Page[Call]) -> str | None:
+    """Describe a listing that would never end."""
+    if hash(page.next_cursor) in query.cursors:
+        found = "The service returned the same cursor twice"
+    elif query.pages_without_new >= (_MAX_PAGES_WITHOUT_NEW if page.items else _MAX_EMPTY_PAGES):
+        found = f"The last {query.pages_without_new:,} pages had no new call"
+    else:
+        return None
+    return f"{found}, so the listing would never end; later calls are missing. Try again."
+
+
+def count_reasons(set_aside: Counter[InvalidRecord]) -> dict[str, int]:
     """Count invalid records by reason, the most frequent first, without the values found."""
-    return dict(Counter(record.reason.split(", found ")[0] for record in set_aside).most_common())
+    counts = Counter[str]()
+    for record, count in set_aside.items():
+        counts[record.reason.split(", found ")[0]] += count
+    return dict(counts.most_common())
 
 
 @contextlib.contextmanager

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import signal
 import threading
+import time
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _POLL_S = 0.1
+_IGNORE_S = 1.0
 
 
 class Workers(Generic[Task, Result]):
@@ -69,3 +73,33 @@ class Workers(Generic[Task, Result]):
             with contextlib.suppress(queue.Full):
                 self._results.put(result, timeout=_POLL_S)
                 return
+
+
+@contextlib.contextmanager
+def stop_on_interrupt(stop: threading.Event) -> Iterator[threading.Event]:
+    """
+    Let Ctrl-C set `stop`, instead of raising `KeyboardInterrupt` in the middle of anything; yields whether it came.
+
+    Further ones are ignored for a second, while what was read is put together, and then raise. Does nothing in other
+    threads, and where Ctrl-C is handled already.
+    """
+    interrupted = threading.Event()
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield interrupted
+        return
+    raise_after_s = float("inf")
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal raise_after_s
+        if time.monotonic() > raise_after_s:
+            signal.default_int_handler(number, frame)
+        raise_after_s = min(raise_after_s, time.monotonic() + _IGNORE_S)
+        interrupted.set()
+        stop.set()
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -191,7 +191,7 @@ class Sync:
             shorter = {key: _within(windows[key], part) for key in again}
             results = self._fetch({key: window for key, window in shorter.items() if window}, part)
             if results is None:
-                results = {key: fetch.FunctionResult(0, problems=[_TOO_MANY_CALLS]) for key in again}
+                results = {key: fetch.FunctionResult(problems=[_TOO_MANY_CALLS]) for key in again}
             if not self.report.interrupted:
                 rows += self._commit(results, shorter)
         return rows
@@ -219,7 +219,7 @@ class Sync:
         for key in skipped:
             last = self._failures[key][-1]
             problem = f"left for the next sync after {_MAX_FAILURES} failures in a row, the last: {last}"
-            results[key] = fetch.FunctionResult(0, problems=[problem])
+            results[key] = fetch.FunctionResult(problems=[problem])
         return results
 
     def _is_skipped(self, function_id: int) -> bool:
