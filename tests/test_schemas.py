@@ -6,12 +6,14 @@ import json
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 from factories import NOW_MS, PUBLISHED_RECORD, call_record, few_examples, page_body
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callframe.api import schemas
 from callframe.api.schemas import (
     Call,
     CallError,
@@ -365,6 +367,36 @@ def test_deeply_nested_json_is_an_error(decode_body: Callable[[bytes], object]) 
         decode_body(b'{"response": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
 
 
-def test_page_with_deeply_nested_json_is_an_error() -> None:
-    with pytest.raises(MalformedBodyError):
-        decode_page(b'{"items": [' + b"[" * 100_000 + b"]" * 100_000 + b"]}", Call)
+def nested(depth: int) -> bytes:
+    return b'{"a": [' * (depth // 2) + b"]}" * (depth // 2)
+
+
+@pytest.mark.parametrize("depth", [600, 5_000, 100_000])
+@pytest.mark.parametrize("other", [call_record(id=2), call_record(id=2, error="\ud83d"), call_record(id=0)])
+def test_field_that_is_not_needed_can_be_nested_to_any_depth(depth: int, other: dict[str, Any]) -> None:
+    body = page_body(call_record(extra="HERE"), other).replace(b'"HERE"', nested(depth))
+    assert decode_page(body, Call).items[0] == decode()
+
+
+def test_single_record_can_have_a_deeply_nested_field() -> None:
+    body = json.dumps(call_record(extra="HERE")).encode().replace(b'"HERE"', nested(100_000))
+    assert decode_record(body, Call) == decode()
+
+
+def test_deeply_nested_item_is_set_aside() -> None:
+    body = page_body("HERE", call_record()).replace(b'"HERE"', nested(100_000))
+    result = decode_page(body, Call)
+    assert (len(result.items), len(result.set_aside)) == (1, 1)
+
+
+@pytest.mark.parametrize("damage", ["\ud83d", "\\\ude00"])
+def test_page_with_a_lone_surrogate_is_decoded_in_one_step(damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schemas, "_decode_page_by_item", None)
+    assert decode(error=f"a{damage}b").error == f"a{damage[:-1]}\ufffdb"
+
+
+def test_valid_records_beside_an_invalid_one_are_not_decoded_by_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = Mock(wraps=json.loads)
+    monkeypatch.setattr(json, "loads", loads)
+    decode_page(page_body(call_record(), call_record(id=0), call_record(id=2)), Call)
+    assert loads.call_count == 1

@@ -1,8 +1,8 @@
 """
 The records of the Functions API, decoded from JSON and validated.
 
-A page is decoded in one step. If that fails, because a record is invalid or contains a lone surrogate, the page is
-decoded again item by item: invalid records are set aside with the reason, and the others are returned.
+A page is decoded in one step. If that fails, lone surrogates and what is nested too deeply are replaced; if it fails
+again, the page is decoded item by item: invalid records are set aside with the reason, and the others are returned.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ EpochMs = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_MS)]
 
 _MAX_INT_DIGITS = 40
 _MAX_SHOWN_LENGTH = 60
+_MAX_DEPTH = 100
+_SURROGATES = re.compile(rb"\\u[dD](?:[89abAB]..\\u[dD][c-fC-F]..|[89a-fA-F]..)")  # pairs of them, or lone ones
+_TOKENS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -133,6 +136,12 @@ class Page(msgspec.Struct, Generic[Record], rename="camel", gc=False):
     repaired: list[InvalidRecord] = []
 
 
+class _RawPage(msgspec.Struct, rename="camel", gc=False):
+    items: list[msgspec.Raw]
+    next_cursor: str | None = None
+
+
+_RAW_PAGES = msgspec.json.Decoder(_RawPage)
 _PAGE_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
 
 
@@ -141,19 +150,19 @@ def decode_page(body: bytes, record_type: type[Record]) -> Page[Record]:
     decoder = _PAGE_DECODERS.get(record_type)
     if decoder is None:
         decoder = _PAGE_DECODERS[record_type] = msgspec.json.Decoder(_page_type(record_type))
-    try:
-        page = decoder.decode(body)
-    except _DECODE_ERRORS:
-        return _decode_page_by_item(body, record_type)
-    return Page(page.items, page.next_cursor or None)
+    page = _decode(body, decoder)
+    if page is None:
+        body = _repair_text(body)
+        page = _decode(body, decoder)
+    return _decode_page_by_item(body, record_type) if page is None else Page(page.items, page.next_cursor or None)
 
 
 def decode_record(body: bytes, record_type: type[Record]) -> Record:
     """Decode a single record that is not wrapped in a page, or raise `MalformedBodyError`."""
     try:
         return msgspec.json.decode(body, type=record_type)
-    except _DECODE_ERRORS:
-        record = _convert(_loads(body), record_type)
+    except _DECODE_ERRORS:  # the response of a call is never changed
+        record = _convert(_loads(body if record_type is CallResponse else _repair_text(body)), record_type)
     if isinstance(record, InvalidRecord):
         raise MalformedBodyError(record.reason)
     return record
@@ -208,17 +217,61 @@ def _page_type(record_type: type[Record]) -> type[msgspec.Struct]:
     )
 
 
+def _decode(body: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+    """Decode JSON, or return None."""
+    try:
+        return decoder.decode(body)
+    except _DECODE_ERRORS:
+        return None
+
+
+def _repair_text(body: bytes) -> bytes:
+    """Replace invalid UTF-8 and lone surrogates by U+FFFD, and what is nested too deeply by null."""
+    text = _SURROGATES.sub(_replace_lone_surrogate, body.decode("utf-8-sig", "replace").encode())
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except RecursionError:
+        return _cut_deep(text)
+    except msgspec.MsgspecError:  # not JSON
+        pass
+    return text
+
+
+def _replace_lone_surrogate(match: re.Match[bytes]) -> bytes:
+    body, start = match.string, match.start()
+    while start and body[start - 1] == ord("\\"):
+        start -= 1
+    is_escape, is_pair = (match.start() - start) % 2 == 0, len(match[0]) > len(rb"\ud83d")
+    return match[0] if is_pair or not is_escape else rb"\ufffd"
+
+
+def _cut_deep(body: bytes) -> bytes:
+    """Replace values nested too deeply by null."""
+    pieces, position, depth = list[bytes](), 0, 0
+    for token in _TOKENS.finditer(body):
+        if token[0] in b"[{":
+            depth += 1
+            if depth == _MAX_DEPTH + 1:
+                pieces.append(body[position : token.start()])
+        elif token[0] in b"]}":
+            if depth == _MAX_DEPTH + 1:
+                pieces.append(b"null")
+                position = token.end()
+            depth -= 1
+    return b"".join(pieces) + body[position:] if depth == 0 else body
+
+
 def _decode_page_by_item(body: bytes, record_type: type[Record]) -> Page[Record]:
-    page = _loads(body)
-    if not isinstance(page, dict) or not isinstance(page.get("items"), list):
-        raise MalformedBodyError(f"expected an object with a list of items, found {_shorten(page)}")
-    cursor = page.get("nextCursor")
-    if not isinstance(cursor, str | None):
-        raise MalformedBodyError(f"expected nextCursor to be text, found {_shorten(cursor)}")
+    decoder, (found, cursor) = msgspec.json.Decoder(record_type), _split_page(body)
     items: list[Record] = []
     set_aside: list[InvalidRecord] = []
     repaired: list[InvalidRecord] = []
-    for item in page["items"]:
+    for item in found:
+        if isinstance(item, msgspec.Raw):
+            if (record := _decode(item, decoder)) is not None:
+                items.append(record)
+                continue
+            item = _loads(bytes(item))  # noqa: PLW2901
         record = _convert(item, record_type)
         if isinstance(record, InvalidRecord) and record_type in (Function, Schedule) and record.record_id is not None:
             item, problems = _repair(item, record_type)  # noqa: PLW2901
@@ -229,6 +282,19 @@ def _decode_page_by_item(body: bytes, record_type: type[Record]) -> Page[Record]
         else:
             items.append(record)
     return Page(items, cursor or None, set_aside, repaired)
+
+
+def _split_page(body: bytes) -> tuple[list[Any], str | None]:
+    """Split a page into its items, as JSON if possible and otherwise decoded, and its cursor."""
+    if (raw := _decode(body, _RAW_PAGES)) is not None:
+        return raw.items, raw.next_cursor
+    page = _loads(body)
+    if not isinstance(page, dict) or not isinstance(page.get("items"), list):
+        raise MalformedBodyError(f"expected an object with a list of items, found {_shorten(page)}")
+    cursor = page.get("nextCursor")
+    if not isinstance(cursor, str | None):
+        raise MalformedBodyError(f"expected nextCursor to be text, found {_shorten(cursor)}")
+    return page["items"], cursor
 
 
 def _convert(item: object, record_type: type[Record]) -> Record | InvalidRecord:
