@@ -80,7 +80,7 @@ def write(history: History, folder: str, *, project: str = "demo") -> int:
     ledger = CoverageLedger()
     for function_id in labels:
         ledger.add_complete(function_id, TimeRange(history.start_ms, history.synced_ms), history.synced_ms)
-    tables.record_coverage(project, ledger)
+    tables.record_coverage(project, ledger, now_ms=history.synced_ms)
     return count
 
 

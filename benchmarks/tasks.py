@@ -493,7 +493,7 @@ def _sync_into(path: Path, generated: Any, new_calls: int) -> tuple[float, float
         fetch_times_s.append(time.perf_counter() - start_s)
         return result
 
-    with Service(newest_calls(generated)) as service:
+    with Service(newest_calls(generated), clock=lambda: (generated.end_ms + 1) / 1000) as service:
         client = connect(base_url=service.url, project=service.project, token=service.token).client
         project = Project(client, clock=lambda: (generated.end_ms + 1) / 1000)
         fetch.run_queries = timed_run_queries

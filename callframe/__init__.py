@@ -20,7 +20,7 @@ from callframe.archive import Archive, SyncReport
 from callframe.completeness import coverage, is_complete
 from callframe.csv_parquet import read_csv, read_parquet, write_csv, write_parquet
 from callframe.dashboard import explore
-from callframe.errors import CallframeError, IncompleteWarning, RecordWarning
+from callframe.errors import CallframeError, ClockWarning, IncompleteWarning, RecordWarning
 from callframe.formatting import style
 from callframe.http.retry import Retry
 from callframe.project import Project, connect
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Archive",
     "CallframeError",
+    "ClockWarning",
     "IncompleteWarning",
     "Project",
     "RecordWarning",

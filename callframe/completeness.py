@@ -157,6 +157,8 @@ class Coverage:
     archive: Mapping[str, Any] | None = None
     described: CallSet | None = None
     other_rows: OtherRows | None = None
+    clock_skew_ms: int | None = None
+    """How far the local clock was ahead of the service's, None if its responses have no date."""
 
     @classmethod
     def of(cls, table: pd.DataFrame) -> Coverage | None:
@@ -188,6 +190,7 @@ class Coverage:
                 content.get("archive"),
                 CallSet.from_json(content.get("describes")),
                 OtherRows.from_json(content.get("other_rows")),
+                content.get("clock_skew_ms"),
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             return None
@@ -212,6 +215,7 @@ class Coverage:
 
     def _request(self) -> dict[str, Any]:
         content: dict[str, Any] = {"version": 1, "project": self.project, "fetched_at": iso(self.fetched_ms)}
+        content |= {"clock_skew_ms": self.clock_skew_ms}
         if self.window is None:
             content |= {"call_ids": self.call_ids}
         else:
@@ -339,6 +343,7 @@ class FetchRequest:
     statuses: Sequence[str] = ()
     schedule_ids: Sequence[int] = ()
     call_ids: Sequence[int] = ()
+    clock_skew_ms: int | None = None
 
     def coverage(self, functions: Sequence[FunctionCoverage], calls: pd.DataFrame, project: str) -> Coverage:
         """Make the coverage of a fetch, with what no single request can notice: unknown ids, and retention."""
@@ -352,6 +357,7 @@ class FetchRequest:
             tuple(self.schedule_ids),
             len(self.call_ids),
             described=CallSet.of(calls),
+            clock_skew_ms=self.clock_skew_ms,
         )
 
     def _with_unknown_ids(self, functions: Sequence[FunctionCoverage], calls: pd.DataFrame) -> list[FunctionCoverage]:
@@ -390,7 +396,8 @@ def coverage(calls: pd.DataFrame) -> pd.DataFrame:
     coverage
         `function_id` int64, `function` str, `complete` boolean (missing where the frame carries no coverage, or has not
         all the calls that were read), `reason` str (missing where complete), `calls` int64 that were read, `set_aside`
-        int64 invalid records, and `set_aside_reason` str. Its `attrs` hold project, `fetched_at` and the window.
+        int64 invalid records, and `set_aside_reason` str. Its `attrs` hold project, `fetched_at`,
+        `clock_skew_ms` (how far the local clock was ahead of the service's) and the window.
 
     Raises
     ------

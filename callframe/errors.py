@@ -21,6 +21,7 @@ The exceptions and warnings of callframe.
     └── IncompleteError                   some data could not be read, with strict=True
 
     IncompleteWarning (UserWarning)       some data could not be read
+    ClockWarning (UserWarning)            the local clock is wrong
     RecordWarning (UserWarning)           invalid records, or values unknown to callframe
 """
 
@@ -143,6 +144,10 @@ class IncompleteError(CallframeError):
 
 class IncompleteWarning(UserWarning):
     """Some data could not be read; `callframe.coverage` lists it."""
+
+
+class ClockWarning(UserWarning):
+    """The local clock differs from the service's, which is used instead."""
 
 
 class RecordWarning(UserWarning):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import pandas as pd
@@ -27,7 +26,9 @@ from callframe.api.client import DEFAULT_WORKERS, MAX_WORKERS, Client
 from callframe.api.workers import stop_on_interrupt
 from callframe.auth.options import ConnectionOptions, resolve_connection
 from callframe.completeness import FetchRequest, FunctionCoverage, report_incomplete, warn_about_records
-from callframe.errors import ArgumentError, NotFoundError
+from callframe.errors import ArgumentError, ClockWarning, NotFoundError, warn
+from callframe.formatting import format_duration
+from callframe.http.clock import ServiceClock
 from callframe.http.secret import wrap_secret
 from callframe.http.transport import TIMEOUT_S, Transport
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CATALOGUE_MAX_AGE_S = 60
+_MAX_TIME_REQUESTS = 3
+_MAX_SILENT_SKEW_MS = 5_000
 
 
 def connect(
@@ -152,12 +155,14 @@ class Project:
     client
         Client of the API.
     clock
-        Function that returns the time, in seconds since 1970-01-01 UTC.
+        Function that returns the local time, in seconds since 1970-01-01 UTC; by default the clock of this computer.
     """
 
-    def __init__(self, client: Client, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, client: Client, *, clock: Callable[[], float] | None = None) -> None:
         self.client = client
-        self._clock = clock
+        if clock is not None:
+            client.clock = ServiceClock(clock)
+        self._has_warned_of_clock = False
         self._cached_catalogue: tuple[float, Catalogue] | None = None
         self._close_callbacks: list[Callable[[], None]] = []
 
@@ -196,14 +201,35 @@ class Project:
 
     def now_ms(self) -> int:
         """
-        Return the current time.
+        Return the current time of the service.
+
+        It is measured by the `Date` header of each response; if none was received yet, a request is sent. If the
+        responses have no such header, it is the time of this computer.
 
         Returns
         -------
         now_ms
             Milliseconds since 1970-01-01 UTC.
+
+        Warns
+        -----
+        ClockWarning
+            The clock of this computer differs from the service's by more than 5 seconds; once for each project.
         """
-        return int(self._clock() * 1000)
+        clock = self.client.clock
+        for _ in range(_MAX_TIME_REQUESTS):
+            if clock.needs_response:
+                self._fetch_catalogue()
+        skew_ms = clock.skew_ms or 0
+        if abs(skew_ms) > _MAX_SILENT_SKEW_MS and not self._has_warned_of_clock:
+            self._has_warned_of_clock = True
+            ahead_or_behind = "ahead of" if skew_ms > 0 else "behind"
+            warn(
+                f"The clock of this computer is {format_duration(pd.Timedelta(abs(skew_ms), 'ms'))} {ahead_or_behind}"
+                " that of the service, which is used instead. Set the clock of this computer.",
+                ClockWarning,
+            )
+        return clock.now_ms()
 
     def functions(self) -> pd.DataFrame:
         """
@@ -253,13 +279,13 @@ class Project:
             The function has no such call, or the service no longer keeps it.
         """
         call_id = check_id(call_id, "call id")
-        now_ms = self.now_ms()
         catalogue = self._catalogue_for([function])
+        request = FetchRequest(self.now_ms(), call_ids=[call_id], clock_skew_ms=self.client.clock.skew_ms)
         record = _first_found(self.client.retrieve_call, catalogue.find_functions(function), call_id)
         function_id, label = record.function_id, catalogue.label(record.function_id)
         calls = frame.from_columns([schemas.to_columns([record])], {function_id: label})
         function_coverage = FunctionCoverage(function_id, label, calls=1, created_ms=catalogue.created_ms(function_id))
-        FetchRequest(now_ms, call_ids=[call_id]).coverage([function_coverage], calls, self.name).attach(calls)
+        request.coverage([function_coverage], calls, self.name).attach(calls)
         return calls
 
     def calls(
@@ -332,15 +358,15 @@ class Project:
         status = None if status is None else as_list(status)
         schedule = None if schedule is None else as_list(schedule)
         ids = parse_call_ids(call_ids, start=start, end=end, status=status, schedule=schedule)
-        now_ms = self.now_ms()
-        window = timespan.time_range("7d" if start is None else start, end, now_ms=now_ms)
         statuses = parse_statuses(status)
         catalogue = self._catalogue_for(functions)
         left_out = concerning(catalogue.left_out, functions)
+        now_ms, skew_ms = self.now_ms(), self.client.clock.skew_ms
+        window = timespan.time_range("7d" if start is None else start, end, now_ms=now_ms)
         function_ids = [function_id for function in functions for function_id in catalogue.find_functions(function)]
         function_ids = list(dict.fromkeys(function_ids)) or [function.id for function in catalogue.functions]
         if ids is not None:
-            request = FetchRequest(now_ms, call_ids=ids)
+            request = FetchRequest(now_ms, call_ids=ids, clock_skew_ms=skew_ms)
             queries = fetch.plan_queries_by_ids(function_ids, ids)
         else:
             schedules = []
@@ -348,7 +374,8 @@ class Project:
                 listed, broken = self._fetch_schedules()
                 schedules = catalogue.find_schedules(listed, schedule)
                 left_out += concerning(broken, schedule)
-            request = FetchRequest(now_ms, window, statuses, [schedule_id for schedule_id, _ in schedules])
+            schedule_ids = [schedule_id for schedule_id, _ in schedules]
+            request = FetchRequest(now_ms, window, statuses, schedule_ids, clock_skew_ms=skew_ms)
             queries = fetch.plan_queries(
                 function_ids,
                 window,
@@ -435,14 +462,14 @@ class Project:
         page = self.client.list_functions()
         warn_about_listing(page, "functions")
         catalogue = Catalogue(page.items, left_out_of(page, "functions"))
-        self._cached_catalogue = self._clock(), catalogue
+        self._cached_catalogue = self.client.clock.local(), catalogue
         return catalogue
 
     def _catalogue_for(self, functions: Sequence[str | int]) -> Catalogue:
         """Return the functions, for a minute from the cache if only the labels of known ids are needed."""
         if self._cached_catalogue is not None and functions:
             fetched_s, catalogue = self._cached_catalogue
-            is_recent = 0 <= self._clock() - fetched_s < _CATALOGUE_MAX_AGE_S
+            is_recent = 0 <= self.client.clock.local() - fetched_s < _CATALOGUE_MAX_AGE_S
             if is_recent and all(isinstance(function, int) and function in catalogue.labels for function in functions):
                 return catalogue
         return self._fetch_catalogue()

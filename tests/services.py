@@ -60,16 +60,19 @@ def serve_project(
     *,
     now_ms: int = NOW_MS,
     clock: Callable[[], float] | None = None,
+    local_clock: Callable[[], float] | None = None,
+    sends_date: bool = True,
     workers: int = 5,
     retry: Retry = FAST_RETRY,
     credentials: Credentials | None = None,
     **options: Any,
 ) -> Iterator[ServedProject]:
-    """Serve project data to a project; by default its clock stands still at `now_ms`."""
-    with Service(data, **options) as service:
+    """Serve project data to a project; by default the clocks of both stand still at `now_ms`."""
+    clock = clock or (lambda: now_ms / 1000)
+    with Service(data, clock=clock if sends_date else None, **options) as service:
         target = Target(service.url, service.project)
         client = Client(target, credentials or StaticToken(service.token), workers=workers, retry=retry)
-        with Project(client, clock=clock or (lambda: now_ms / 1000)) as project:
+        with Project(client, clock=local_clock or clock) as project:
             yield ServedProject(service, project)
 
 
@@ -256,7 +259,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = reply.status is None or reply.truncated
         if reply.status is None:
             return
-        self.send_response(reply.status)
+        self.send_response_only(reply.status)  # without the date, which is not that of the tests
         for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
             self.send_header(name, value)
         self.end_headers()

@@ -37,7 +37,7 @@ from callframe.archive import sync
 sync.ROWS_PER_STEP = 100
 url, token, now_ms = sys.argv[1:4]
 project = cf.connect(base_url=url, project="demo", token=token)
-project._clock = lambda: int(now_ms) / 1000
+project.client.clock.local = lambda: int(now_ms) / 1000
 print("ready", flush=True)
 for line in sys.stdin:
     print(cf.Archive(line.strip()).sync(project).complete, flush=True)
@@ -70,7 +70,8 @@ def start_sync(process: subprocess.Popen[str], archive: cf.Archive) -> None:
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
     calls = [*call_records(200, step_ms=DAY_MS // 20), call_record(id=1, status="Running")]
-    with Service(changing_project(*calls, functions=[function_record(createdTime=NOW_MS - 11 * DAY_MS)])) as running:
+    data = changing_project(*calls, functions=[function_record(createdTime=NOW_MS - 11 * DAY_MS)])
+    with Service(data, clock=lambda: NOW_MS / 1000) as running:
         yield running
 
 

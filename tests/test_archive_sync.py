@@ -10,7 +10,7 @@ import pytest
 from factories import DAY_MS, NOW_MS, call_record, call_records, function_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from services import RandomChanges, RecordedHistory, changing_project, serve
+from services import RandomChanges, RecordedHistory, changing_project, serve, serve_project
 
 import callframe as cf
 from callframe.archive import sync
@@ -216,6 +216,49 @@ def test_temporary_failures_of_the_service_change_nothing(archive: cf.Archive) -
     with serve(changing_project(*call_records(300, step_ms=DAY_MS // 10)), faults=faults, page_cap=20) as project:
         assert archive.sync(project).complete
         assert_same(archive.calls(), project.calls("seven", start="90d"))
+
+
+# Clocks
+
+HOUR_MS = DAY_MS // 24
+
+
+@pytest.mark.parametrize("skew_ms", [3 * HOUR_MS, -3 * HOUR_MS])
+def test_clock_that_was_wrong_during_a_sync_loses_no_call(archive: cf.Archive, skew_ms: int) -> None:
+    data, local_skew_ms = changing_project(), [skew_ms]
+    clock, local_clock = (lambda: data.now_ms / 1000), (lambda: (data.now_ms + local_skew_ms[0]) / 1000)
+    with serve_project(data, clock=clock, local_clock=local_clock) as served:
+        with pytest.warns(cf.ClockWarning):
+            sync_four_times(archive, data, served.project, lambda: local_skew_ms.__setitem__(0, 0))
+        assert_same(archive.calls(), served.project.calls("seven", start="90d"))
+        assert archive.coverage()["end_time"].max() <= pd.Timestamp(data.now_ms, unit="ms", tz="UTC")
+
+
+def test_archive_of_a_sync_that_took_the_future_for_known_heals(archive: cf.Archive) -> None:
+    data = changing_project(functions=[function_record(createdTime=NOW_MS - 30 * DAY_MS)])
+    with serve(data) as project:
+        data.now_ms += 3 * HOUR_MS  # the client has no other clock than this one
+        sync_four_times(archive, data, project, lambda: data.__setattr__("now_ms", data.now_ms - 3 * HOUR_MS))
+        assert_same(archive.calls(), project.calls("seven", start="90d"))
+        assert archive.coverage()["end_time"].max() == pd.Timestamp(data.now_ms, unit="ms", tz="UTC")
+
+
+def sync_four_times(
+    archive: cf.Archive, data: ChangingProject, project: Project, mend_clock: Callable[[], object]
+) -> None:
+    """Sync every 1.5 hours while a call starts every 5 minutes; mend the clock after the first sync."""
+    add_calls(data, NOW_MS - DAY_MS, NOW_MS)
+    archive.sync(project)
+    mend_clock()
+    for _ in range(3):
+        data.now_ms += 3 * HOUR_MS // 2
+        add_calls(data, data.now_ms - 3 * HOUR_MS // 2, data.now_ms)
+        assert archive.sync(project).complete
+
+
+def add_calls(data: ChangingProject, start_ms: int, end_ms: int) -> None:
+    for time_ms in range(start_ms, end_ms, 5 * 60_000):
+        data.add_call(call_record(id=time_ms - NOW_MS + 10 * DAY_MS, startTime=time_ms, endTime=time_ms + 1))
 
 
 # What could not be read

@@ -96,7 +96,7 @@ def test_functions_keep_their_order() -> None:
 
 def test_project_time_and_window_are_told() -> None:
     told = {"version": 1, "project": "plant", "fetched_at": "2026-09-30T12:00:00.000Z", "window": WINDOW}
-    told |= {"status": [], "schedule_ids": []}
+    told |= {"status": [], "schedule_ids": [], "clock_skew_ms": None}
     assert coverage(covered(whole())).attrs == told
 
 

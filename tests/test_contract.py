@@ -12,6 +12,7 @@ from factories import NOW, NOW_MS
 from services import ServedProject, serve_project
 
 import callframe as cf
+from callframe.http.clock import ServiceClock
 from callframe.sample.project_data import ProjectData
 
 if TYPE_CHECKING:
@@ -188,14 +189,11 @@ def test_limits_agree(sdk: Any, served: ServedProject) -> None:
     assert (limits["cpu_cores"], limits["memory_gb"]) == (expected.cpu_cores, expected.memory_gb)
 
 
-def test_activation_agrees(sdk: Any, served: ServedProject) -> None:
-    assert served.client.activation() == sdk.functions.status().status
-
-
 # Credentials
 
 
 def test_connection_uses_the_credentials_of_the_sdk(sdk: Any, calls: pd.DataFrame) -> None:
     with cf.connect(client=sdk) as project:
+        project.client.clock = ServiceClock(lambda: NOW_MS / 1000)
         fetched = project.calls(start=calls["start_time"].min(), end=NOW)
     pd.testing.assert_frame_equal(fetched, calls)

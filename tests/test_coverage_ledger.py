@@ -82,6 +82,15 @@ def test_rows_convert_back_to_the_same_ledger(recorded: list[Entry]) -> None:
     assert CoverageLedger.from_rows(ledger.to_rows("p")) == ledger
 
 
+def test_range_that_ends_in_the_future_is_forgotten_as_far_as_it_can_be_read_again() -> None:
+    ledger, minute_ms = CoverageLedger(), 60_000
+    for function_id, end_ms in ((1, 100 * minute_ms), (2, 51 * minute_ms), (3, 50 * minute_ms)):
+        ledger.add_complete(function_id, TimeRange(0, end_ms), end_ms)
+    ledger.forget_future(50 * minute_ms, 10 * minute_ms)
+    assert ledger.complete == {1: [(0, 10 * minute_ms)], 2: [(0, 50 * minute_ms)], 3: [(0, 50 * minute_ms)]}
+    assert ledger.last_read_ms == 50 * minute_ms
+
+
 def test_empty_ledger_has_no_rows() -> None:
     assert CoverageLedger().to_rows("p").equals(COVERAGE.empty_table())
 

@@ -271,8 +271,9 @@ def test_warning_names_only_the_first_unknown_ids(project: Project) -> None:
 
 def test_functions_are_cached_for_a_minute_if_only_labels_are_needed() -> None:
     now_s = [NOW_MS / 1000]
-    with serve_project(ProjectData.from_records(functions=FUNCTIONS, calls=CALLS)) as served:
-        project = Project(served.client, clock=lambda: now_s[0])
+    data = ProjectData.from_records(functions=FUNCTIONS, calls=CALLS)
+    with serve_project(data, clock=lambda: now_s[0]) as served:
+        project = served.project
         for passed_s, listings in ((0, 1), (59, 1), (2, 2)):
             now_s[0] += passed_s
             assert project.calls(NEW)["function"].unique().tolist() == ["ingest-sap"]

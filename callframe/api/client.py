@@ -7,12 +7,13 @@ All requests only read, the POST requests included, so each can be repeated safe
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -30,6 +31,7 @@ from callframe.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from callframe.http.clock import ServiceClock
 from callframe.http.retry import Retry, Throttle, parse_retry_after
 from callframe.http.transport import Transport, user_agent
 
@@ -86,6 +88,7 @@ class Client:
         self.workers = workers
         self.throttle = Throttle(workers)
         self.page_limit = PAGE_LIMITS[0]
+        self.clock = ServiceClock()
         self._credentials = credentials
         self._retry = retry or Retry()
         self._transport = transport or Transport(target.base_url)
@@ -103,14 +106,6 @@ class Client:
         """Retrieve a call by its id: `GET /functions/{functionId}/calls/{callId}`."""
         path = f"/functions/{function_id}/calls/{call_id}"
         return self._read_record(path, f"call {call_id} of function {function_id}", Call)
-
-    def list_calls(
-        self, function_id: int, *, cursor: str | None = None, stop: threading.Event | None = None
-    ) -> Page[Call]:
-        """List a page of the calls of a function: `GET /functions/{functionId}/calls`."""
-        query = urlencode({"limit": self.page_limit} | ({"cursor": cursor} if cursor else {}))
-        path = f"/functions/{function_id}/calls?{query}"
-        return self._request(path, f"the calls of function {function_id}", _decode_calls, stop=stop)
 
     def filter_calls(
         self,
@@ -156,15 +151,6 @@ class Client:
         """List all functions: `POST /functions/list`."""
         return self._read_listing("/functions/list", "the functions", Function)
 
-    def retrieve_function(self, function_id: int) -> Function:
-        """Retrieve a function by its id: `GET /functions/{functionId}`."""
-        return self._read_record(f"/functions/{function_id}", f"function {function_id}", Function)
-
-    def functions_by_ids(self, function_ids: Sequence[int]) -> Page[Function]:
-        """Retrieve those of at most 10 functions that exist: `POST /functions/byids`."""
-        body = _ids_body(function_ids)
-        return self._read_page("/functions/byids", f"{len(function_ids)} functions", Function, body=body)
-
     def list_schedules(self) -> Page[Schedule]:
         """List all schedules: `POST /functions/schedules/list`."""
         return self._read_listing("/functions/schedules/list", "the schedules", Schedule)
@@ -172,11 +158,6 @@ class Client:
     def limits(self) -> Limits:
         """Read the limits of the service: `GET /functions/limits`."""
         return self._read_record("/functions/limits", "the limits", Limits)
-
-    def activation(self) -> str:
-        """Read whether Functions are activated in the project: `GET /functions/status`."""
-        activation = self._request("/functions/status", "the activation", schemas.decode_json)
-        return str(activation.get("status", "unknown")) if isinstance(activation, dict) else "unknown"
 
     def close(self) -> None:
         """Close all connections."""
@@ -251,12 +232,15 @@ class Client:
             method, headers = "POST", self._headers | {"Content-Type": "application/json"}
             content = msgspec.json.encode(body)
         with self.throttle.acquire() as generation:
+            sent_s = time.monotonic()
             try:
                 response = self._transport.send(method, url, auth=auth, headers=headers, body=content)
             except TransportError as error:
                 return _Failure("connect", error)
         if response.status_code == HTTPStatus.OK:
             self.throttle.record_success()
+            if "Age" not in response.headers:  # a cache repeats old dates
+                self.clock.observe(response.headers.get("Date"), time.monotonic() - sent_s)
             return _decode(response, description, auth, decode)
         if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             self.throttle.slow_down(generation)
@@ -264,8 +248,11 @@ class Client:
         if response.status_code == HTTPStatus.UNAUTHORIZED and auth.renew():
             return _Failure("reauthenticate", service_error)
         if response.status_code in _TRANSIENT or _error_object(response).get("isAutoRetryable") is True:
-            return _Failure("status", service_error, parse_retry_after(response.headers.get("Retry-After")))
+            return _Failure("status", service_error, self._retry_after_s(response))
         return _Failure("final", service_error)
+
+    def _retry_after_s(self, response: requests.Response) -> float | None:
+        return parse_retry_after(response.headers.get("Retry-After"), now_s=self.clock.now_ms() / 1000)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from callframe import frame
 from callframe.archive.schema import COVERAGE, TIME
 from callframe.completeness import FunctionCoverage
-from callframe.timespan import MAX_TIME_MS, NO_TIME, TimeRange, iso, to_milliseconds
+from callframe.timespan import MAX_TIME_MS, MINUTE_MS, NO_TIME, TimeRange, iso, to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -69,6 +69,20 @@ class CoverageLedger:
         for function_id in {*other.complete, *other.failures}:
             complete, failures = other.complete.get(function_id, []), other.failures.get(function_id, [])
             self._add(function_id, complete, failures, other.read_time_ms.get(function_id))
+
+    def forget_future(self, now_ms: int, kept_since_ms: int) -> None:
+        """
+        Forget complete ranges that end after now, which were read when a clock was wrong.
+
+        Where in them the calls end is unknown, so all that the service still has is to be read again. A minute is only
+        cut off: every sync reads the latest minutes again.
+        """
+        for ranges in self.complete.values():
+            while ranges and ranges[-1][1] > now_ms:
+                start_ms, end_ms = ranges.pop()
+                known_end_ms = now_ms if end_ms - now_ms <= MINUTE_MS else kept_since_ms
+                ranges.extend([(start_ms, known_end_ms)] if start_ms < known_end_ms else [])
+        self.read_time_ms = {key: min(time_ms, now_ms) for key, time_ms in self.read_time_ms.items()}
 
     def missing(self, function_id: int, window: TimeRange) -> list[TimeRange]:
         """List the parts of a time range that were not read completely, in order."""

@@ -64,7 +64,7 @@ class Sync:
         self._tables = tables
         self._project = project
         self._client = project.client
-        self._now_ms = project.now_ms()
+        self._now_ms = self._client.clock.now_ms()
         self._history_ms = history_ms
         self._show = show
         self._labels: dict[int, str] = {}
@@ -92,8 +92,10 @@ class Sync:
 
     def _update_registry(self) -> None:
         """Store the listed functions and schedules."""
-        listing = {"project": self._project.name, "now_ms": self._now_ms}
         functions = self._client.list_functions()
+        self._now_ms = self._project.now_ms()  # measured by that response
+        self.report.started = timestamp(self._now_ms)
+        listing = {"project": self._project.name, "now_ms": self._now_ms}
         catalogue = Catalogue(functions.items)
         complete = _is_complete(functions)
         self._labels = self._tables.update_functions(function_frame(catalogue), complete=complete, **listing)
@@ -152,6 +154,7 @@ class Sync:
         """List the time ranges to read by function: missing ones, and the latest, in which calls may be late."""
         late_ms = self._longest_delay_ms()
         ledger = self._tables.ledger(self._project.name)
+        ledger.forget_future(self._now_ms, self._now_ms - RETENTION_MS)
         windows = {}
         for function_id in self._listed_ids:
             complete = ledger.complete.get(function_id)
@@ -236,7 +239,7 @@ class Sync:
             self._changed_days |= set(rows[schema.DAY].unique().to_pylist())
         report.read += len(calls)
         changes = CoverageLedger()
-        kept_since_ms = self._project.now_ms() - RETENTION_MS
+        kept_since_ms = self._client.clock.now_ms() - RETENTION_MS
         for key, result in results.items():
             for part in windows.get(key, []):
                 if result.problems:
@@ -246,7 +249,7 @@ class Sync:
                     changes.add_complete(key, kept, self._now_ms)
             self._add_to_report(key, result)
         if changes.complete or changes.failures:
-            self._tables.record_coverage(report.project, changes)
+            self._tables.record_coverage(report.project, changes, now_ms=self._now_ms)
         report.steps += 1
         return len(calls)
 

@@ -25,6 +25,7 @@ from callframe.archive.coverage_ledger import CoverageLedger
 from callframe.archive.schema import DAY, on_days
 from callframe.archive.storage import ConflictError, DeltaStore, StorageOptions, TableSnapshot
 from callframe.errors import FileError
+from callframe.limits import RETENTION_MS
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -147,11 +148,12 @@ class ArchiveTables:
             coverage.replace(_coverage_rows(valid), transaction=(calls.id, calls.version))
 
     @retry_conflicts
-    def record_coverage(self, project: str, changes: CoverageLedger) -> None:
+    def record_coverage(self, project: str, changes: CoverageLedger, *, now_ms: int) -> None:
         """Add coverage of calls that have been committed."""
         coverage, calls = self.coverage.open_or_create(), self.calls.open_or_create()
         own, others = _split(_coverage_rows(self._coverage_at(calls, coverage)), project)
         ledger = CoverageLedger.from_rows(own)
+        ledger.forget_future(now_ms, now_ms - RETENTION_MS)
         ledger.merge(changes)
         rows = pa.concat_tables([others, ledger.to_rows(project)])
         coverage.replace(rows, transaction=(calls.id, calls.version))

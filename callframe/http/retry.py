@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
-import email.utils
 import random
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from callframe.http.clock import parse_date
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,15 +103,9 @@ class Throttle:
                 self._changed.notify_all()
 
 
-def parse_retry_after(value: str | None) -> float | None:
-    """Parse `Retry-After`: seconds, fractions allowed, or a date (RFC 9110, section 10.2.3)."""
-    if value is None:
-        return None
+def parse_retry_after(value: str | None, *, now_s: float) -> float | None:
+    """Parse `Retry-After`: seconds, fractions allowed, or a date of the service (RFC 9110, section 10.2.3)."""
     with contextlib.suppress(ValueError):
-        return max(0.0, float(value))
-    try:
-        retry_time = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    retry_time = retry_time.replace(tzinfo=retry_time.tzinfo or dt.UTC)  # "-0000" gives a naive time
-    return max(0.0, (retry_time - dt.datetime.now(dt.UTC)).total_seconds())
+        return max(0.0, float(value or ""))
+    date_s = parse_date(value)
+    return None if date_s is None else max(0.0, date_s - now_s)

@@ -12,6 +12,7 @@ import socket
 import struct
 import zlib
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import uuid4
 
@@ -137,6 +138,7 @@ class Middleware:
         token: str,
         latency_s: float,
         faults: Faults,
+        clock: Callable[[], float] | None,
         find_transport: Callable[[Any], asyncio.Transport | None],
     ) -> None:
         self._app = app
@@ -144,6 +146,7 @@ class Middleware:
         self._token = token
         self._latency_s = latency_s
         self._faults = faults
+        self._clock = clock
         self._find_transport = find_transport
         self._request_numbers = itertools.count()
         self._concurrent_requests = 0
@@ -174,6 +177,8 @@ class Middleware:
             await self._close(scope, receive, reset=True)
             return
         headers = [*response.headers, (b"x-request-id", request_id.encode())]
+        if self._clock is not None:
+            headers.append((b"date", formatdate(self._clock(), usegmt=True).encode()))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         if fault == "truncated":
             half = response.body[: len(response.body) // 2]

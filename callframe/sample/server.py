@@ -87,6 +87,8 @@ class Service:
         Largest number of calls in a page, whatever limit is requested.
     faults
         Faults to inject.
+    clock
+        Function that returns the time of the `Date` header, in seconds since 1970-01-01 UTC; None sends no date.
 
     Raises
     ------
@@ -105,6 +107,7 @@ class Service:
         latency_s: float = 0.0,
         page_cap: int = 10_000,
         faults: Faults | None = None,
+        clock: Callable[[], float] | None = time.time,
     ) -> None:
         if not is_loopback(host):
             raise ArgumentError(f"host={host!r}: the embedded service listens only on a loopback address (127.0.0.1).")
@@ -121,6 +124,7 @@ class Service:
             token=self.token,
             latency_s=latency_s,
             faults=faults,
+            clock=clock,
             find_transport=self._find_transport,
         )
         self._server: _Server
