@@ -19,6 +19,7 @@ from callframe.api.catalogue import (
     left_out_of,
     parse_call_ids,
     parse_statuses,
+    read_catalogue,
     schedule_frame,
     warn_about_listing,
 )
@@ -238,11 +239,16 @@ class Project:
         Returns
         -------
         functions
-            One row per function: `function_id` int64, `function` (its label: external id, else name), `name`,
-            `external_id`, `owner`, `description`, `status`, `created_time` (when it was deployed), `last_called`,
-            `file_id`, `runtime`, `runtime_version`, `cpu` [cores], `memory` [GB], `error_message`, `metadata` (JSON).
+            One row per function: `function_id` int64, `function` (its label: external id, else name), `family`
+            ("function", or "app" of function apps), `name`, `external_id`, `owner`, `description`, `status`,
+            `created_time` (when it was deployed), `last_called`, `file_id`, `runtime`, `runtime_version`, `cpu`
+            [cores], `memory` [GB], `error_message`, `metadata` (JSON). `attrs["function_apps"]` is "read", or why
+            function apps are not among them.
         """
-        return function_frame(self._fetch_catalogue())
+        catalogue = self._fetch_catalogue()
+        functions = function_frame(catalogue)
+        functions.attrs["function_apps"] = catalogue.app_listing
+        return functions
 
     def schedules(self) -> pd.DataFrame:
         """
@@ -367,7 +373,7 @@ class Project:
         function_ids = list(dict.fromkeys(function_ids)) or [function.id for function in catalogue.functions]
         if ids is not None:
             request = FetchRequest(now_ms, call_ids=ids, clock_skew_ms=skew_ms)
-            queries = fetch.plan_queries_by_ids(function_ids, ids)
+            queries = fetch.plan_queries_by_ids(function_ids, ids, catalogue.sources)
         else:
             schedules = []
             if schedule is not None:
@@ -383,6 +389,7 @@ class Project:
                 schedules=schedules,
                 workers=self.client.workers,
                 created_ms={function.id: function.created_time for function in catalogue.functions},
+                sources=catalogue.sources,
             )
         stop = stop or threading.Event()
         with stop_on_interrupt(stop):  # until there is a frame, or a second Ctrl-C would lose what was read
@@ -459,9 +466,9 @@ class Project:
         return {name: getattr(limits, name) for name in limits.__struct_fields__}
 
     def _fetch_catalogue(self) -> Catalogue:
-        page = self.client.list_functions()
-        warn_about_listing(page, "functions")
-        catalogue = Catalogue(page.items, left_out_of(page, "functions"))
+        catalogue = read_catalogue(self.client)
+        for notice in catalogue.notices:
+            warn(*notice)
         self._cached_catalogue = self.client.clock.local(), catalogue
         return catalogue
 

@@ -224,14 +224,21 @@ def error_reply(status: int, message: str = "no", headers: Mapping[str, str] | N
 
 
 class FakeServer:
-    """A server that sends the given replies in turn and repeats the last one, or calls `respond` for each request."""
+    """
+    A server that sends the given replies in turn and repeats the last one, or calls `respond` for each request.
 
-    def __init__(self, *replies: Reply, respond: Callable[[ReceivedRequest], Reply] | None = None) -> None:
+    It has no function apps, and does not record that it was asked for them, unless `has_apps` is true.
+    """
+
+    def __init__(
+        self, *replies: Reply, respond: Callable[[ReceivedRequest], Reply] | None = None, has_apps: bool = False
+    ) -> None:
         self.requests: list[ReceivedRequest] = []
         self.port = 0
         self.scheme = "http"
         self._replies = replies
         self._respond = respond
+        self._has_apps = has_apps
         self._lock = threading.Lock()
 
     @property
@@ -239,6 +246,8 @@ class FakeServer:
         return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def reply(self, request: ReceivedRequest) -> Reply:
+        if request.path.endswith("/function-apps") and not self._has_apps:
+            return error_reply(404)
         with self._lock:
             self.requests.append(request)
             if self._respond is not None:

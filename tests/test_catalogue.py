@@ -221,6 +221,7 @@ def test_other_statuses_can_be_known() -> None:
 FUNCTION_DTYPES = {
     "function_id": "int64",
     "function": "str",
+    "family": "str",
     "name": "str",
     "external_id": "str",
     "owner": "str",

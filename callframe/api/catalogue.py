@@ -13,17 +13,22 @@ import pandas as pd
 
 from callframe import frame
 from callframe.api.client import LISTING_LIMIT
-from callframe.api.schemas import CallError
+from callframe.api.function_apps import list_functions_and_apps
+from callframe.api.schemas import CallError, FunctionApp
 from callframe.completeness import FunctionCoverage
 from callframe.errors import ArgumentError, IncompleteWarning, RecordWarning, warn
 from callframe.frame import MAX_ID, STATUSES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from callframe.api.client import Client
     from callframe.api.schemas import Function, Page, Schedule
 
+    Notice = tuple[str, type[Warning]]
+
 _OTHERS = "others"
+_CLASSIC = "classic"
 
 
 class Catalogue:
@@ -33,14 +38,35 @@ class Catalogue:
     A function is labelled by its external id, else by its name. Deployments with the same external id are the same
     function and share the label; functions that only share a name do not, and their labels contain the id.
 
-    `left_out` stands for what the listing lacks, see `left_out_of`.
+    `apps` are function apps, some of which may be among the functions too. `left_out` stands for what the listings
+    lack, see `left_out_of`, `notices` are warnings, and `app_listing` is "read" or why function apps were not.
     """
 
-    def __init__(self, functions: Sequence[Function], left_out: Sequence[FunctionCoverage] = ()) -> None:
-        by_id = {function.id: function for function in functions}
+    def __init__(
+        self,
+        functions: Sequence[Function],
+        apps: Sequence[Function] = (),
+        *,
+        left_out: Sequence[FunctionCoverage] = (),
+        notices: Sequence[Notice] = (),
+        app_listing: str = "not read",
+    ) -> None:
+        by_id = {function.id: function for function in (*apps, *functions)}
         self.functions = sorted(by_id.values(), key=lambda function: function.created_time or 0)
         self.labels = _labels(self.functions)
-        self.left_out = left_out
+        self.left_out, self.notices, self.app_listing = left_out, notices, app_listing
+        self._classic_ids = {function.id for function in functions}
+        named = {app.id: app.external_id for app in apps if app.external_id and app.external_id.strip(".")}
+        self.apps = {app_id: self._function_app(external_id) for app_id, external_id in named.items()}
+
+    def _function_app(self, external_id: str) -> FunctionApp:
+        ids = (function.id for function in self.functions if function.external_id == external_id)
+        return FunctionApp(external_id, frozenset(ids))
+
+    def sources(self, function_id: int) -> list[FunctionApp | None]:
+        """List by what to ask for the calls of a function: by itself (None), by its function app, or by both."""
+        app = self.apps.get(function_id)
+        return [None] if app is None else [app, None] if function_id in self._classic_ids else [app]
 
     def label(self, function_id: int) -> str:
         """Return the label of a function; its id if it is not listed."""
@@ -87,6 +113,26 @@ class Catalogue:
         return ids[-1] if ids else None
 
 
+def read_catalogue(client: Client) -> Catalogue:
+    """Read the functions and function apps of a project; the client learns which functions are apps."""
+    functions, listing = list_functions_and_apps(client)
+    left_out = [*left_out_of(functions, "functions"), *left_out_of(listing.page, "function apps")]
+    if listing.failed:
+        left_out.append(FunctionCoverage(0, _OTHERS, (listing.outcome,)))
+    classic_ids = {function.id for function in functions.items}
+    apps = [app for app in listing.page.items if app.function_type != _CLASSIC or app.id not in classic_ids]
+    left_out += [
+        FunctionCoverage(0, app.name or str(app.id), ("it is a function app without an external id to ask for",))
+        for app in apps
+        if not app.external_id and app.id not in classic_ids
+    ]
+    notices = [*_notices(functions, "functions"), *_notices(listing.page, "function apps")]
+    notices += [(listing.notice, IncompleteWarning)] if listing.notice else []
+    catalogue = Catalogue(functions.items, apps, left_out=left_out, notices=notices, app_listing=listing.outcome)
+    client.apps = catalogue.apps
+    return catalogue
+
+
 def function_frame(catalogue: Catalogue) -> pd.DataFrame:
     """Make the frame of `Project.functions`, sorted by label and time of deployment."""
     functions = sorted(
@@ -102,6 +148,7 @@ def function_frame(catalogue: Catalogue) -> pd.DataFrame:
         {
             "function_id": pd.Series([function.id for function in functions], dtype="int64"),
             "function": frame.text_column([catalogue.label(function.id) for function in functions]),
+            "family": frame.text_column(["app" if one.id in catalogue.apps else "function" for one in functions]),
             **_columns(functions, name="text", external_id="text", owner="text", description="text", status="text"),
             **_columns(functions, created_time="time", last_called="time", file_id="Int64"),
             **_columns(functions, runtime="text", runtime_version="text", cpu="float64", memory="float64"),
@@ -134,21 +181,21 @@ def schedule_frame(catalogue: Catalogue, schedules: Sequence[Schedule]) -> pd.Da
 
 def warn_about_listing(page: Page[Any], description: str) -> None:
     """Warn if records of a listing are invalid or have invalid fields, or if there may be more than its limit."""
+    for notice in _notices(page, description):
+        warn(*notice)
+
+
+def _notices(page: Page[Any], description: str) -> Iterator[Notice]:
     if page.set_aside:
         reason = page.set_aside[0].reason
-        warn(
-            f"{len(page.set_aside)} {description} violate the API's contract and were left out: {reason}.",
-            RecordWarning,
-        )
+        count = f"{len(page.set_aside)} {description}"
+        yield f"{count} violate the API's contract and were left out: {reason}.", RecordWarning
     if page.repaired:
-        first = page.repaired[0]
-        warn(
-            f"{len(page.repaired)} fields of {description} violate the API's contract and count as missing, the first"
-            f" of {first.name or first.record_id}: {first.reason}.",
-            RecordWarning,
-        )
+        first, count = page.repaired[0], f"{len(page.repaired)} fields of {description}"
+        where = f"the first of {first.name or first.record_id}: {first.reason}"
+        yield f"{count} violate the API's contract and count as missing, {where}.", RecordWarning
     if truncation := _truncation(page, description):
-        warn(f"There may be more: {truncation}.", IncompleteWarning)
+        yield f"There may be more: {truncation}.", IncompleteWarning
 
 
 def left_out_of(page: Page[Any], description: str) -> list[FunctionCoverage]:

@@ -6,6 +6,7 @@ All requests only read, the POST requests included, so each can be repeated safe
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     import requests
 
+    from callframe.api.schemas import FunctionApp
     from callframe.auth.settings import Target
     from callframe.auth.tokens import Credentials
 
@@ -58,6 +60,9 @@ LISTING_LIMIT = 10_000
 DEFAULT_WORKERS, MAX_WORKERS = 5, 10
 """Concurrent requests; the official SDK sends 5."""
 
+APPS = "/function-apps"
+_APPS_VERSION = "20230101-beta"
+
 DECODE_LOCK = threading.Lock()
 """Held while decoding and converting a page: pages done one at a time let their next requests go out earlier."""
 
@@ -72,7 +77,12 @@ class StoppedError(Exception):
 
 
 class Client:
-    """Client of the Functions API of one project."""
+    """
+    Client of the Functions API of one project.
+
+    `apps` are the known function apps by function id: what belongs to a call of theirs is asked for there first.
+    `app_refusal` is why the service lists no function apps, None unless it refused.
+    """
 
     def __init__(
         self,
@@ -89,6 +99,8 @@ class Client:
         self.throttle = Throttle(workers)
         self.page_limit = PAGE_LIMITS[0]
         self.clock = ServiceClock()
+        self.apps: Mapping[int, FunctionApp] = {}
+        self.app_refusal: str | None = None
         self._credentials = credentials
         self._retry = retry or Retry()
         self._transport = transport or Transport(target.base_url)
@@ -104,8 +116,10 @@ class Client:
 
     def retrieve_call(self, function_id: int, call_id: int) -> Call:
         """Retrieve a call by its id: `GET /functions/{functionId}/calls/{callId}`."""
-        path = f"/functions/{function_id}/calls/{call_id}"
-        return self._read_record(path, f"call {call_id} of function {function_id}", Call)
+        decode: Callable[[bytes], Call] = partial(schemas.decode_record, record_type=Call)
+        if app := self.apps.get(function_id):
+            decode = partial(schemas.decode_app_call, function_id=function_id, app=app)
+        return self._read_of_call(function_id, call_id, "", decode)
 
     def filter_calls(
         self,
@@ -135,21 +149,31 @@ class Client:
         path, description = f"/functions/{function_id}/calls/byids", f"{len(call_ids)} calls of function {function_id}"
         return self._request(path, description, _decode_calls, body=_ids_body(call_ids), stop=stop)
 
+    def list_app_calls(
+        self, function_id: int, app: FunctionApp, *, cursor: str | None = None, stop: threading.Event | None = None
+    ) -> Page[Call]:
+        """List the calls of a function app: `GET /function-apps/{externalId}/calls`, which has no filter."""
+        path = _app_path(app) + (f"?{urlencode({'cursor': cursor})}" if cursor else "")
+        decode = partial(schemas.decode_app_page, function_id=function_id, app=app)
+        return self._request(path, f"the calls of {app.external_id}", decode, stop=stop)
+
     def call_log(self, function_id: int, call_id: int, *, stop: threading.Event | None = None) -> Page[LogEntry]:
         """Read the log of a call: `GET /functions/{functionId}/calls/{callId}/logs`."""
-        path = f"/functions/{function_id}/calls/{call_id}/logs"
-        description = f"the log of call {call_id} of function {function_id}"
-        return self._request(path, description, partial(schemas.decode_page, record_type=LogEntry), stop=stop)
+        decode = partial(schemas.decode_page, record_type=LogEntry)
+        return self._read_of_call(function_id, call_id, "/logs", decode, stop=stop)
 
     def call_response(self, function_id: int, call_id: int, *, stop: threading.Event | None = None) -> CallResponse:
         """Read the response of a call: `GET /functions/{functionId}/calls/{callId}/response`."""
-        path = f"/functions/{function_id}/calls/{call_id}/response"
-        description = f"the response of call {call_id} of function {function_id}"
-        return self._request(path, description, partial(schemas.decode_record, record_type=CallResponse), stop=stop)
+        decode = partial(schemas.decode_record, record_type=CallResponse)
+        return self._read_of_call(function_id, call_id, "/response", decode, stop=stop)
 
     def list_functions(self) -> Page[Function]:
         """List all functions: `POST /functions/list`."""
         return self._read_listing("/functions/list", "the functions", Function)
+
+    def list_function_apps(self, *, stop: threading.Event | None = None) -> Page[Function]:
+        """List all function apps: `GET /function-apps`, which not every project has."""
+        return self._read_listing(APPS, "the function apps", Function, stop=stop)
 
     def list_schedules(self) -> Page[Schedule]:
         """List all schedules: `POST /functions/schedules/list`."""
@@ -171,18 +195,28 @@ class Client:
     ) -> Page[Record]:
         return self._request(path, description, partial(schemas.decode_page, record_type=record_type), body=body)
 
-    def _read_listing(self, path: str, description: str, record_type: type[Listed]) -> Page[Listed]:
+    def _read_listing(
+        self, path: str, description: str, record_type: type[Listed], *, stop: threading.Event | None = None
+    ) -> Page[Listed]:
         """
         Read a listing, which has no next page by the documentation; one that it has is read too.
 
         The result has a cursor if the listing did not end: a page was refused, or too many had no new records.
         """
-        body: dict[str, Any] = {"limit": LISTING_LIMIT}
-        page = self._read_page(path, description, record_type, body=body)
+
+        def read_page(cursor: str | None) -> Page[Listed]:
+            decode = partial(schemas.decode_page, record_type=record_type)
+            following = {"cursor": cursor} if cursor else {}
+            if path == APPS:
+                return self._request(f"{path}?{urlencode(following)}".rstrip("?"), description, decode, stop=stop)
+            body = {"limit": LISTING_LIMIT} | following
+            return self._request(path, description, decode, body=body, stop=stop)
+
+        page = read_page(None)
         ids, idle_pages = {record.id for record in page.items}, 0
         while page.next_cursor is not None and idle_pages < _MAX_IDLE_PAGES:
             try:
-                more = self._read_page(path, description, record_type, body=body | {"cursor": page.next_cursor})
+                more = read_page(page.next_cursor)
             except ServiceError:
                 break
             new = [record for record in more.items if record.id not in ids]
@@ -191,6 +225,23 @@ class Client:
             set_aside, repaired = page.set_aside + more.set_aside, page.repaired + more.repaired
             page = Page(page.items + new, more.next_cursor, set_aside, repaired)
         return page
+
+    def _read_of_call(
+        self,
+        function_id: int,
+        call_id: int,
+        ending: str,
+        decode: Callable[[bytes], T],
+        *,
+        stop: threading.Event | None = None,
+    ) -> T:
+        """Read a call, its log or its response; if its function is an app, first from the app."""
+        part = {"/logs": "the log of ", "/response": "the response of "}.get(ending, "")
+        description = f"{part}call {call_id} of function {function_id}"
+        if app := self.apps.get(function_id):
+            with contextlib.suppress(NotFoundError):
+                return self._request(f"{_app_path(app)}/{call_id}{ending}", description, decode, stop=stop)
+        return self._request(f"/functions/{function_id}/calls/{call_id}{ending}", description, decode, stop=stop)
 
     def _request(
         self,
@@ -228,6 +279,8 @@ class Client:
         """Send a request once; a rejected token is renewed, once for all threads."""
         auth = BearerAuth(self._credentials, self.target.base_url)
         url, method, headers, content = self._api_url + path, "GET", self._headers, None
+        if path.startswith(APPS):
+            headers = headers | {"cdf-version": _APPS_VERSION}
         if body is not None:
             method, headers = "POST", self._headers | {"Content-Type": "application/json"}
             content = msgspec.json.encode(body)
@@ -262,6 +315,10 @@ class _Failure:
     kind: Literal["status", "connect", "reauthenticate", "final"]
     error: ServiceError | TransportError
     retry_after_s: float | None = None
+
+
+def _app_path(app: FunctionApp) -> str:
+    return f"{APPS}/{quote(app.external_id, safe='')}/calls"
 
 
 def _ids_body(ids: Sequence[int]) -> dict[str, Any]:

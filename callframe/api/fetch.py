@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from callframe.api.client import Client
-    from callframe.api.schemas import Call, Page
+    from callframe.api.schemas import Call, FunctionApp, Page
+
+    Sources = Callable[[int], Sequence[FunctionApp | None]]
 
 INTERRUPTED = "interrupted before everything was read"
 
@@ -40,6 +42,7 @@ _MAX_RESTARTS = 3
 _MAX_PAGES_WITHOUT_NEW = 10
 _MAX_EMPTY_PAGES = 1_000
 _MAX_EXAMPLES = 5
+_USUAL_LIMITS = {100, 1_000, 10_000}
 _SAMPLE = 1_000
 _HASH_FACTOR, _HASH_SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(60)  # selects one in 16 ids
 _IGNORED = "the service ignored the filter {}"
@@ -57,6 +60,8 @@ class Query:
     call_ids: tuple[int, ...] = ()
     is_whole: bool = False
     """Whether to read it in one piece, since the service ignores windows."""
+    app: FunctionApp | None = None
+    """By what to ask for the calls, which are listed whole, if not by the function."""
 
     restarts: int = 0
     listing: Listing | None = None
@@ -71,6 +76,7 @@ class Query:
 
     def __post_init__(self) -> None:
         """Start an empty listing."""
+        self.is_whole = self.is_whole or self.app is not None
         if self.listing is None and self.window is not None:
             self.listing = Listing(self.window)
 
@@ -80,9 +86,9 @@ class Query:
         return len(self.call_ids) if self.window is None else self.window.length_ms
 
     @property
-    def filters(self) -> tuple[int, str | None, int | None]:
+    def filters(self) -> tuple[int, str | None, int | None, FunctionApp | None]:
         """What it selects, in any window."""
-        return self.function_id, self.status, self.schedule_id
+        return self.function_id, self.status, self.schedule_id, self.app
 
     @property
     def remaining_pages(self) -> float:
@@ -119,10 +125,12 @@ class Query:
     def restarted(self) -> Query:
         """Return the same query, unread."""
         fields = (self.function_id, self.window, self.status, self.schedule_id, self.call_ids)
-        return Query(*fields, is_whole=self.is_whole, restarts=self.restarts + 1)
+        return Query(*fields, is_whole=self.is_whole, app=self.app, restarts=self.restarts + 1)
 
     def split(self, count: int) -> list[Query]:
         """Split into queries of consecutive time ranges of equal length."""
+        if self.is_whole:
+            return [self]
         assert self.window is not None  # noqa: S101 - queries by ids are never split
         return [Query(self.function_id, window, self.status, self.schedule_id) for window in self.window.split(count)]
 
@@ -138,7 +146,9 @@ class Query:
     def select(self, table: pa.Table) -> tuple[pa.Table, Counter[InvalidRecord]]:
         """Select the calls of a page that match the query, and count the others by the reason that they do not."""
         call_ids, start_ms = table["call_id"].to_numpy(), table["start_time"].to_numpy()
-        matches = {"its function is not the one that was asked for": _equal(table["function_id"], self.function_id)}
+        matches = {}
+        if self.app is None:
+            matches["its function is not the one that was asked for"] = _equal(table["function_id"], self.function_id)
         is_inside = np.ones(len(call_ids), dtype=bool)
         if self.window is not None:
             low_ms, high_ms = self.window.start_ms, self.window.end_ms
@@ -152,7 +162,7 @@ class Query:
             matches["its id is not one of those that were asked for"] = np.isin(call_ids, self.call_ids)
         is_match, others = np.ones(len(call_ids), dtype=bool), Counter[InvalidRecord]()
         for reason, mask in matches.items():
-            if (differs := is_match & ~mask).any():
+            if self.app is None and (differs := is_match & ~mask).any():
                 others[InvalidRecord(reason, int(call_ids[differs][0]))] += int(differs.sum())
             is_match &= mask
         is_match &= is_inside
@@ -201,26 +211,28 @@ def plan_queries(
     schedules: Sequence[tuple[int, int | None]] = (),
     workers: int,
     created_ms: Mapping[int, int | None] | None = None,
+    sources: Sources = lambda _: (None,),
 ) -> list[Query]:
     """
-    Make queries that together select the calls, without overlap, and keep the workers busy.
+    Make queries that together select the calls, and keep the workers busy.
 
     The API filters by a single status and a single schedule. Schedules are given with the id of their function, None if
     unknown. No statuses or no schedules means all. The time before a function was created, which should have no calls,
-    is read in one piece.
+    is read in one piece. `sources` are the function apps to ask for the calls of a function, None for itself.
     """
     filters = [
-        (function_id, status, schedule_id)
+        (function_id, app, status, schedule_id)
         for function_id in function_ids
-        for status in (statuses or (None,))
+        for app in sources(function_id)
+        for status in (statuses if statuses and app is None else (None,))
         for schedule_id, schedule_function_id in (schedules or ((None, None),))
         if schedule_function_id in {None, function_id}
     ]
     parts = max(1, workers // max(1, len(filters)))
     return [
-        Query(function_id, part, status, schedule_id)
-        for function_id, status, schedule_id in filters
-        for part in _split(window, (created_ms or {}).get(function_id), parts)
+        Query(function_id, part, status, schedule_id, app=app)
+        for function_id, app, status, schedule_id in filters
+        for part in ([window] if app else _split(window, (created_ms or {}).get(function_id), parts))
     ]
 
 
@@ -234,12 +246,19 @@ def _split(window: TimeRange, created_ms: int | None, parts: int) -> list[TimeRa
     return [*TimeRange(first_ms, window.end_ms).split(parts), TimeRange(window.start_ms, first_ms)]
 
 
-def plan_queries_by_ids(function_ids: Sequence[int], call_ids: Sequence[int]) -> list[Query]:
+def plan_queries_by_ids(
+    function_ids: Sequence[int], call_ids: Sequence[int], sources: Sources = lambda _: (None,)
+) -> list[Query]:
     """Make queries for calls by ids, one per request; every function is asked for all ids."""
     chunks = [
         tuple(call_ids[start : start + MAX_IDS_PER_REQUEST]) for start in range(0, len(call_ids), MAX_IDS_PER_REQUEST)
     ]
-    return [Query(function_id, call_ids=chunk) for function_id in function_ids for chunk in chunks]
+    return [
+        Query(function_id, call_ids=ids, app=app)
+        for function_id in function_ids
+        for app in sources(function_id)
+        for ids in (chunks if app is None else [tuple(call_ids)] if call_ids else [])
+    ]
 
 
 def run_queries(
@@ -320,7 +339,9 @@ class _Fetch:
             del result
 
     def _request_page(self, query: Query) -> _PageResult:
-        if query.call_ids:
+        if query.app is not None:
+            page = self._client.list_app_calls(query.function_id, query.app, cursor=query.cursor, stop=self._stop)
+        elif query.call_ids:
             page = self._client.calls_by_ids(query.function_id, query.call_ids, stop=self._stop)
         else:
             page = self._client.filter_calls(query.function_id, query.filter(), cursor=query.cursor, stop=self._stop)
@@ -330,7 +351,7 @@ class _Fetch:
         if is_mostly_outside and not query.is_whole:
             return _PageResult(query, page, ignores_window=True)
         if page.next_cursor is None:
-            return _PageResult(query, page)
+            return _PageResult(query, page, error=_possible_cut(query, page))
         if problem := _endless(query, page):
             return _PageResult(query, page, error=InvalidResponseError(problem, status=200))
         if parts := self._parts(query):
@@ -437,10 +458,19 @@ class _PageResult:
 
 def _wrong_answer(query: Query, page: Page[Call]) -> str | None:
     """Describe a page that has only calls of other functions: an answer to another request."""
-    if not page.items or any(call.function_id == query.function_id for call in page.items):
+    if query.app is not None or not page.items or any(call.function_id == query.function_id for call in page.items):
         return None
     found = page.items[0].function_id
     return f"The service answered with calls of function {found} when asked for those of function {query.function_id}."
+
+
+def _possible_cut(query: Query, page: Page[Call]) -> InvalidResponseError | None:
+    """Report a function app of which as many calls were listed as by a usual limit; no cursor of it is documented."""
+    count = len(page.items) + len(page.set_aside)
+    if query.app is None or query.cursor is not None or count not in _USUAL_LIMITS:
+        return None
+    found = f"The service listed {count:,} calls of the function app {query.app.external_id} and no next page"
+    return InvalidResponseError(f"{found}: a usual limit, so there may be more.", status=200)
 
 
 def _endless(query: Query, page: Page[Call]) -> str | None:

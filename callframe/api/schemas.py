@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -72,10 +72,18 @@ class Function(msgspec.Struct, rename="camel", gc=False):
     file_id: Int64 | None = None
     runtime: str | None = None
     runtime_version: str | None = None
+    function_type: str | None = None
     cpu: float | None = None
     memory: float | None = None
     metadata: dict[str, Any] | None = None
     error: CallError | str | None = None
+
+
+class FunctionApp(NamedTuple):
+    """Function app, whose calls are asked for by its external id; `function_ids` are those of its deployments."""
+
+    external_id: str
+    function_ids: frozenset[int]
 
 
 class Schedule(msgspec.Struct, rename="camel", gc=False):
@@ -155,6 +163,25 @@ def decode_page(body: bytes, record_type: type[Record]) -> Page[Record]:
         body = _repair_text(body)
         page = _decode(body, decoder)
     return _decode_page_by_item(body, record_type) if page is None else Page(page.items, page.next_cursor or None)
+
+
+def decode_app_page(body: bytes, function_id: int, app: FunctionApp) -> Page[Call]:
+    """Decode calls of a function app, which are of `function_id` unless they are of another of its deployments."""
+    page = decode_json(body)
+    items = page.get("items") if isinstance(page, dict) else None
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict):
+            found = item.get("functionId")
+            item["functionId"] = found if type(found) is int and found in app.function_ids else function_id
+    return decode_page(msgspec.json.encode(page), Call)
+
+
+def decode_app_call(body: bytes, function_id: int, app: FunctionApp) -> Call:
+    """Decode a single call of a function app."""
+    page = decode_app_page(msgspec.json.encode({"items": [decode_json(body)]}), function_id, app)
+    if not page.items:
+        raise MalformedBodyError(page.set_aside[0].reason)
+    return page.items[0]
 
 
 def decode_record(body: bytes, record_type: type[Record]) -> Record:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from callframe import frame
 from callframe.api import fetch
-from callframe.api.catalogue import Catalogue, function_frame, schedule_frame
+from callframe.api.catalogue import Catalogue, function_frame, read_catalogue, schedule_frame
 from callframe.api.client import LISTING_LIMIT
 from callframe.archive import daily_rollup, queries, schema
 from callframe.archive.coverage_ledger import CoverageLedger, union
@@ -67,6 +67,7 @@ class Sync:
         self._now_ms = self._client.clock.now_ms()
         self._history_ms = history_ms
         self._show = show
+        self._catalogue = Catalogue([])
         self._labels: dict[int, str] = {}
         self._listed_ids: list[int] = []
         self._failures: dict[int, list[str]] = {}
@@ -92,12 +93,11 @@ class Sync:
 
     def _update_registry(self) -> None:
         """Store the listed functions and schedules."""
-        functions = self._client.list_functions()
+        self._catalogue = catalogue = read_catalogue(self._client)
         self._now_ms = self._project.now_ms()  # measured by that response
         self.report.started = timestamp(self._now_ms)
         listing = {"project": self._project.name, "now_ms": self._now_ms}
-        catalogue = Catalogue(functions.items)
-        complete = _is_complete(functions)
+        complete = not catalogue.left_out
         self._labels = self._tables.update_functions(function_frame(catalogue), complete=complete, **listing)
         self._listed_ids = [function.id for function in catalogue.functions]
         if not complete:
@@ -123,7 +123,8 @@ class Sync:
         for (function_id, call_id), start_us in zip(keys, rows["start_time"].cast(pa.int64()).to_pylist(), strict=True):
             if function_id in self._listed_ids and start_us >= kept_since_us:
                 ids.setdefault(function_id, []).append(call_id)
-        to_read = [query for key, call_ids in ids.items() for query in fetch.plan_queries_by_ids([key], call_ids)]
+        sources = self._catalogue.sources
+        to_read = [query for key, found in ids.items() for query in fetch.plan_queries_by_ids([key], found, sources)]
         if to_read:
             self._commit(fetch.run_queries(self._client, to_read), {})
 
@@ -202,7 +203,13 @@ class Sync:
     def _fetch(self, windows: Windows, step: TimeRange) -> dict[int, FunctionResult] | None:
         """Fetch a step; None if it has too many calls."""
         skipped = [key for key in windows if self._is_skipped(key)]
-        plan = [fetch.Query(key, part) for key, parts in windows.items() if key not in skipped for part in parts]
+        plan = [
+            fetch.Query(key, part, app=app)
+            for key, parts in windows.items()
+            if key not in skipped
+            for app in self._catalogue.sources(key)
+            for part in parts
+        ]
         parts_per_query = max(1, self._client.workers // max(1, len(plan)))
         plan = [part for query in plan for part in query.split(parts_per_query)]
         stop, too_many = threading.Event(), False
