@@ -13,6 +13,7 @@ from callframe.analysis.concurrency import concurrency, concurrency_peaks, overl
 from callframe.analysis.failures import failure_episodes, failure_groups, failures
 from callframe.analysis.kaplan_meier import survival
 from callframe.analysis.quality import quality
+from callframe.analysis.responses import reports_failure, with_responses
 from callframe.analysis.rollup import merge_rollups, rollup, summarize_rollup
 from callframe.analysis.schedules import duplicate_runs, missed_runs, schedule_report
 from callframe.analysis.summary import summarize
@@ -60,12 +61,14 @@ __all__ = [
     "read_csv",
     "read_parquet",
     "report",
+    "reports_failure",
     "rollup",
     "schedule_report",
     "style",
     "summarize",
     "summarize_rollup",
     "survival",
+    "with_responses",
     "write_csv",
     "write_parquet",
 ]

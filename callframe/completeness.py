@@ -24,6 +24,8 @@ KEY = "callframe"
 NO_COVERAGE = "the frame carries no coverage"
 BEYOND_RETENTION = "the service keeps calls for 90 days"
 """How a reason begins that no fetch could avoid: what is older is gone for everyone."""
+NO_RESPONSE = "no response was read"
+"""How a reason begins that concerns the outcome of calls that the service calls Completed, but not which there are."""
 
 _SHOWN = 5
 _NOT_KNOWN = "completeness not known"
@@ -288,7 +290,7 @@ class Coverage:
         return self.removed_calls(calls) | {
             function_id: f"its function was not read completely: {'; '.join(function.reasons)}"
             for function_id, function in self.by_id.items()
-            if not all(reason.startswith(BEYOND_RETENTION) for reason in function.reasons)
+            if not all(reason.startswith((BEYOND_RETENTION, NO_RESPONSE)) for reason in function.reasons)
         }
 
     def removed_calls(self, calls: pd.DataFrame) -> dict[int, str]:
@@ -304,6 +306,15 @@ class Coverage:
             for function_id, function in self.by_id.items()
             if counts.get(function_id, 0) < function.calls
         }
+
+    def with_reasons(self, beginning: str, reasons: Mapping[int, str]) -> Coverage:
+        """Replace the reasons with a beginning by new ones, by function id."""
+        functions = []
+        for one in self.functions:
+            kept = [reason for reason in one.reasons if not reason.startswith(beginning)]
+            kept += [reasons[one.function_id]] if one.function_id in reasons else []
+            functions.append(replace(one, reasons=tuple(kept)))
+        return replace(self, functions=tuple(functions))
 
     def select(
         self,
@@ -389,7 +400,7 @@ def coverage(calls: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     calls
-        Call frame.
+        Call frame, or a frame of responses or logs.
 
     Returns
     -------
@@ -402,10 +413,11 @@ def coverage(calls: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     FrameError
-        `calls` is not a call frame.
+        `calls` carries no coverage and is not a call frame.
     """
-    check(calls)
     known = Coverage.of(calls)
+    if known is None:
+        check(calls)
     functions = _uncovered(calls) if known is None else known.functions
     removed = dict.fromkeys(calls["function_id"], NO_COVERAGE) if known is None else known.removed_calls(calls)
     lacking = [removed.get(one.function_id) for one in functions]
@@ -518,7 +530,8 @@ def warn_about_records(calls: pd.DataFrame, known: Coverage) -> None:
             f" {first.examples[0]}. callframe.coverage(calls) counts them.",
             RecordWarning,
         )
-    unknown = [status for status in calls["status"].cat.categories if status not in KNOWN_STATUSES]
+    statuses = calls["status"].cat.categories if "status" in calls else ()
+    unknown = [status for status in statuses if status not in KNOWN_STATUSES]
     if unknown:
         warn(f"Unknown status {', '.join(map(repr, unknown))}; it is kept as a category of its own.", RecordWarning)
 

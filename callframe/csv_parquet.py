@@ -32,7 +32,8 @@ PathLike: TypeAlias = "str | os.PathLike[str]"
 _IDS = ("call_id", "function_id", "schedule_id")
 _TIMES = ("scheduled_time", "start_time", "end_time")
 _DURATIONS = ("schedule_delay", "duration")
-_TEXTS = ("function", "status", "error_message", "error_trace")
+_TEXTS = ("function", "status", "error_message", "error_trace", *frame.RESPONSE_COLUMNS)
+_KNOWN = (*frame.COLUMNS, *frame.RESPONSE_COLUMNS)
 _REQUIRED = ("call_id", "function_id", "function", "status", "start_time")
 
 # Text that spreadsheets run as a formula (OWASP, "CSV Injection") is escaped by an apostrophe. Text that looks escaped
@@ -76,7 +77,8 @@ def write_csv(
     path
         Path, or a binary file open for writing, such as `sys.stdout.buffer`.
     traces
-        Whether to write `error_trace`, which is long and may contain confidential data.
+        Whether to write `error_trace`, and `response` if there is one, which are long and may contain confidential
+        data.
     ids
         `"text"` writes ids as `="4503599627370496"`, so that spreadsheets do not round them, and starts the file with a
         byte order mark, so that Excel reads UTF-8. `read_csv` reads both forms.
@@ -95,7 +97,7 @@ def write_csv(
         raise ArgumentError(f"ids={ids!r}; expected 'number' or 'text'.")
     table = frame.to_arrow(calls)
     if not traces:
-        table = table.drop_columns("error_trace")
+        table = table.drop_columns([name for name in ("error_trace", "response") if name in table.column_names])
     # Quoted column names tell read_csv that formulas are not escaped.
     header = ",".join(table.column_names if escape_formulas else (f'"{name}"' for name in table.column_names))
     options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="needed")
@@ -138,8 +140,9 @@ def read_csv(path: PathLike, *, unescape_formulas: bool | None = None) -> pd.Dat
     cells = _parse_cells(data, names, path)
     if unescape_formulas is None:
         unescape_formulas = not is_quoted
-    columns = [_to_column(cells, field, path, unescape_formulas=unescape_formulas) for field in frame.ARROW]
-    return frame.from_arrow(pa.Table.from_arrays(columns, schema=frame.ARROW))
+    schema = frame.arrow_schema(names)
+    columns = [_to_column(cells, field, path, unescape_formulas=unescape_formulas) for field in schema]
+    return frame.from_arrow(pa.Table.from_arrays(columns, schema=schema))
 
 
 def write_parquet(calls: pd.DataFrame, path: PathLike) -> None:
@@ -200,8 +203,9 @@ def read_parquet(path: PathLike) -> pd.DataFrame:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise FileFormatError(f"{path} cannot be read as a Parquet file: {reason}") from None
-    columns = [_cast(table, field, path) for field in frame.ARROW]
-    calls = frame.from_arrow(pa.Table.from_arrays(columns, schema=frame.ARROW))
+    schema = frame.arrow_schema(table.column_names)
+    columns = [_cast(table, field, path) for field in schema]
+    calls = frame.from_arrow(pa.Table.from_arrays(columns, schema=schema))
     metadata = table.schema.metadata or {}
     if _METADATA_KEY in metadata:
         stored = _parse_coverage(metadata[_METADATA_KEY], path)
@@ -289,9 +293,10 @@ def _parse_header(data: bytes, path: PathLike) -> tuple[list[str], bool]:
     for name in frame.COLUMNS:
         if name not in names and name != "error_trace":
             raise _missing_column(path, name, names)
+    for name in _KNOWN:
         if names.count(name) > 1:
             raise FileFormatError(f"{path} has the column {name} twice; remove one of them.")
-    if ignored := [name for name in names if name not in frame.COLUMNS]:
+    if ignored := [name for name in names if name not in _KNOWN]:
         warn(f"{path}: ignoring the columns {', '.join(ignored)}.", UserWarning)
     return names, line.startswith('"')
 
@@ -305,7 +310,7 @@ def _missing_column(path: PathLike, name: str, names: list[str]) -> FileFormatEr
 
 def _parse_cells(data: bytes, names: list[str], path: PathLike) -> pa.Table:
     """Read all cells as text; empty cells are missing values, unless they are quoted."""
-    known = [name for name in names if name in frame.COLUMNS]
+    known = [name for name in names if name in _KNOWN]
     if b"\n" not in data.rstrip(b"\r\n"):
         return pa.schema([(name, pa.large_string()) for name in known]).empty_table()
     if data.count(b'"') % 2:

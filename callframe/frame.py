@@ -50,6 +50,9 @@ COLUMNS = (
 )
 """The columns of a call frame, in order."""
 
+RESPONSE_COLUMNS = ("response", "route")
+"""Further columns, of calls whose responses were read: JSON text, and the route of a function app."""
+
 MAX_ID = 2**53 - 1
 """The largest id that the API assigns: every JSON parser represents it exactly."""
 
@@ -162,6 +165,9 @@ def _check_values(calls: pd.DataFrame) -> None:
     for name in ("function", "status", "start_time"):
         if calls[name].isna().any():
             raise FrameError(f"Not a call frame: {name} is missing in {calls[name].isna().sum()} rows.")
+    for name in [name for name in RESPONSE_COLUMNS if name in calls]:
+        if str(calls.dtypes[name]) != "str":
+            raise FrameError(f"Not a call frame: {name} is {calls.dtypes[name]}, expected str.")
     for name in ("function", "status"):
         if not all(isinstance(category, str) for category in calls[name].cat.categories):
             raise FrameError(f"Not a call frame: the categories of {name} are not text.")
@@ -171,11 +177,17 @@ def to_arrow(calls: pd.DataFrame) -> pa.Table:
     """Convert a call frame to an Arrow table of the schema `ARROW`; a `FrameError` says why it is not one."""
     check(calls)
     _check_values(calls)
-    return pa.Table.from_arrays([_to_arrow(calls[field.name], field.type) for field in ARROW], schema=ARROW)
+    schema = arrow_schema([name for name in RESPONSE_COLUMNS if name in calls])
+    return pa.Table.from_arrays([_to_arrow(calls[field.name], field.type) for field in schema], schema=schema)
+
+
+def arrow_schema(names: Sequence[str]) -> pa.Schema:
+    """Return the schema `ARROW`, with the columns of responses that are among some names."""
+    return pa.schema([*ARROW, *((name, pa.large_string()) for name in RESPONSE_COLUMNS if name in names)])
 
 
 def from_arrow(table: pa.Table) -> pd.DataFrame:
-    """Convert a table of the schema `ARROW`, or of some of its columns, to a frame of the same rows."""
+    """Convert a table of an `arrow_schema`, or of some of its columns, to a frame of the same rows."""
     return pd.DataFrame({name: _FROM_ARROW[name](table[name]) for name in table.column_names}, copy=False)
 
 
@@ -284,7 +296,7 @@ def _labels(function_ids: pa.ChunkedArray, labels: Mapping[int, str]) -> pd.Cate
     categories = sorted(set(by_function))
     codes = np.array([categories.index(label) for label in by_function], dtype="int32")
     codes = codes[encoded.indices.to_numpy()]
-    return _categorical(codes, categories)
+    return categorical(codes, categories)
 
 
 def _statuses(statuses: pa.ChunkedArray) -> pd.Categorical:
@@ -294,10 +306,11 @@ def _statuses(statuses: pa.ChunkedArray) -> pd.Categorical:
     categories = status_categories([name for name, count in zip(names, counts, strict=True) if count])
     position = {name: code for code, name in enumerate(categories)}
     codes = np.array([position.get(name, -1) for name in names], dtype="int32")[indices]
-    return _categorical(codes, categories)
+    return categorical(codes, categories)
 
 
-def _categorical(codes: np.ndarray, categories: Sequence[str]) -> pd.Categorical[Any]:
+def categorical(codes: np.ndarray, categories: Sequence[str]) -> pd.Categorical[Any]:
+    """Make a categorical column from codes, -1 where missing, and the texts that they stand for."""
     return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(pd.Series(categories, dtype=TEXT)))
 
 
@@ -334,7 +347,7 @@ def _from_dictionary(
     words = column.dictionary.to_pylist()
     categories = sort(words)
     codes = np.array([categories.index(word) for word in words], dtype="int32")
-    return _categorical(codes[column.indices.to_numpy()], categories)
+    return categorical(codes[column.indices.to_numpy()], categories)
 
 
 _FROM_ARROW: dict[str, Callable[[pa.ChunkedArray], Any]] = {
@@ -350,6 +363,7 @@ _FROM_ARROW: dict[str, Callable[[pa.ChunkedArray], Any]] = {
     "duration": lambda column: _timedeltas(column.cast(pa.int64())),
     "error_message": _text,
     "error_trace": _text,
+    **dict.fromkeys(RESPONSE_COLUMNS, _text),
 }
 
 

@@ -24,6 +24,7 @@ from callframe.api.catalogue import (
     warn_about_listing,
 )
 from callframe.api.client import DEFAULT_WORKERS, MAX_WORKERS, Client
+from callframe.api.fetch_output import OutputReader, lines_with, log_frame
 from callframe.api.workers import stop_on_interrupt
 from callframe.auth.options import ConnectionOptions, resolve_connection
 from callframe.completeness import FetchRequest, FunctionCoverage, report_incomplete, warn_about_records
@@ -395,37 +396,79 @@ class Project:
         with stop_on_interrupt(stop):  # until there is a frame, or a second Ctrl-C would lose what was read
             return self._fetch_calls(catalogue, queries, request, left_out, strict=strict, progress=progress, stop=stop)
 
-    def logs(self, function: str | int, call_id: int) -> pd.DataFrame:
+    def logs(
+        self,
+        function: str | int | pd.DataFrame,
+        call_id: int | None = None,
+        *,
+        contains: str | None = None,
+        strict: bool = False,
+        progress: bool | None = None,
+        stop: threading.Event | None = None,
+    ) -> pd.DataFrame:
         """
-        Read the log of a call.
+        Read the log of a call, or the logs of many calls.
+
+        The API has one request per log, so select the calls first. Ctrl-C, or the stop button of a notebook, ends the
+        reading within a second and returns what was read. If five requests in a row fail for a function, for example
+        because they are forbidden, its other logs are not asked for.
 
         Parameters
         ----------
         function
-            Id, external id or name.
+            Call frame; or id, external id or name of the function of one call.
         call_id
-            Id of the call.
+            Id of the one call.
+        contains
+            Only lines that contain this text, in upper or lower case. The others are not kept in memory.
+        strict, progress, stop
+            As in `calls`, for a call frame.
 
         Returns
         -------
         log
-            One row per line, in the order of the service: `timestamp` datetime64[ms, UTC], `message` str.
+            One row per line, in the order of the service: `timestamp` datetime64[ms, UTC], `message` str. Of a call
+            frame in the order of its calls, and first `call_id`, `function_id` int64, `function` category; `attrs` hold
+            the coverage (`callframe.coverage`), which lists what could not be read.
 
         Raises
         ------
+        ArgumentError
+            A call id with a call frame, or none with a function.
         NotFoundError
             The function has no such call, or the service no longer keeps it.
+        IncompleteError
+            Logs of a call frame could not be read, and `strict` is true; contains what was read.
+
+        Warns
+        -----
+        IncompleteWarning
+            Logs of a call frame could not be read.
+        RecordWarning
+            Invalid lines were left out.
+
+        Examples
+        --------
+        >>> import callframe as cf
+        >>> with cf.demo(calls=1_000) as project:
+        ...     calls = project.calls(start="7d")
+        ...     lines = project.logs(calls[calls["status"] == "Failed"], contains="timeout")
+        >>> list(lines.columns)
+        ['call_id', 'function_id', 'function', 'timestamp', 'message']
         """
+        if isinstance(function, pd.DataFrame):
+            if call_id is not None:
+                raise ArgumentError(f"call_id={call_id!r} with a call frame; select its call instead.")
+            stop = stop or threading.Event()
+            with stop_on_interrupt(stop):
+                return OutputReader(self.client, stop, strict, progress).logs(function, contains)
+        if call_id is None:
+            raise ArgumentError("logs() takes a call frame, or a function and the id of a call.")
         call_id = check_id(call_id, "call id")
         function_ids = self._catalogue_for([function]).find_functions(function)
         page = _first_found(self.client.call_log, function_ids, call_id)
         warn_about_listing(page, "entries of the log")
-        return pd.DataFrame(
-            {
-                "timestamp": frame.time_column([entry.timestamp for entry in page.items]),
-                "message": frame.text_column([entry.message for entry in page.items]),
-            }
-        )
+        return log_frame(lines_with(contains, page.items))
 
     def response(self, function: str | int, call_id: int) -> Any:
         """
@@ -451,6 +494,62 @@ class Project:
         call_id = check_id(call_id, "call id")
         function_ids = self._catalogue_for([function]).find_functions(function)
         return _first_found(self.client.call_response, function_ids, call_id).response
+
+    def responses(
+        self,
+        calls: pd.DataFrame,
+        *,
+        strict: bool = False,
+        progress: bool | None = None,
+        stop: threading.Event | None = None,
+    ) -> pd.DataFrame:
+        """
+        Read the responses of many calls, for `callframe.with_responses`.
+
+        The API has one request per response, so select the calls first. Running, Failed and Timeout calls have no
+        response and are not asked for. Ctrl-C, or the stop button of a notebook, ends the reading within a second and
+        returns what was read. If five requests in a row fail for a function, for example because they are forbidden,
+        its other responses are not asked for.
+
+        Parameters
+        ----------
+        calls
+            Call frame.
+        strict, progress, stop
+            As in `calls`.
+
+        Returns
+        -------
+        responses
+            One row per call, in the order of `calls`: `call_id`, `function_id` int64, `function` category, `response`
+            str, the JSON text (`null` if the call returned nothing), `response_error` str, why it could not be read,
+            and `route` str of a function app, such as `GET /pumps`, missing where it is not known. Its `attrs` hold the
+            coverage (`callframe.coverage`).
+
+        Raises
+        ------
+        FrameError
+            `calls` is not a call frame.
+        IncompleteError
+            A response could not be read, and `strict` is true; contains what was read.
+
+        Warns
+        -----
+        IncompleteWarning
+            A response could not be read.
+
+        Examples
+        --------
+        >>> import callframe as cf
+        >>> with cf.demo(calls=1_000) as project:
+        ...     calls = project.calls(start="14d")
+        ...     calls = cf.with_responses(calls, project.responses(calls))
+        >>> bool((calls["status"] == "Error response").any())
+        True
+        """
+        stop = stop or threading.Event()
+        with stop_on_interrupt(stop):
+            return OutputReader(self.client, stop, strict, progress).responses(calls)
 
     def limits(self) -> dict[str, Any]:
         """

@@ -83,6 +83,8 @@ def check_failures(run: Run) -> None:
     assert count["failure groups"] < count["different messages"] / 10
     assert run.table("groups-in-time")["template"].str.contains("Could not authenticate").any()
     assert "CogniteAPIError" in run.text("example")
+    assert run.numbers("responses", "Error response")["by the responses"] > 10
+    assert "ERROR: KeyError" in run.text("responses-log")
 
 
 def check_schedules(run: Run) -> None:

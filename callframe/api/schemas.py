@@ -108,9 +108,10 @@ class LogEntry(msgspec.Struct, rename="camel", gc=False):
 
 
 class CallResponse(msgspec.Struct, rename="camel", gc=False):
-    """Value that a call returned."""
+    """Value that a call returned, and the data that it was called with, if the service tells."""
 
     response: Any = None
+    data: Any = None
 
 
 class Limits(msgspec.Struct, rename="camel", gc=False):

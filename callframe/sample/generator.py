@@ -166,7 +166,7 @@ class _ProjectBuilder:
                 for function_id, columns in self._columns.items()
             },
             logs=lambda function_id, call: call_output.log(names[function_id], call),
-            response=lambda _, call: call_output.response(call),
+            response=lambda function_id, call: call_output.response(names[function_id], call),
         )
 
     def _add_function(self, spec: FunctionSpec, created_ms: int, rng: np.random.Generator) -> int:
