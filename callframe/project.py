@@ -461,7 +461,7 @@ class Project:
                 raise ArgumentError(f"call_id={call_id!r} with a call frame; select its call instead.")
             stop = stop or threading.Event()
             with stop_on_interrupt(stop):
-                return OutputReader(self.client, stop, strict, progress).logs(function, contains)
+                return self._output_reader(function, stop, strict=strict, progress=progress).logs(function, contains)
         if call_id is None:
             raise ArgumentError("logs() takes a call frame, or a function and the id of a call.")
         call_id = check_id(call_id, "call id")
@@ -549,7 +549,7 @@ class Project:
         """
         stop = stop or threading.Event()
         with stop_on_interrupt(stop):
-            return OutputReader(self.client, stop, strict, progress).responses(calls)
+            return self._output_reader(calls, stop, strict=strict, progress=progress).responses(calls)
 
     def limits(self) -> dict[str, Any]:
         """
@@ -563,6 +563,15 @@ class Project:
         """
         limits = self.client.limits()
         return {name: getattr(limits, name) for name in limits.__struct_fields__}
+
+    def _output_reader(
+        self, calls: pd.DataFrame, stop: threading.Event, *, strict: bool, progress: bool | None
+    ) -> OutputReader:
+        """Make a reader of what calls left; the client must know which of their functions are apps."""
+        frame.check(calls)
+        if len(calls):
+            self._catalogue_for(calls["function_id"].unique().tolist())
+        return OutputReader(self.client, stop, strict, progress)
 
     def _fetch_catalogue(self) -> Catalogue:
         catalogue = read_catalogue(self.client)

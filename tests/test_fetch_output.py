@@ -42,12 +42,16 @@ def answering(respond: Callable[[int, str], Reply], **options: Any) -> Iterator[
 
     def reply(request: ReceivedRequest) -> Reply:
         match = re.search(r"/calls/(\d+)/(response|logs)$", request.path)
-        assert match, request.path
-        return respond(int(match[1]), match[2])
+        return respond(int(match[1]), match[2]) if match else json_reply({"items": []})
 
     fake = FakeServer(respond=reply)
     with client_of(fake, **{"retry": ONE_TRY} | options) as client:
         yield Project(client, clock=lambda: NOW_MS / 1000), fake
+
+
+def outputs(fake: FakeServer) -> list[str]:
+    """List the requests for responses and logs."""
+    return [request.path for request in fake.requests if "/calls/" in request.path]
 
 
 def response_of(value: Any) -> Reply:
@@ -97,7 +101,7 @@ def test_call_that_returned_nothing_has_null() -> None:
 def test_call_that_has_no_response_is_not_asked_for(status: str) -> None:
     with answering(lambda *_: response_of(1)) as (project, fake):
         responses = project.responses(completed(2, status=status))
-    assert fake.requests == []
+    assert outputs(fake) == []
     assert responses[["response", "response_error"]].isna().all(axis=None)
     assert is_complete(responses)
 
@@ -105,7 +109,7 @@ def test_call_that_has_no_response_is_not_asked_for(status: str) -> None:
 def test_repeated_call_is_read_once() -> None:
     calls = pd.concat([completed(1), completed(1)]).astype({"function": "category", "status": "category"})
     with answering(lambda *_: response_of(1)) as (project, fake):
-        assert len(project.responses(calls)) == len(fake.requests) == 1
+        assert len(project.responses(calls)) == len(outputs(fake)) == 1
 
 
 @pytest.mark.parametrize(
@@ -159,7 +163,7 @@ def test_function_that_refuses_everything_is_not_asked_for_every_call(status: in
         pytest.warns(IncompleteWarning, match=f"200 of 200 responses could not be read, .*{status}"),
     ):
         project.responses(completed(200))
-    assert len(fake.requests) < 10
+    assert len(outputs(fake)) < 10
 
 
 def test_other_functions_are_read_although_one_is_forbidden() -> None:
@@ -363,3 +367,19 @@ def test_sample_project_is_read_under_faults() -> None:
     assert is_complete(responses)
     assert is_complete(log)
     assert set(log["call_id"]) == set(calls["call_id"])
+
+
+def test_responses_of_a_function_app_are_asked_for_there() -> None:
+    def reply(request: ReceivedRequest) -> Reply:
+        if request.path.endswith("/function-apps"):
+            return json_reply({"items": [{"id": 9, "externalId": "pumps", "functionType": "app"}]})
+        if request.path.endswith("/function-apps/pumps/calls/1/response"):
+            return json_reply(
+                {"response": {"success": False, "statusCode": 500}, "data": {"path": "/a", "method": "GET"}}
+            )
+        return json_reply({"items": []})
+
+    with client_of(FakeServer(respond=reply, has_apps=True), retry=ONE_TRY) as client:
+        project, calls = Project(client), completed(1, function_id=9)
+        judged = cf.with_responses(calls, project.responses(calls))
+    assert judged[["status", "route"]].to_numpy().tolist() == [["Error response", "GET /a"]]
