@@ -121,11 +121,11 @@ CORPUS: list[tuple[str, CallError | str | None]] = [
     ("none", CallError("  \n", "")),
     ("task group", CallError("x", '  + Exception Group Traceback (most recent call last):\n  |   File "' + HOME + '/handler.py", line 5, in handle\n  |     run()\n  | ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception)\n  +-+---------------- 1 ----------------\n    | Traceback (most recent call last):\n    |   File "' + HOME + '/work.py", line 8, in one\n    |     do()\n    | ValueError: bad row 5\n    +------------------------------------\n')),
     ("task group", CallError("x", '  + Exception Group Traceback (most recent call last):\n  |   File "' + HOME + '/handler.py", line 6, in handle\n  |     run()\n  | ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions)\n  +-+---------------- 1 ----------------\n    | Traceback (most recent call last):\n    |   File "' + HOME + '/work.py", line 8, in one\n    |     do()\n    | ValueError: bad row 7\n    +---------------- 2 ----------------\n    | Traceback (most recent call last):\n    |   File "' + HOME + '/work.py", line 8, in one\n    |     do()\n    | ValueError: bad row 9\n    +------------------------------------\n')),
-    # Known limits: unquoted names without digits, and errors that differ only in a list of fields.
+    # A known limit: unquoted names without digits.
     ("owner", raised("ValueError: no owner for north", "handler.py:8:handle")),
     ("owner", raised("ValueError: no owner for south", "handler.py:8:handle")),
     ("pydantic wrong type", raised(PYDANTIC.format(1, "") + "\nlimit\n  Input should be a valid number [type=float_parsing, input_value='x']", "handler.py:8:handle")),
 ]  # fmt: skip
 
 WRONG_SPLITS = {"owner"}
-WRONG_MERGES = {frozenset({"pydantic", "pydantic wrong type"})}
+WRONG_MERGES: set[frozenset[str]] = set()

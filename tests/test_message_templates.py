@@ -64,12 +64,56 @@ def test_what_varies_becomes_a_placeholder(message: str, expected: str) -> None:
         "cannot cast float64 to utf-8",
         "AADSTS7000215: Invalid client secret provided.",
         "ORA-00942: table or view does not exist",
+        "[WinError 10061] No connection could be made",
+        "E1001: step failed",
+        "sap returned 502",
+        "<Response [404]>",
+        "Error 111 connecting to the cache",
+        "exited with code -9",
+        "failed with 0x80070005",
         "and/or, n/a, application/json",
         "Fant ikke måleren på anlegget",
     ],
 )
 def test_what_tells_errors_apart_stays(message: str) -> None:
     assert template(message) == message
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("failed: {'code': 403, 'message': 'no'}", "failed: {code: 403, <text>: <text>}"),
+        ("failed: {'error': 'invalid_grant'}", "failed: {error: invalid_grant}"),
+        ("Client error '404 Not Found' for it", "Client error 404 Not Found for it"),
+        ("(1045, \"Access denied for user 'etl'\")", "(1045, Access denied for user <text>)"),
+        ("('Connection aborted.', OSError(113, 'No route'))", "(<text>, OSError(113, No route))"),
+        ("2 validation errors for Config\nrows.3.site\n  Field required [type=missing]\nunit\n  No [type=enum]",
+         "validation error for Config: rows.*.site missing, unit enum"),
+        ("returned 404 rows", "returned <n> rows"),
+        ("with url: / (Caused by it)", "with url: <path> (Caused by it)"),
+        ("no value for tag PUMP_NORTH.PV", "no value for tag <id>"),
+        ("status INVALID_SESSION_ID", "status INVALID_SESSION_ID"),
+    ],
+)  # fmt: skip
+def test_codes_stay_where_the_rest_varies(message: str, expected: str) -> None:
+    assert template(message) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("gave up after 1 attempt", "gave up after 3 attempts"),
+        ("1 entry was invalid", "2 entries were invalid"),
+        ("no answer in 30 s", "no answer in 2 minutes"),
+        ("level 97 % is high", "level 98.5% is high"),
+    ],
+)
+def test_counts_and_units_make_no_difference(one: str, other: str) -> None:
+    assert skeleton(template(one)) == skeleton(template(other))
+
+
+def test_oauth_code_is_no_secret() -> None:
+    assert not contains_secret("no token: 'invalid_grant'")
 
 
 def test_names_of_the_code_stay_in_errors_about_code() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from callframe.analysis.dask import CallFrame
     from callframe.analysis.tracebacks import Raised
 
-RULE_VERSION = 1
+RULE_VERSION = 2
 """Version of the rule that groups failures; part of every group id."""
 
 TIMEOUT_TEMPLATE = "stopped at the run limit"
@@ -32,12 +32,14 @@ NO_ERROR_TEMPLATE = "no error given"
 """The template of calls that failed without an error."""
 
 _COLUMNS = (
-    "group", "status", "exception", "template", "frames", "cause", "count", "share", "functions", "first_seen",
-    "last_seen", "call_id", "function",
+    "group", "label", "status", "exception", "template", "frames", "cause", "count", "share", "functions", "first_seen",
+    "last_seen", "new", "call_id", "function",
 )  # fmt: skip
 _NEEDED = ["call_id", "function", "schedule_id", "status", "start_time", "error_message", "error_trace"]
 _AGGREGATES = {"count": "sum", "first_seen": "min", "last_seen": "last", "call_id": "last"}
 _ID_LENGTH = 12
+_LABEL_LENGTH = 96
+_NEW = 1 / 7  # share of the time range, at its end: the last day of a week
 
 _Path: TypeAlias = "tuple[tuple[str | None, tuple[str, ...]], ...]"  # exception types, and the user's functions
 _Hashable = TypeVar("_Hashable")
@@ -65,10 +67,12 @@ class _Counts:
     Counted failures, which can be merged.
 
     `table` has one row per code of a group, function and what is grouped by: how many, the start of the first and the
-    last, and the id of the last. `groups` are what the codes stand for, `templates` how often each template occurs.
+    last, and the id of the last. `groups` are what the codes stand for, `templates` how often each template occurs,
+    `starts` the start of the first and the last call, failed or not.
     """
 
     table: pd.DataFrame
+    starts: pd.Series
     groups: list[_Group]
     templates: list[dict[str, int]]
 
@@ -102,13 +106,15 @@ def failures(calls: CallFrame, by: str | Sequence[str] | None = None, *, client:
     -------
     failures
         One row per group, the largest first, within each of `by`. First the columns of `by` (`function`, `schedule`,
-        `status`); then `group` str, an id that is the same in every frame; `status` str, that of its calls;
-        `exception` str, the type without its
-        module, `Timeout` for calls that the service stopped, missing if the error names none; `template` str, the
-        message with placeholders; `frames` str, the user's functions, outermost first; `cause` str, the type of the
-        first exception of the chain, missing if there is only one; `count` int64; `share` float64, of the failures
-        within `by`; `functions` str, their labels, the one with the most failures first; `first_seen`, `last_seen`
-        datetime64[ms, UTC], start times; `call_id` int64 and `function` category, the latest call of the group.
+        `status`); then `group` str, an id that is the same in every frame; `label` str, a line of at most 96 characters
+        that names the group, no two of this table alike; `status` str, that of its calls; `exception` str, the type
+        without its module, `Timeout` for calls that the service stopped, missing if the error names none; `template`
+        str, the message with placeholders; `frames` str, the user's functions, outermost first; `cause` str, the type
+        of the first exception of the chain, missing if there is only one; `count` int64; `share` float64, of the
+        failures within `by`; `functions` str, their labels, the one with the most failures first; `first_seen`,
+        `last_seen` datetime64[ms, UTC], start times; `new` bool, whether it was first seen in the last seventh of the
+        time between the first and the last start in `calls`, such as the last day of a week; `call_id` int64 and
+        `function` category, the latest call of the group.
 
     Raises
     ------
@@ -232,7 +238,8 @@ def _count_groups(calls: pd.DataFrame, names: Sequence[str]) -> _Counts:
     rows = rows[["function", "call_id"]].assign(
         **within, _group=codes, count=1, first_seen=rows["start_time"], last_seen=rows["start_time"]
     )
-    return _Counts(_sum(rows, [*within, "_group", "function"]), groups, templates)
+    starts = calls["start_time"].agg(["min", "max"])
+    return _Counts(_sum(rows, [*within, "_group", "function"]), starts, groups, templates)
 
 
 def _merge(parts: Sequence[_Counts]) -> _Counts:
@@ -248,7 +255,8 @@ def _merge(parts: Sequence[_Counts]) -> _Counts:
         tables.append(part.table.assign(_group=merged[part.table["_group"].to_numpy()]))
     table = concat(tables)
     keys = [name for name in table.columns if name not in _AGGREGATES]
-    return _Counts(_sum(table, keys), list(codes), templates)
+    starts = pd.concat([part.starts for part in parts]).agg(["min", "max"])
+    return _Counts(_sum(table, keys), starts, list(codes), templates)
 
 
 def _sum(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
@@ -378,8 +386,10 @@ def _describe(table: pd.DataFrame, counts: _Counts) -> pd.DataFrame:
     """Add the columns that describe the groups; the template is the most frequent one."""
     groups = [counts.groups[code] for code in table["_group"].tolist()]
     templates = [min(count, key=lambda text: (-count[text], text)) for count in counts.templates]
+    labels = _labels(counts.groups, templates)
     columns = {
         "group": [group.id for group in groups],
+        "label": [labels[code] for code in table["_group"].tolist()],
         "status": [group.status for group in groups],
         "exception": [group.exception for group in groups],
         "template": [templates[code] for code in table["_group"].tolist()],
@@ -390,7 +400,38 @@ def _describe(table: pd.DataFrame, counts: _Counts) -> pd.DataFrame:
     if "status" in table:  # one of those that are grouped by
         del columns["status"]
     table = table.assign(**{name: frame.text_column(values).set_axis(table.index) for name, values in columns.items()})
+    first, last = counts.starts
+    table = table.assign(new=(table["first_seen"] > last - (last - first) * _NEW).astype("bool"))
     return table.astype({"count": "int64", "share": "float64", "call_id": "int64"})
+
+
+def _labels(groups: Sequence[_Group], templates: Sequence[str]) -> list[str]:
+    """
+    Label each group by its exception and template, no two alike.
+
+    Where that says nothing, or the same of several groups, the innermost function of the user goes along, then the
+    cause as well, or else the id.
+    """
+    names, details = [], []
+    for group, template in zip(groups, templates, strict=True):
+        names.append(": ".join(filter(None, (group.exception, template))))
+        place = f", in `{_shorten(group.functions[-1], 30)}`" if group.functions else ", no trace"
+        cause = f", caused by {_shorten(str(group.causes[0][0]), 30)}" if group.causes else ""
+        details.append(("", place, place + cause, f", {group.id}"))
+    levels = [int(not any(map(str.isalnum, message_templates.skeleton(text).replace("<*>", "")))) for text in templates]
+    labels: list[str] = []
+    for level in range(4):
+        ends = [detail[low] for detail, low in zip(details, levels, strict=True)]
+        labels = [f"{_shorten(name, _LABEL_LENGTH - len(end))}{end}" for name, end in zip(names, ends, strict=True)]
+        counts = Counter(labels)
+        levels = [level + 1 if counts[label] > 1 else low for low, label in zip(levels, labels, strict=True)]
+    return labels
+
+
+def _shorten(text: str, length: int) -> str:
+    """Leave out the middle of a long text: codes often stand at the end."""
+    kept = (length - 1) // 3
+    return text if len(text) <= length else f"{text[: length - 1 - kept]}…{text[-kept:]}"
 
 
 def _episodes(rows: pd.DataFrame, by: str) -> pd.DataFrame:

@@ -27,7 +27,6 @@ STATES = {
 """Colour and marker of each state of a scheduled time without a call."""
 
 _MAX_SCHEDULES = 40
-_GROUP_LABEL_LENGTH = 98
 
 
 def failures(
@@ -85,8 +84,8 @@ def failures(
     ax.barh(rows, shown["count"], **(options | kwargs))
     for row, (_, group) in enumerate(shown.iterrows()):
         ax.annotate(
-            _group_label(group), (0, row + 0.22), (3, 0), textcoords="offset points", fontsize=8.5, color=style.TEXT,
-            va="bottom",
+            style.escape(group["label"]), (0, row + 0.22), (3, 0), textcoords="offset points", fontsize=8.5,
+            color=style.TEXT, va="bottom",
         )  # fmt: skip
         ax.text(group["count"], row, f" {group['count']:,}", fontsize=8.5, color=style.TEXT, va="center")
     ax.set_yticks([])
@@ -206,9 +205,3 @@ def _failures_over_time(
     y = f"calls in {style.format_bin_width(pd.Timedelta(days=width))}"
     style.label_axes(ax, description, title=title or "Calls that failed", x=f"start time [{tz}]", y=y, grid="y")
     return ax
-
-
-def _group_label(group: pd.Series) -> str:
-    parts = [part for part in (group["exception"], group["template"]) if isinstance(part, str) and part]
-    line = " ".join(": ".join(parts).split())
-    return style.escape(line if len(line) <= _GROUP_LABEL_LENGTH else f"{line[: _GROUP_LABEL_LENGTH - 1]}…")

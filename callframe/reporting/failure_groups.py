@@ -82,7 +82,7 @@ def failure_groups(calls: pd.DataFrame, *, tz: str, traces: bool) -> FailureGrou
 
 def headline(row: dict[Any, Any]) -> str:
     """Write a failure group in one line."""
-    return ": ".join(str(row[name]) for name in ("exception", "template") if not pd.isna(row[name]) and row[name])
+    return str(row["label"])
 
 
 def _facts(row: dict[Any, Any], tz: str) -> list[tuple[str, Cell]]:
