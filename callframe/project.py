@@ -32,7 +32,7 @@ from callframe.errors import ArgumentError, ClockWarning, NotFoundError, warn
 from callframe.formatting import format_duration
 from callframe.http.clock import ServiceClock
 from callframe.http.secret import wrap_secret
-from callframe.http.transport import TIMEOUT_S, Transport
+from callframe.http.transport import DEADLINE_S, MAX_BODY_MB, TIMEOUT_S, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -67,6 +67,8 @@ def connect(
     verify: bool | str | None = None,
     proxies: Mapping[str, str] | None = None,
     timeout_s: tuple[float, float] = TIMEOUT_S,
+    deadline_s: float = DEADLINE_S,
+    max_body_mb: float = MAX_BODY_MB,
     workers: int = DEFAULT_WORKERS,
     retry: Retry | None = None,
 ) -> Project:
@@ -94,11 +96,16 @@ def connect(
     login
         Login flow, if it does not follow from the other settings.
     verify
-        Whether to verify TLS certificates, or a file of certificates to trust.
+        Whether to verify TLS certificates, or a file of certificates to trust. By default that of `REQUESTS_CA_BUNDLE`,
+        `CURL_CA_BUNDLE` or `SSL_CERT_FILE`, else the certificates of the system beside those of certifi.
     proxies
         Proxy by scheme; by default those of the environment.
     timeout_s
         Seconds to wait for a connection, and for the next bytes of a response.
+    deadline_s
+        Seconds in which a response must be complete, whatever arrives of it until then.
+    max_body_mb
+        Largest size of a response in megabytes, after decompression.
     workers
         Maximum number of concurrent requests, 1 to 10.
     retry
@@ -144,7 +151,8 @@ def connect(
         proxies=proxies,
     )
     target, credentials = resolve_connection(options)
-    transport = Transport(target.base_url, verify=verify, proxies=proxies, timeout_s=timeout_s)
+    limits = {"deadline_s": deadline_s, "max_body_mb": max_body_mb}
+    transport = Transport(target.base_url, verify=verify, proxies=proxies, timeout_s=timeout_s, **limits)
     return Project(Client(target, credentials, workers=workers, retry=retry, transport=transport))
 
 

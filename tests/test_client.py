@@ -6,7 +6,7 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from factories import NOW_MS, call_record, call_records, function_record
@@ -334,6 +334,43 @@ def test_backoff_depends_on_retry_after(backoffs: list[tuple[int, float | None]]
     with client_of(FakeServer(error_reply(429, headers={"Retry-After": "3"}), CALL)) as client:
         client.retrieve_call(7, 1)
     assert backoffs == [(1, 3.0)]
+
+
+@pytest.mark.parametrize("reply", [error_reply(503), error_reply(429), Reply(None)], ids=["503", "429", "closed"])
+def test_outage_is_found_out_once_and_not_by_each_request(reply: Reply) -> None:
+    server = FakeServer(reply)
+
+    def retrieve(function_id: int) -> str:
+        with pytest.raises((ServiceError, TransportError)) as caught:
+            one.retrieve_call(function_id, 1)
+        return type(caught.value).__name__
+
+    with client_of(server, retry=Retry(6, 6, 0.01, 0.05)) as one, ThreadPoolExecutor(5) as pool:
+        assert len(set(pool.map(retrieve, range(1, 41)))) == 1
+    assert len(server.requests) <= 40 + 5 * 6
+
+
+def test_request_is_retried_while_others_succeed() -> None:
+    server = FakeServer(respond=lambda request: error_reply(503) if "/functions/8/" in request.path else CALL)
+    with client_of(server, retry=Retry(4, 4, 0.001)) as client:
+        for _ in range(3):
+            with pytest.raises(UnavailableError):
+                client.retrieve_call(8, 1)
+            client.retrieve_call(7, 1)
+    assert len(server.requests) == 3 * (5 + 1)
+
+
+def test_client_tells_what_it_waits_for() -> None:
+    server, told = FakeServer(error_reply(503), Reply(None), CALL), []
+
+    class RecordingRetry(Retry):
+        def backoff_s(self, *_: Any) -> float:
+            told.append(one.waiting)
+            return 0.0
+
+    with client_of(server, retry=RecordingRetry()) as one:
+        one.retrieve_call(7, 1)
+        assert (told, one.waiting) == (["waiting, 503", "waiting, no response"], "")
 
 
 # Page limits

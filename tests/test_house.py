@@ -74,6 +74,7 @@ LIBRARIES: dict[str, set[str]] = {
     "scipy": {"analysis"},
     "starlette": {"sample"},
     "tqdm": {"api"},
+    "truststore": {"http"},
     "urllib3": {"http"},
     "uvicorn": {"sample"},
 }

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import email.utils
+import os
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from callframe.http.retry import Retry, Throttle, parse_retry_after
+from callframe.http.retry import Outage, Retry, Throttle, parse_retry_after
+from callframe.http.transport import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,3 +109,65 @@ def test_limit_recovers_step_by_step_to_the_maximum() -> None:
         limits.append(throttle.limit)
     assert (limits[0], limits[-1]) == (2, 4)
     assert limits == sorted(limits)
+
+
+@pytest.mark.parametrize("end", ["stopped", "forgotten", "forked"])
+def test_permit_is_free_again_however_its_request_ends(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    throttle, stop = Throttle(1), threading.Event()
+    permit: Any = throttle.acquire(stop)
+    permit.__enter__()
+    assert throttle.in_flight == 1
+    if end == "stopped":
+        stop.set()
+    elif end == "forgotten":  # as at an interrupt
+        del permit
+    else:
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+    with throttle.acquire():
+        assert throttle.in_flight == 1
+
+
+def test_request_that_is_stopped_while_it_waits_for_permission_ends() -> None:
+    throttle, stop = Throttle(1), threading.Event()
+    threading.Timer(0.05, stop.set).start()
+    with throttle.acquire(), pytest.raises(StoppedError), throttle.acquire(stop):
+        pass
+    assert throttle.in_flight == 0
+
+
+def test_requests_are_permitted_in_the_order_in_which_they_came() -> None:
+    throttle, order, waiting = Throttle(1), [], []
+
+    def run(number: int) -> None:
+        with throttle.acquire():
+            order.append(number)
+
+    with throttle.acquire():
+        for number in range(5):
+            waiting.append(threading.Thread(target=run, args=(number,)))
+            waiting[-1].start()
+            while throttle.in_flight < number + 2:
+                time.sleep(0.001)
+    for thread in waiting:
+        thread.join()
+    assert order == list(range(5))
+
+
+# Outages
+
+
+def test_outage_is_declared_by_the_last_retry_if_no_request_succeeded() -> None:
+    outage = Outage()
+    assert not outage.is_declared(failed_since=0, is_last_retry=False)
+    assert outage.is_declared(failed_since=0, is_last_retry=True)
+    assert outage.is_declared(failed_since=0, is_last_retry=False)
+    outage.end()
+    assert not outage.is_declared(failed_since=0, is_last_retry=True)
+
+
+def test_outage_ends_when_nothing_has_failed_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    outage = Outage()
+    assert outage.is_declared(failed_since=0, is_last_retry=True)
+    later_s = time.monotonic() + 31
+    monkeypatch.setattr(time, "monotonic", lambda: later_s)
+    assert not outage.is_declared(failed_since=0, is_last_retry=False)

@@ -29,6 +29,7 @@ from callframe.auth.tokens import StaticToken, TokenFunction
 from callframe.errors import CallframeError, IncompleteWarning, ServiceError, TransportError
 from callframe.http.retry import Retry
 from callframe.http.secret import Secret
+from callframe.http.transport import Transport
 from callframe.sample.project_data import ProjectData
 
 if TYPE_CHECKING:
@@ -196,6 +197,27 @@ def test_failed_renewal_shows_no_token() -> None:
     with client_of(FakeServer(error_reply(401)), credentials=TokenFunction(lambda: next(tokens))) as client:
         error = error_of_request(client)
     assert not contains_token(full_report(error))
+
+
+PASSWORD = "pr0xy-passw0rd-" + "0123456789" * 5
+
+
+@pytest.mark.parametrize("place", ["argument", "environment"])
+@pytest.mark.parametrize("failure", ["signing in", "proxy refuses", "no proxy", "invalid proxy"])
+def test_error_does_not_show_the_password_of_a_proxy(failure: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def token() -> str:
+        return "" if failure == "signing in" else TOKEN
+
+    with running(FakeServer(Reply(407, b""))) as proxy:
+        host = {"no proxy": "127.0.0.1:9", "invalid proxy": "[bad"}.get(failure, f"127.0.0.1:{proxy.port}")
+        proxies = {"https": f"http://user:{PASSWORD}@{host}"}
+        monkeypatch.setenv("HTTPS_PROXY", proxies["https"] if place == "environment" else "")
+        origin = "https://westeurope-1.cognitedata.com"
+        transport = Transport(origin, proxies=proxies if place == "argument" else None)
+        client = Client(Target(origin, "demo"), TokenFunction(token), retry=NO_RETRY, transport=transport)
+        error = error_of_request(client)
+        client.close()
+    assert not contains_token(full_report(error), PASSWORD)
 
 
 # Logs and debug output
@@ -396,9 +418,12 @@ class Interrupt:
                 raise KeyboardInterrupt
 
 
-def interrupt_request(server: FakeServer, call_number: int) -> tuple[bool, BaseException | None]:
+def client_at(server: FakeServer) -> Client:
+    return Client(Target(server.url, "demo"), StaticToken(TOKEN), retry=NO_RETRY)
+
+
+def interrupt_request(client: Client, call_number: int) -> tuple[bool, BaseException | None]:
     """Interrupt a request at one of its calls; return whether there were that many calls, and the error."""
-    client = Client(Target(server.url, "demo"), StaticToken(TOKEN), retry=NO_RETRY)
     previous, interrupt = sys.getprofile(), Interrupt(call_number)
     sys.setprofile(interrupt)
     try:
@@ -407,7 +432,6 @@ def interrupt_request(server: FakeServer, call_number: int) -> tuple[bool, BaseE
         return interrupt.remaining <= 0, error
     finally:
         sys.setprofile(previous)
-        client.close()
     return interrupt.remaining <= 0, None
 
 
@@ -417,7 +441,8 @@ def test_interrupt_anywhere_in_a_request_does_not_show_the_token(name: str) -> N
     leaks: set[str] = set()
     with running(FakeServer(respond=RESPONSES.get(name, lambda _: CALL))) as server:
         for call_number in range(1, 5000, 3):
-            was_interrupted, error = interrupt_request(server, call_number)
+            with contextlib.closing(client_at(server)) as client:
+                was_interrupted, error = interrupt_request(client, call_number)
             frames = (
                 []
                 if error is None
@@ -428,3 +453,17 @@ def test_interrupt_anywhere_in_a_request_does_not_show_the_token(name: str) -> N
                 break
     assert call_number > 100
     assert leaks == set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # where a finalizer was interrupted
+def test_interrupt_anywhere_in_a_request_keeps_no_place_among_the_concurrent_requests() -> None:
+    lost: list[int] = []
+    with running(FakeServer(CALL)) as server:
+        for call_number in range(1, 5000, 3):
+            with contextlib.closing(client_at(server)) as client:
+                was_interrupted, _ = interrupt_request(client, call_number)
+            lost += [call_number] if client.throttle.in_flight else []
+            if not was_interrupted:
+                break
+    assert call_number > 100
+    assert lost == []

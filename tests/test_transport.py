@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import gzip
 import ipaddress
 import os
+import signal
 import socket
 import ssl
 import sys
 import threading
+import time
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import certifi
 import pytest
 import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from factories import call_record
-from services import TOKEN, FakeServer, Reply, client_of, json_reply, running
+from factories import NOW_MS, call_record, function_record
+from services import TOKEN, FakeServer, ReceivedRequest, Reply, client_of, json_reply, running
 from urllib3.connection import HTTPConnection
 
-from callframe.api.client import Client
+from callframe.api.client import DECODE_LOCK, Client
 from callframe.auth.settings import Target
 from callframe.auth.tokens import StaticToken
-from callframe.errors import InvalidResponseError, TransportError
+from callframe.errors import CallframeError, IncompleteWarning, InvalidResponseError, TransportError
 from callframe.http.retry import Retry
-from callframe.http.transport import Transport
+from callframe.http.transport import StoppedError, Transport
+from callframe.project import Project
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 CALL = json_reply(call_record())
@@ -254,3 +264,150 @@ def test_given_bundle_takes_precedence_over_the_environment(
         monkeypatch.setenv(variable, str(tmp_path / "no-such-file.pem"))
     with client_of(FakeServer(CALL), tls=self_signed.context, verify=self_signed.bundle) as client:
         assert client.retrieve_call(7, 1).id == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="OpenSSL reads the certificates of the system there")
+@pytest.mark.usefixtures("no_bundle_variables")
+def test_certificates_of_the_system_are_trusted(self_signed: SelfSigned, monkeypatch: pytest.MonkeyPatch) -> None:
+    with client_of(FakeServer(CALL), tls=self_signed.context) as client:
+        monkeypatch.setenv("SSL_CERT_FILE", self_signed.bundle)  # where OpenSSL looks for them when it connects
+        assert client.retrieve_call(7, 1).id == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="OpenSSL reads the certificates of the system there")
+@pytest.mark.usefixtures("no_bundle_variables")
+def test_given_bundle_is_trusted_instead_of_the_certificates_of_the_system(
+    self_signed: SelfSigned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with client_of(FakeServer(CALL), tls=self_signed.context, retry=NO_RETRY, verify=certifi.where()) as client:
+        monkeypatch.setenv("SSL_CERT_FILE", self_signed.bundle)
+        with pytest.raises(TransportError, match="No trusted TLS connection"):
+            client.retrieve_call(7, 1)
+
+
+# Slow, large and stopped responses
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+
+
+@contextmanager
+def dripping_server(at_once: bytes, *, pause_s: float = 0.01) -> Iterator[str]:
+    """Send the beginning of a response at once and then a byte at a time, without end."""
+    done = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(at_once)
+            while not done.wait(pause_s):
+                connection.sendall(b"x")
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            done.set()
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("at_once", [HEAD, b"HTTP/1.1 200 OK\r\nX-Slow: "], ids=["body", "headers"])
+def test_response_that_drips_without_end_is_given_up_at_the_deadline(at_once: bytes) -> None:
+    with dripping_server(at_once) as url:
+        client = Client(Target(url, "demo"), StaticToken(TOKEN), transport=Transport(url, deadline_s=0.3))
+        started_s = time.monotonic()
+        with pytest.raises(TransportError, match=r"did not complete its response in 0\.3 s; deadline_s="):
+            client.retrieve_call(7, 1)
+        assert time.monotonic() - started_s < 2  # once, and without the 60 seconds of the read timeout
+
+
+@pytest.mark.parametrize(("at_once", "pause_s"), [(b"", 60), (HEAD, 60), (HEAD, 0.01)], ids=["silent", "body", "drip"])
+def test_stopped_request_ends_at_once(at_once: bytes, pause_s: float) -> None:
+    stop = threading.Event()
+    with dripping_server(at_once, pause_s=pause_s) as url:
+        client = Client(Target(url, "demo"), StaticToken(TOKEN), workers=1)
+        threading.Timer(0.1, stop.set).start()
+        started_s = time.monotonic()
+        with pytest.raises(StoppedError):
+            client.filter_calls(7, {}, stop=stop)
+        assert time.monotonic() - started_s < 1
+        assert client.throttle.in_flight == 0
+
+
+def test_project_can_be_used_again_at_once_after_a_slow_fetch_was_interrupted() -> None:
+    done, stop = threading.Event(), threading.Event()
+
+    def respond(request: ReceivedRequest) -> Reply:
+        if request.path.endswith("/functions/list"):
+            return json_reply({"items": [function_record()]})
+        threading.Timer(0.1, stop.set).start()
+        return Reply(wait_for=done)
+
+    with client_of(FakeServer(respond=respond), workers=2) as client:
+        project = Project(client, clock=lambda: NOW_MS / 1000)
+        with pytest.warns(IncompleteWarning):
+            project.calls(stop=stop)
+        started_s = time.monotonic()
+        assert len(project.functions()) == 1
+        assert time.monotonic() - started_s < 1
+        done.set()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+def test_body_over_the_limit_is_an_error_and_not_retried(encoding: str) -> None:
+    body = b'{"items": []' + b" " * 3_000_000 + b"}"
+    sent = gzip.compress(body) if encoding == "gzip" else body
+    server = FakeServer(Reply(200, sent, {"Content-Encoding": encoding}))
+    with client_of(server, max_body_mb=2) as client, pytest.raises(TransportError, match=r"larger than 2 MB; max_body"):
+        client.list_functions()
+    assert len(server.requests) == 1
+    with client_of(server, max_body_mb=4) as client:
+        assert client.list_functions().items == []
+
+
+def test_gzip_bomb_takes_no_more_memory_than_the_limit() -> None:
+    server = FakeServer(Reply(200, gzip.compress(bytes(300_000_000), 1), {"Content-Encoding": "gzip"}))
+    with client_of(server, max_body_mb=10) as client:
+        tracemalloc.start()
+        with pytest.raises(TransportError, match="larger than 10 MB"):
+            client.list_functions()
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak_bytes < 30_000_000
+
+
+# Forks
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_forked_process_can_send_requests_while_threads_of_its_parent_do() -> None:
+    done, both = threading.Event(), threading.Barrier(3)
+
+    def respond(request: ReceivedRequest) -> Reply:
+        return Reply(wait_for=done) if "/functions/8/" in request.path else CALL
+
+    server = FakeServer(respond=respond)
+    with client_of(server, workers=2) as client, ThreadPoolExecutor(2) as pool:
+
+        def retrieve() -> None:
+            both.wait(10)
+            with contextlib.suppress(CallframeError):
+                client.retrieve_call(8, 1)
+
+        _ = [pool.submit(retrieve) for _ in range(2)]
+        both.wait(10)
+        while len(server.requests) < 2:
+            time.sleep(0.001)
+        with DECODE_LOCK, client._credentials._lock, client.throttle._lock:  # as if held by another thread
+            process_id = os.fork()
+            if process_id == 0:
+                signal.alarm(10)
+                os._exit(0 if client.retrieve_call(7, 1).id == 1 else 1)
+        done.set()
+        assert os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1]) == 0

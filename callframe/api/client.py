@@ -33,8 +33,9 @@ from callframe.errors import (
     UnavailableError,
 )
 from callframe.http.clock import ServiceClock
-from callframe.http.retry import Retry, Throttle, parse_retry_after
-from callframe.http.transport import Transport, user_agent
+from callframe.http.locks import fork_safe_lock
+from callframe.http.retry import Outage, Retry, Throttle, parse_retry_after
+from callframe.http.transport import StoppedError, Transport, UnfinishedResponseError, user_agent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -63,17 +64,13 @@ DEFAULT_WORKERS, MAX_WORKERS = 5, 10
 APPS = "/function-apps"
 _APPS_VERSION = "20230101-beta"
 
-DECODE_LOCK = threading.Lock()
+DECODE_LOCK = fork_safe_lock()
 """Held while decoding and converting a page: pages done one at a time let their next requests go out earlier."""
 
 _TRANSIENT = frozenset({408, 429, 502, 503, 504})
 _MAX_IDLE_PAGES = 10
 _MAX_HEADER_LENGTH = 100
 _MAX_DETAIL_LENGTH = 500
-
-
-class StoppedError(Exception):
-    """The request was stopped before a retry. Never raised to users."""
 
 
 class Client:
@@ -101,6 +98,8 @@ class Client:
         self.clock = ServiceClock()
         self.apps: Mapping[int, FunctionApp] = {}
         self.app_refusal: str | None = None
+        self.waiting = ""
+        self._outage = Outage()
         self._credentials = credentials
         self._retry = retry or Retry()
         self._transport = transport or Transport(target.base_url)
@@ -256,10 +255,11 @@ class Client:
         stop = stop or threading.Event()
         allowed = {"status": self._retry.status, "connect": self._retry.connect, "reauthenticate": 1, "final": 0}
         failures: Counter[str] = Counter()
+        successes = self._outage.successes
         while not stop.is_set():
             interrupted = False
             try:
-                outcome = self._request_once(path, description, decode, body)
+                outcome = self._request_once(path, description, decode, body, stop)
             except KeyboardInterrupt:  # its traceback may hold frames whose variables contain the token
                 interrupted = True
             if interrupted:
@@ -267,14 +267,23 @@ class Client:
             if not isinstance(outcome, _Failure):
                 return outcome
             failures[outcome.kind] += 1
-            if failures[outcome.kind] > allowed[outcome.kind]:
+            is_last = failures[outcome.kind] > allowed[outcome.kind]
+            if outcome.is_transient:
+                is_last |= self._outage.is_declared(failed_since=successes, is_last_retry=is_last)
+            if is_last:
                 raise outcome.error
-            if outcome.kind != "reauthenticate":
+            if outcome.is_transient:
+                self.waiting = f"waiting, {getattr(outcome.error, 'status', 'no response')}"
                 stop.wait(self._retry.backoff_s(failures[outcome.kind], outcome.retry_after_s))
         raise StoppedError
 
     def _request_once(
-        self, path: str, description: str, decode: Callable[[bytes], T], body: Mapping[str, Any] | None
+        self,
+        path: str,
+        description: str,
+        decode: Callable[[bytes], T],
+        body: Mapping[str, Any] | None,
+        stop: threading.Event,
     ) -> T | _Failure:
         """Send a request once; a rejected token is renewed, once for all threads."""
         auth = BearerAuth(self._credentials, self.target.base_url)
@@ -284,14 +293,18 @@ class Client:
         if body is not None:
             method, headers = "POST", self._headers | {"Content-Type": "application/json"}
             content = msgspec.json.encode(body)
-        with self.throttle.acquire() as generation:
+        with self.throttle.acquire(stop) as generation:
             sent_s = time.monotonic()
             try:
-                response = self._transport.send(method, url, auth=auth, headers=headers, body=content)
+                response = self._transport.send(method, url, auth=auth, headers=headers, body=content, stop=stop)
+            except UnfinishedResponseError as error:
+                return _Failure("final", error)
             except TransportError as error:
                 return _Failure("connect", error)
         if response.status_code == HTTPStatus.OK:
             self.throttle.record_success()
+            self._outage.end()
+            self.waiting = ""
             if "Age" not in response.headers:  # a cache repeats old dates
                 self.clock.observe(response.headers.get("Date"), time.monotonic() - sent_s)
             return _decode(response, description, auth, decode)
@@ -315,6 +328,10 @@ class _Failure:
     kind: Literal["status", "connect", "reauthenticate", "final"]
     error: ServiceError | TransportError
     retry_after_s: float | None = None
+
+    @property
+    def is_transient(self) -> bool:
+        return self.kind in {"status", "connect"}
 
 
 def _app_path(app: FunctionApp) -> str:

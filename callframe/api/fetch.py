@@ -20,12 +20,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from callframe.api import schemas
-from callframe.api.client import DECODE_LOCK, MAX_IDS_PER_REQUEST, StoppedError
+from callframe.api.client import DECODE_LOCK, MAX_IDS_PER_REQUEST
 from callframe.api.listing import Listing
 from callframe.api.schemas import InvalidRecord
 from callframe.api.workers import Workers, stop_on_interrupt
 from callframe.completeness import FunctionCoverage
 from callframe.errors import BadRequestError, CallframeError, InvalidResponseError
+from callframe.http.transport import StoppedError
 from callframe.timespan import DAY_MS, TimeRange
 
 if TYPE_CHECKING:

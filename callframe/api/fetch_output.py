@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from callframe import frame
-from callframe.api.client import StoppedError
 from callframe.api.fetch import INTERRUPTED, count_reasons, progress_bar
 from callframe.api.schemas import InvalidRecord
 from callframe.api.workers import Workers
@@ -24,6 +23,7 @@ from callframe.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from callframe.http.transport import StoppedError
 
 if TYPE_CHECKING:
     import threading

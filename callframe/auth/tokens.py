@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import math
 import re
-import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from requests.auth import AuthBase
 
 from callframe.errors import ArgumentError, AuthenticationError, TransportError
+from callframe.http.locks import fork_safe_lock
 from callframe.http.secret import Secret, redact, wrap_secret
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Credentials(abc.ABC):
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._result = TokenResult()
 
     def authorization(self) -> str:

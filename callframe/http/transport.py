@@ -7,9 +7,14 @@ traceback. `Transport.send` therefore replaces it with a `TransportError` raised
 
 from __future__ import annotations
 
+import http.client
+import io
 import ipaddress
 import os
 import platform
+import ssl
+import threading
+import time
 from http.client import IncompleteRead
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
@@ -25,6 +30,7 @@ from callframe.errors import ArgumentError, CallframeError, TransportError
 from callframe.http.secret import Secret, wrap_secret
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping
 
     from requests.auth import AuthBase
@@ -32,20 +38,118 @@ if TYPE_CHECKING:
 TIMEOUT_S = (5.0, 60.0)
 """Seconds to wait for a connection, and for the next bytes of a response."""
 
+DEADLINE_S = 300.0
+"""Seconds in which a response must be complete, however steadily it drips."""
+
+MAX_BODY_MB = 256.0
+"""Largest size of a decoded body in megabytes: a page of 10,000 calls with long tracebacks has less."""
+
 POOL_SIZE = 10
+
+_POLL_S = 0.1
+_PIECE_BYTES = 2**20
+_current = threading.local()  # the `_Exchange` of the thread
+
+
+class StoppedError(Exception):
+    """The request was stopped. Never raised to users."""
+
+
+class UnfinishedResponseError(TransportError):
+    """A response was given up that is too large or takes too long; a repeated request would not help."""
+
+
+class _Exchange:
+    """What limits a request while its response is read: an event that stops it, and a deadline."""
+
+    def __init__(self, stop: threading.Event | None, deadline_s: float) -> None:
+        self._stop = stop
+        self._end_s = time.monotonic() + deadline_s
+        self.is_stopped = self.is_late = False
+
+    def check(self) -> None:
+        self.is_stopped = self._stop is not None and self._stop.is_set()
+        self.is_late = time.monotonic() > self._end_s
+        if self.is_stopped or self.is_late:
+            raise TimeoutError
+
+
+class _WatchedReader(io.RawIOBase):
+    """Read from a socket as long as the exchange of this thread allows it; it is checked ten times a second."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._file = sock.makefile("rb", buffering=0)  # keeps the socket open until this reader is closed
+        self._exchange: _Exchange = _current.exchange
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        timeout_s = self._sock.gettimeout() or TIMEOUT_S[1]
+        end_s = time.monotonic() + timeout_s
+        try:
+            while True:
+                self._exchange.check()
+                self._sock.settimeout(min(_POLL_S, timeout_s))
+                try:
+                    return self._sock.recv_into(buffer)
+                except TimeoutError:
+                    if time.monotonic() >= end_s:
+                        raise
+        finally:
+            self._sock.settimeout(timeout_s)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _WatchedSocket:
+    """What `http.client` needs of a socket to read a response."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def makefile(self, _: str) -> io.BufferedReader:
+        return io.BufferedReader(_WatchedReader(self._sock))
+
+
+class _WatchedResponse(http.client.HTTPResponse):
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(_WatchedSocket(sock), *args, **kwargs)  # type: ignore[arg-type]
 
 
 class _QuietConnection:
     debuglevel = 0  # http.client prints whole requests, including the token, where a user enables debugging globally
+    response_class = _WatchedResponse
+
+
+class _SystemCertificates:
+    """Connections that also trust the certificates of the system, as browsers do."""
+
+    ssl_context: ssl.SSLContext | None
+
+    def connect(self) -> None:
+        import truststore  # noqa: PLC0415 - needed for https only
+
+        # One each, since handshakes that share a context of truststore wait for each other.
+        self.ssl_context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        super().connect()  # type: ignore[misc]
 
 
 class _QuietAdapter(HTTPAdapter):
-    """An adapter whose connections never print what they send."""
+    """An adapter whose connections never print what they send, and stop reading in time."""
+
+    system_certificates = False
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
         if not issubclass(pool.ConnectionCls, _QuietConnection):
-            pool.ConnectionCls = type("QuietConnection", (_QuietConnection, pool.ConnectionCls), {})
+            bases = [_QuietConnection, pool.ConnectionCls]
+            if self.system_certificates and pool.scheme == "https":
+                bases.insert(0, _SystemCertificates)
+            pool.ConnectionCls = type("QuietConnection", tuple(bases), {})
         return pool
 
 
@@ -70,8 +174,9 @@ class Transport:
     """
     Send requests to one origin, `https://host[:port]`, without revealing secrets. Threads may share it.
 
-    `verify` and `proxies` are those of `requests`, by default from the environment, where `SSL_CERT_FILE` counts too.
-    Requests to this machine ignore proxies.
+    `verify` and `proxies` are those of `requests`, by default from the environment, where `SSL_CERT_FILE` counts too;
+    without either, the certificates of the system are trusted beside those of `requests`. Requests to this machine
+    ignore proxies.
     """
 
     def __init__(
@@ -81,12 +186,16 @@ class Transport:
         verify: bool | str | None = None,
         proxies: Mapping[str, str] | Secret[Any] | None = None,
         timeout_s: tuple[float, float] = TIMEOUT_S,
+        deadline_s: float = DEADLINE_S,
+        max_body_mb: float = MAX_BODY_MB,
     ) -> None:
         proxies = wrap_secret(proxies)
         if isinstance(verify, str) and not Path(verify).exists():
             raise ArgumentError(f"verify={verify!r} does not exist; expected a file or folder of trusted certificates.")
         self._verify = _ca_bundle() if verify is None else verify
         self._timeout_s = timeout_s
+        self._deadline_s = deadline_s
+        self._max_body_mb = max_body_mb
         self._is_loopback = is_loopback(urlsplit(origin).hostname)
         # Passed with each request, since proxies of the environment take precedence over those of a session.
         self._proxies = Secret({}) if self._is_loopback or proxies is None else proxies
@@ -100,14 +209,19 @@ class Transport:
         auth: AuthBase | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        stop: threading.Event | None = None,
     ) -> requests.Response:
         """
         Send one request and read the whole response, whatever its status; redirects are not followed.
 
         The response holds the request and with it the token, so callers must not keep it. `auth` sets the Authorization
-        header, since a `.netrc` would override one in `headers`. Raises `TransportError` without a complete response.
+        header, since a `.netrc` would override one in `headers`. Raises `TransportError` without a complete response,
+        and `StoppedError` soon after `stop` is set.
         """
-        message: str
+        message, refusal = "", None
+        error_type, host = TransportError, urlsplit(url).hostname or url
+        outer = getattr(_current, "exchange", None)  # signing in sends a request within a request
+        exchange = _current.exchange = _Exchange(stop, self._deadline_s)
         self._reopen_after_fork()
         try:
             response = self._session.request(
@@ -122,21 +236,43 @@ class Transport:
                 allow_redirects=False,
                 stream=True,
             )
-            # `content` reads 10 kB at a time, and threads that read pages wait for each other every time.
-            response._content = b"".join(response.iter_content(None))  # noqa: SLF001
+            response._content = self._read_body(response, host)  # noqa: SLF001
         except requests.RequestException as exception:
-            message = _error_message(exception, urlsplit(url).hostname or url)
-        except CallframeError:  # signing in failed before anything was sent
-            raise
+            message = _error_message(exception, host)
+            if exchange.is_late:
+                error_type = UnfinishedResponseError
+                message = f"{host} did not complete its response in {self._deadline_s:g} s; deadline_s= allows more."
+        except CallframeError as error:  # frames of `requests` hold the password of a proxy, and ours the response
+            refusal = error.with_traceback(None)
         except Exception as exception:  # noqa: BLE001 - its text may contain a header, so only its type is reported
-            message = f"The request to {urlsplit(url).hostname or url} could not be sent ({type(exception).__name__})."
+            message = f"The request to {host} could not be sent ({type(exception).__name__})."
         except KeyboardInterrupt:
-            message = ""
+            pass
         else:
             return response
-        if not message:
+        finally:
+            _current.exchange = outer
+        if exchange.is_stopped:
+            raise StoppedError
+        if not message and refusal is None:
             raise KeyboardInterrupt
-        raise TransportError(message)
+        try:
+            raise refusal or error_type(message)
+        finally:
+            del refusal  # the error and this frame would keep each other
+
+    def _read_body(self, response: requests.Response, host: str) -> bytes:
+        """Read the body in large pieces, as threads that read pages wait for each other at every piece."""
+        pieces, size_bytes = [], 0
+        for piece in response.iter_content(_PIECE_BYTES):
+            pieces.append(piece)
+            size_bytes += len(piece)
+            if size_bytes > self._max_body_mb * 1e6:
+                response.close()
+                raise UnfinishedResponseError(
+                    f"The decoded response of {host} is larger than {self._max_body_mb:g} MB; max_body_mb= allows more."
+                )
+        return b"".join(pieces)
 
     def close(self) -> None:
         """Close all connections."""
@@ -153,7 +289,9 @@ class Transport:
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         session.trust_env = not self._is_loopback
         for scheme in ("http://", "https://"):
-            session.mount(scheme, _QuietAdapter(pool_maxsize=POOL_SIZE))
+            adapter = _QuietAdapter(pool_maxsize=POOL_SIZE)
+            adapter.system_certificates = self._verify is True
+            session.mount(scheme, adapter)
         return session
 
 
