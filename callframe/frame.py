@@ -105,6 +105,7 @@ _DTYPES = {
 }
 
 
+_FILES = " Read files with cf.read_csv and cf.read_parquet, not with pandas."
 _CONCAT = " After pd.concat: calls.astype({'function': 'category', 'status': 'category'})."
 
 
@@ -144,13 +145,13 @@ def check(calls: pd.DataFrame) -> None:
     if missing:
         raise FrameError(
             f"Not a call frame: missing the columns {', '.join(missing)}. Expected {', '.join(COLUMNS)}, as"
-            " project.calls(), read_csv and read_parquet return them."
+            " project.calls(), cf.read_csv and cf.read_parquet return them."
         )
     for name, expected in _DTYPES.items():
         found = str(calls.dtypes[name])
         if found != expected:
             hint = _CONCAT if expected == "category" else ""
-            raise FrameError(f"Not a call frame: {name} is {found}, expected {expected}.{hint}")
+            raise FrameError(f"Not a call frame: {name} is {found}, expected {expected}.{hint}{_FILES}")
 
 
 def deduplicate(calls: pd.DataFrame) -> pd.DataFrame:

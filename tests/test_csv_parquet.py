@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import stat
@@ -276,6 +277,108 @@ def test_open_file_is_written_and_stays_open() -> None:
     write_csv(example(), file)
     assert not file.closed
     assert file.getvalue().decode() == csv_text(example())
+
+
+def test_text_file_in_memory_is_written_and_read() -> None:
+    file = io.StringIO()
+    write_csv(example(), file)
+    assert file.getvalue() == csv_text(example())
+    assert_equal(read_csv(io.StringIO(file.getvalue())), example())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+def test_text_file_on_disk_is_written_as_utf_8(path: Path, encoding: str) -> None:
+    calls = call_frame(make_call(error="gr\u00f8n \u2713\nx"))
+    with path.open("w", encoding=encoding) as file:
+        write_csv(calls, file)
+    assert_equal(read_csv(path), calls)
+
+
+def test_files_in_memory_are_read() -> None:
+    assert_equal(read_csv(io.BytesIO(csv_text(example()).encode())), example())
+    file = io.BytesIO()
+    write_parquet(example(), file)
+    assert_equal(read_parquet(io.BytesIO(file.getvalue())), example())
+
+
+@pytest.mark.parametrize("file", [None, 5, b"calls.csv"])
+def test_what_is_neither_a_path_nor_a_file_is_an_error(file: Any) -> None:
+    with pytest.raises(ArgumentError, match="Expected a path or a file open for writing, found"):
+        write_csv(example(), file)
+    with pytest.raises(ArgumentError, match="Expected a path or a file open for reading, found"):
+        read_csv(file)
+
+
+def test_file_that_is_not_open_for_writing_is_an_error(path: Path) -> None:
+    path.touch()
+    with path.open("rb") as file, pytest.raises(FileError, match="could not be written"):
+        write_csv(example(), file)
+
+
+@pytest.mark.parametrize(("name", "start"), [("c.csv.gz", b"\x1f\x8b"), ("c.csv.zst", b"\x28\xb5\x2f\xfd")])
+def test_compressed_csv_is_written_and_read(tmp_path: Path, name: str, start: bytes) -> None:
+    calls = call_frame(*(make_call(id=call_id, error="m" * call_id) for call_id in range(1, 50)))
+    write_csv(calls, tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(start)
+    assert_equal(read_csv(tmp_path / name), calls)
+
+
+def test_compressed_csv_of_another_program_is_read(path: Path) -> None:
+    halves = csv_text(example()).encode().partition(b"\n")
+    path.write_bytes(gzip.compress(halves[0] + b"\n") + gzip.compress(halves[2]))
+    assert_equal(read_csv(path), example())
+
+
+@pytest.mark.parametrize("name", ["c.csv.gz", "c.csv.zst"])
+def test_truncated_compressed_csv_is_an_error(tmp_path: Path, name: str) -> None:
+    write_csv(call_frame(*(make_call(id=call_id) for call_id in range(1, 50))), tmp_path / name)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-9])
+    with pytest.raises(FileFormatError, match=r"it may be truncated|inside a quoted cell|cannot be read"):
+        read_csv(tmp_path / name)
+
+
+def test_file_that_may_not_be_written_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_bytes(b"mine")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write any file
+    with pytest.raises(FileError, match=r"Permission denied. An older file is unchanged"):
+        write_csv(example(), path)
+    assert path.read_bytes() == b"mine"
+
+
+def long_ids(count: int) -> list[int]:
+    return [4_503_599_627_370_496 + 7_919 * k for k in range(count)]
+
+
+@pytest.mark.parametrize("count", [5, 40, 1000])
+def test_ids_that_a_spreadsheet_rounded_are_warned_of(path: Path, count: int) -> None:
+    write_csv(call_frame(*(make_call(id=call_id // 10 * 10) for call_id in long_ids(count))), path)
+    with pytest.warns(UserWarning, match=f"{count:,} of {count:,} long ids end in 0, as if a spreadsheet had rounded"):
+        read_csv(path)
+
+
+def test_rows_with_rounded_ids_among_others_are_warned_of(path: Path) -> None:
+    ids = [call_id // 10 * 10 for call_id in long_ids(300)] + long_ids(1_000)[300:]
+    write_csv(call_frame(*(make_call(id=call_id) for call_id in ids)), path)
+    with pytest.warns(UserWarning, match="370 of 1,000 long ids end in 0"):
+        read_csv(path)
+
+
+@pytest.mark.parametrize(("count", "step"), [(4, 10), (1000, 1), (30, 7)])
+def test_ids_that_end_in_zero_by_chance_are_not(path: Path, count: int, step: int) -> None:
+    write_csv(call_frame(*(make_call(id=10**15 + step * k) for k in range(count))), path)
+    assert len(read_csv(path)) == count
+
+
+def test_ids_in_scientific_notation_are_refused_with_the_reason(path: Path) -> None:
+    with pytest.raises(FileFormatError, match=r"spreadsheets round ids: write with ids='text'\), found '9\.00719"):
+        read_csv(write_rows(path, row_with("call_id", "9.00719925474099E+15")))
+
+
+@pytest.mark.parametrize("read", [pd.read_csv, pd.read_parquet])
+def test_frame_that_pandas_read_is_refused_with_a_pointer_to_our_reader(path: Path, read: Any) -> None:
+    (write_csv if read is pd.read_csv else write_parquet)(example(), path)
+    with pytest.raises(FrameError, match=r"cf\.read_csv|cf\.read_parquet"):
+        frame.check(read(path))
 
 
 # Reading CSV files of other programs

@@ -836,7 +836,7 @@ def test_filtered_frame_can_be_explored(calls: pd.DataFrame) -> None:
     ("source", "options", "error", "message"),
     [
         (pd.DataFrame({"a": [1]}), {}, cf.errors.FrameError, "call_id"),
-        ("calls.xlsx", {}, cf.errors.ArgumentError, "neither a .csv nor a .parquet"),
+        ("calls.xlsx", {}, cf.errors.ArgumentError, "does not end in .csv, .csv.gz, .csv.zst, .parquet"),
         ("gone.csv", {}, cf.errors.FileError, "gone.csv"),
         (frame.empty(), {"start": "7d"}, cf.errors.ArgumentError, "start= is for a project"),
         (frame.empty(), {"schedules": pd.DataFrame({"a": [1]})}, cf.errors.FrameError, "Not a table of schedules"),

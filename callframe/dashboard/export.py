@@ -8,10 +8,10 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from callframe.csv_parquet import write_csv, write_parquet
+from callframe.csv_parquet import READERS, suffix_of, write_csv, write_parquet
 from callframe.dashboard.plots import plot_spec
 from callframe.dashboard.selection_analysis import CallAnalysis, RollupAnalysis, whole_days
-from callframe.dashboard.sources import READERS, ArchiveSource, ProjectSource
+from callframe.dashboard.sources import ArchiveSource, ProjectSource
 from callframe.errors import FileError
 from callframe.formatting import printable
 
@@ -73,7 +73,7 @@ def _opening(source: Source, analysis: CallAnalysis | RollupAnalysis) -> list[st
     if isinstance(source, ProjectSource):
         return ["project = cf.connect()", f"calls = project.calls(start={source.start!r})"]
     if source.path is not None:
-        return [f"calls = cf.{READERS[source.path.suffix.lower()].__name__}({str(source.path)!r})"]
+        return [f"calls = cf.{READERS[suffix_of(source.path)].__name__}({str(source.path)!r})"]
     if not isinstance(source, ArchiveSource):
         return []
     is_rollup = isinstance(analysis, RollupAnalysis)

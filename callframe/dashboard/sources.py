@@ -12,7 +12,7 @@ from callframe import frame, reporting
 from callframe.analysis.schedule_matching import parse_schedules
 from callframe.archive import Archive
 from callframe.completeness import Coverage, observed_until_ms
-from callframe.csv_parquet import read_csv, read_parquet
+from callframe.csv_parquet import READERS, suffix_of
 from callframe.dashboard.controls import FilterOptions
 from callframe.dashboard.selection import select, window
 from callframe.dashboard.selection_analysis import CallAnalysis, RollupAnalysis, estimate_count
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from callframe.dashboard.selection import Selection
     from callframe.timespan import TimeLike
-
-READERS = {".csv": read_csv, ".parquet": read_parquet}
 
 
 class Source:
@@ -173,11 +171,11 @@ def make_source(value: Any, *, schedules: pd.DataFrame | None, start: TimeLike |
         return ArchiveSource(value)
     if isinstance(value, str | os.PathLike):
         path = Path(value)
-        reader = READERS.get(path.suffix.lower())
+        reader = READERS.get(suffix_of(path))
         if reader is None:
             raise ArgumentError(
-                f"{str(path)!r} is neither a .csv nor a .parquet file; expected one, a call frame, a project or an"
-                " archive."
+                f"{str(path)!r} does not end in {', '.join(READERS)}; expected such a file, a call frame, a project or"
+                " an archive."
             )
         return Source(reader(path), schedules, path)
     return Source(value.reset_index(drop=True), schedules)
