@@ -214,7 +214,20 @@ def import_time(sizes: Sizes) -> list[Measurement]:
     ours_s, theirs_s = _median(ours, "seconds"), _median(theirs, "seconds")
     details = f"{ours_s:.3f} s, pandas and requests {theirs_s:.3f} s"
     name = "import callframe, beyond pandas and requests"
-    return [Measurement("import", name, ours_s - theirs_s, 0.15, " s", details)]
+    return [
+        Measurement("import", name, ours_s - theirs_s, 0.15, " s", details),
+        *(_start(option, sizes) for option in ("--version", "--help")),
+    ]
+
+
+def _start(option: str, repeats: int) -> Measurement:
+    """Start the command line, and Python alone."""
+    command = ("start", "-m", "callframe", option)
+    run(*command)  # compiles the modules
+    ours, theirs = _alternate(lambda: run(*command), lambda: run("start", "-c", "pass"), repeats=repeats)
+    ours_s, theirs_s = _median(ours, "seconds"), _median(theirs, "seconds")
+    details = f"{ours_s:.3f} s, Python alone {theirs_s:.3f} s"
+    return Measurement("import", f"callframe {option}, beyond Python", ours_s - theirs_s, 0.3, " s", details)
 
 
 def memory(sizes: Sizes) -> list[Measurement]:

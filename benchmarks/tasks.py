@@ -15,6 +15,7 @@ import json
 import os
 import re
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -139,10 +140,18 @@ def summarize(repeats: int) -> dict[str, Any]:
 
 
 def import_modules(*modules: str) -> dict[str, Any]:
-    """Import modules."""
+    """Import modules with their public names, but for plots, which need matplotlib."""
     start_s = time.perf_counter()
-    for module in modules:
-        importlib.import_module(module)
+    for name in modules:
+        module = importlib.import_module(name)
+        _ = [getattr(module, public) for public in getattr(module, "__all__", ()) if public != "plot"]
+    return {"seconds": time.perf_counter() - start_s}
+
+
+def start_command(*arguments: str) -> dict[str, Any]:
+    """Start Python with some arguments, and wait until it ends."""
+    start_s = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
     return {"seconds": time.perf_counter() - start_s}
 
 
@@ -532,6 +541,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "csv": write_csv,
     "summarize": summarize,
     "import": import_modules,
+    "start": start_command,
     "missed": missed_runs,
     "concurrency": concurrency,
     "compare": compare,

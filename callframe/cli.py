@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import pandas as pd
 
 import callframe as cf
-from callframe import jupyter
-from callframe.archive import MIN_RETENTION_MS
-from callframe.errors import ArgumentError, CallframeError
-from callframe.formatting import format_summary, printable
-from callframe.timespan import parse_duration
+from callframe.errors import ArgumentError, CallframeError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-FAILED, WRONG_USAGE, INCOMPLETE = 1, 2, 3
+    import pandas as pd
+
+FAILED, WRONG_USAGE, INCOMPLETE, CLOSED_PIPE = 1, 2, 3, 141
+
+_OUTPUTS = (".csv", ".csv.gz", ".csv.zst", ".jsonl", ".parquet")
 
 _FILTERS = [
     click.option("--start", help='Earliest start time: "7d", "36h", a date, an ISO 8601 time (UTC). Default: 7d.'),
@@ -49,18 +50,30 @@ class _Group(click.Group):
                 return super().invoke(context)
             except CallframeError as error:
                 message, status = str(error), WRONG_USAGE if isinstance(error, ArgumentError) else FAILED
-            except BrokenPipeError:  # the reader has stopped reading; click exits quietly
-                raise
+            except BrokenPipeError:  # the reader has stopped reading, as `head` does
+                return context.exit(_close_stdout())
             except OSError as error:
                 message, status = f"{error.filename or 'The output'} could not be written: {error.strerror}.", FAILED
-        click.echo(f"callframe: {printable(message)}", err=True)
+        _echo(f"callframe: {message}", err=True)
         return context.exit(status)
+
+
+def _close_stdout() -> int:
+    """Let Python find nothing to write when it exits; return the status of a process that SIGPIPE ends."""
+    with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
+    return CLOSED_PIPE
+
+
+def _echo(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print text without what a terminal would obey: it may come from calls."""
+    click.echo(printable(text), err=err, nl=nl)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """Print a warning without the line of code that raised it."""
     if issubclass(category, UserWarning):
-        click.echo(f"callframe: {printable(str(message))}", err=True)
+        _echo(f"callframe: {message}", err=True)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,7 +85,7 @@ def main() -> None:
     Connection settings and credentials are read from environment variables or a .env file, with the names of the
     Cognite Toolkit: CDF_CLUSTER, CDF_PROJECT, and CDF_TOKEN or IDP_CLIENT_ID, IDP_CLIENT_SECRET, IDP_TENANT_ID.
 
-    Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but incomplete.
+    Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but incomplete, 141 the reader of the output stopped.
     """
 
 
@@ -82,44 +95,80 @@ def _filter_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@main.command(short_help="Fetch calls as CSV or Parquet.")
+@main.command(short_help="Fetch calls as CSV, JSON lines or Parquet.")
 @click.argument("functions", nargs=-1)
 @_filter_options
 @click.option("--call-id", "call_ids", type=int, multiple=True, help="Only the call with this id; repeatable.")
-@click.option("--out", type=click.Path(dir_okay=False), help="A .csv or .parquet file. Default: CSV to stdout.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, writable=True, readable=False, allow_dash=True),
+    default="-",
+    help=f"File, in the format of its name: {', '.join(_OUTPUTS)}. Default: -, stdout.",
+)
+@click.option("--format", "stdout_format", type=click.Choice(["csv", "jsonl"]), help="Format of stdout. Default: csv.")
 @click.option("--partial", is_flag=True, help="Write even an incomplete result to --out itself, not beside it.")
-@click.option("--traces", is_flag=True, help="Include error traces in CSV.")
+@click.option("--traces", is_flag=True, help="Include error traces in CSV and JSON lines.")
 @click.option("--ids", type=click.Choice(["number", "text"]), default="number", help="text: for spreadsheets.")
 @click.option("--no-escape-formulas", is_flag=True, help="Do not escape text that spreadsheets run as a formula.")
 def calls(
     functions: tuple[str, ...],
-    out: str | None,
+    out: str,
     *,
+    stdout_format: str | None,
     partial: bool,
     traces: bool,
     ids: Any,
     no_escape_formulas: bool,
     **filters: Any,
 ) -> None:
-    """Fetch the calls of FUNCTIONS (ids, external ids or names; default: all) as CSV or Parquet."""
-    suffix = Path(out).suffix.lower() if out else ".csv"
-    if suffix not in {".csv", ".parquet"}:
-        raise ArgumentError(f"--out {out}: expected a name that ends in .csv or .parquet.")
-    if out:
+    """Fetch the calls of FUNCTIONS (ids, external ids or names; default: all) as CSV, JSON lines or Parquet."""
+    suffix = _output_suffix(out, stdout_format)
+    if out != "-":
         _check_folder(out)
     with cf.connect() as project:
         fetched = project.calls(*functions, **_given(filters))
-    is_beside = bool(out) and not partial and cf.is_complete(fetched) is False
-    target = str(Path(str(out)).with_suffix(f".partial{suffix}")) if is_beside else out
-    if suffix == ".parquet":
-        cf.write_parquet(fetched, str(target))
+
+    def write(target: Any) -> None:
+        from callframe.csv_parquet import write_json_lines
+
+        if suffix == ".parquet":
+            cf.write_parquet(fetched, target)
+        elif suffix == ".jsonl":
+            write_json_lines(fetched, target, traces=traces)
+        else:
+            cf.write_csv(fetched, target, traces=traces, ids=ids, escape_formulas=not no_escape_formulas)
+
+    if out == "-":
+        _print_file(write)
     else:
-        escape_formulas = not no_escape_formulas
-        cf.write_csv(fetched, target or sys.stdout.buffer, traces=traces, ids=ids, escape_formulas=escape_formulas)
-    if target:
+        is_beside = not partial and cf.is_complete(fetched) is False
+        target = f"{out[: -len(suffix)]}.partial{suffix}" if is_beside else out
+        write(target)
         note = f"; {out} is left as it is, as not everything could be read (--partial replaces it)" if is_beside else ""
         click.echo(f"{len(fetched):,} calls written to {target}{note}", err=True)
     _exit_if_incomplete(fetched)
+
+
+def _output_suffix(out: str, stdout_format: str | None) -> str:
+    """Find how calls are written: for a file its name says so."""
+    if out == "-":
+        return f".{stdout_format or 'csv'}"
+    if stdout_format:
+        raise ArgumentError(f"--format is for stdout; leave it out, and end the name {out} in the format.")
+    suffix = next((suffix for suffix in _OUTPUTS if out.lower().endswith(suffix)), None)
+    if suffix is None:
+        raise ArgumentError(f"--out {out}: expected - or a name that ends in {', '.join(_OUTPUTS)}.")
+    return suffix
+
+
+def _print_file(write: Callable[[Any], None]) -> None:
+    """Write a file to stdout: as it is for another program, without control characters for a terminal."""
+    if not sys.stdout.isatty():
+        write(sys.stdout.buffer)
+        return
+    buffer = io.BytesIO()
+    write(buffer)
+    _echo(buffer.getvalue().decode(), nl=False)
 
 
 @main.command(short_help="List the functions.")
@@ -127,11 +176,11 @@ def functions() -> None:
     """List the functions: label, id, status, time of deployment and owner."""
     with cf.connect() as project:
         table = project.functions()[["function", "function_id", "status", "created_time", "owner"]]
-    rows = [[" ".join(printable(_format(cell)).split()) for cell in row] for row in table.astype("object").to_numpy()]
+    rows = [[" ".join(_format(cell).split()) for cell in row] for row in table.astype("object").to_numpy()]
     columns = list(zip(table.columns, *rows, strict=True))
     padded = [[cell.ljust(max(map(len, column))) for cell in column] for column in columns]
     for line in zip(*padded, strict=True):
-        click.echo("  ".join(line).rstrip())
+        _echo("  ".join(line).rstrip())
 
 
 @main.command(short_help="Show a call.")
@@ -143,8 +192,8 @@ def call(function: str, call_id: int) -> None:
         row = project.call(function, call_id).iloc[0]
     width = max(map(len, row.index))
     for name, value in row.items():
-        text = printable(_format(value)).replace("\n", "\n" + " " * (width + 2))
-        click.echo(f"{name:<{width}}  {text}".rstrip())
+        text = _format(value).replace("\n", "\n" + " " * (width + 2))
+        _echo(f"{name:<{width}}  {text}".rstrip())
 
 
 @main.command(short_help="Print the log of a call.")
@@ -155,8 +204,8 @@ def logs(function: str, call_id: int) -> None:
     with cf.connect() as project:
         log = project.logs(function, call_id)
     for timestamp, message in zip(log["timestamp"], log["message"], strict=True):
-        prefix = "" if pd.isna(timestamp) else f"{_format(timestamp)}  "
-        click.echo(prefix + ("" if pd.isna(message) else printable(message)))
+        prefix = f"{_format(timestamp)}  " if _format(timestamp) else ""
+        _echo(prefix + _format(message))
 
 
 @main.command(short_help="Summarize the calls of a project or a file.")
@@ -169,14 +218,20 @@ def summary(source: tuple[str, ...], by: str, **filters: Any) -> None:
     if calls is None:
         with cf.connect() as project:
             calls = project.calls(*source, **_given(filters))
-    click.echo(format_summary(cf.summarize(calls, by=by), width=_terminal_width()))
+    _print_summary(calls, by=by)
     _exit_if_incomplete(calls)
 
 
 @main.command(short_help="Write a report as an HTML page.")
 @click.argument("source", nargs=-1)
 @_filter_options
-@click.option("--out", type=click.Path(dir_okay=False), default="report.html", show_default=True, help="HTML file.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, writable=True, readable=False),
+    default="report.html",
+    show_default=True,
+    help="HTML file.",
+)
 @click.option("--title", help="Heading of the page.")
 @click.option("--tz", default="UTC", show_default=True, help="Time zone of the times, such as Europe/Oslo.")
 @click.option("--no-traces", is_flag=True, help="Leave out error messages and traces.")
@@ -217,6 +272,9 @@ def sync(path: str, start: str | None, retention: str | None, options: tuple[str
     interrupted sync is continued by the next one. Put secrets of an object store into environment variables, not into
     --option.
     """
+    from callframe.archive import MIN_RETENTION_MS
+    from callframe.timespan import parse_duration
+
     archive = cf.Archive(path, storage_options=_parse_pairs(options))
     if retention is not None:
         parse_duration(retention, name="--retention", at_least_ms=MIN_RETENTION_MS)  # before a long sync
@@ -224,7 +282,7 @@ def sync(path: str, start: str | None, retention: str | None, options: tuple[str
         for category in (cf.IncompleteWarning, cf.RecordWarning):  # the printed report contains them
             warnings.simplefilter("ignore", category)
         sync_report = archive.sync(project, start=start)
-    click.echo(printable(str(sync_report)))
+    _echo(str(sync_report))
     if retention is not None:
         click.echo(f"{archive.vacuum(retention=retention):,} old files removed")
     if not sync_report.complete:
@@ -253,7 +311,7 @@ def demo(out: str, *, serve: bool, port: int, count: int, functions: int, latenc
         calls = project.calls(start="15d")
     elapsed_s = time.perf_counter() - started_s
     click.echo(f"{len(calls):,} calls of {calls['function'].nunique()} functions in {elapsed_s:.1f} s\n")
-    click.echo(format_summary(cf.summarize(calls), width=_terminal_width()))
+    _print_summary(calls)
     click.echo("\nWritten:")
     for path in _export(calls, folder):
         click.echo(f"  {path}")
@@ -275,6 +333,8 @@ def notebook(folder: str, *, no_browser: bool, port: int | None, jupyter_options
 
     Changed copies are kept. Further options, such as --ip or --allow-root, are passed to JupyterLab.
     """
+    from callframe import jupyter
+
     jupyter.check_installed()
     kept = jupyter.copy_notebooks(Path(folder))
     click.echo(f"The notebooks are in {folder}. Press Ctrl-C here to stop JupyterLab.", err=True)
@@ -304,7 +364,7 @@ def _export(calls: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 def _serve(port: int, options: dict[str, Any]) -> None:
-    from callframe.sample import serve  # noqa: PLC0415 - needs an extra
+    from callframe.sample import serve
 
     def announce(environment: dict[str, str]) -> None:
         for name, value in environment.items():
@@ -316,19 +376,27 @@ def _serve(port: int, options: dict[str, Any]) -> None:
 
 
 def _check_folder(out: str) -> None:
-    """Check that the folder of a file exists, before a long fetch."""
-    if not Path(out).parent.is_dir():
-        raise cf.errors.FileError(f"--out {out}: the folder {Path(out).parent} does not exist.")
+    """Check that a file can be written, before a long fetch."""
+    path = Path(os.path.realpath(out))
+    if not path.parent.is_dir():
+        raise cf.errors.FileError(f"--out {out}: the folder {path.parent} does not exist.")
+    if path.is_file() or not path.exists():  # neither a pipe nor a device
+        try:
+            tempfile.TemporaryFile(dir=path.parent).close()
+        except OSError as error:
+            raise cf.errors.FileError(f"--out {out}: nothing can be written there: {error.strerror}.") from None
 
 
 def _read_file(source: Sequence[str], filters: dict[str, Any], verb: str) -> pd.DataFrame | None:
     """Read the calls of a file; None if the source is not a file."""
-    suffix = Path(source[0]).suffix.lower() if len(source) == 1 else ""
-    if suffix not in {".csv", ".parquet"}:
+    from callframe.csv_parquet import READERS, suffix_of
+
+    read = READERS.get(suffix_of(source[0])) if len(source) == 1 else None
+    if read is None:
         return None
     if given := _given(filters):
         raise ArgumentError(f"A file is always {verb} as a whole; leave out --{', --'.join(given)}.")
-    return cf.read_csv(source[0]) if suffix == ".csv" else cf.read_parquet(source[0])
+    return read(source[0])
 
 
 def _open_archive(source: Sequence[str]) -> cf.Archive | None:
@@ -351,7 +419,7 @@ def _fetch_schedules(project: cf.Project, calls: pd.DataFrame) -> pd.DataFrame |
     try:
         schedules = project.schedules()
     except cf.errors.ServiceError as error:
-        click.echo(f"callframe: The report has no missed runs. {printable(str(error))}", err=True)
+        _echo(f"callframe: The report has no missed runs. {error}", err=True)
         return None
     return schedules[schedules["function"].isin(cf.coverage(calls)["function"])]
 
@@ -361,9 +429,12 @@ def _given(filters: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in filters.items() if value not in (None, (), False)}
 
 
-def _terminal_width() -> int | None:
-    """Return the width of the terminal, None if the output is redirected."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def _print_summary(calls: pd.DataFrame, *, by: str = "function") -> None:
+    """Print a summary, as wide as the terminal, or as it is if the output is redirected."""
+    from callframe.formatting import format_summary
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    _echo(format_summary(cf.summarize(calls, by=by), width=width))
 
 
 def _exit_if_incomplete(calls: pd.DataFrame) -> None:
@@ -383,6 +454,8 @@ def _parse_pairs(options: Sequence[str]) -> dict[str, str]:
 
 
 def _format(value: Any) -> str:
+    import pandas as pd
+
     if pd.isna(value):
         return ""
     if isinstance(value, pd.Timestamp):

@@ -102,9 +102,7 @@ def write_csv(
     """
     if ids not in {"number", "text"}:
         raise ArgumentError(f"ids={ids!r}; expected 'number' or 'text'.")
-    table = frame.to_arrow(calls)
-    if not traces:
-        table = table.drop_columns([name for name in ("error_trace", "response") if name in table.column_names])
+    table = _to_table(calls, traces=traces)
     # Quoted column names tell read_csv that formulas are not escaped.
     header = ",".join(table.column_names if escape_formulas else (f'"{name}"' for name in table.column_names))
     options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="needed")
@@ -123,6 +121,18 @@ def write_csv(
 
     codec = _CODECS.get(Path(path).suffix.lower()) if isinstance(path, str | os.PathLike) else None
     write_atomically(path, compress if codec else write)
+
+
+def write_json_lines(calls: pd.DataFrame, path: FileLike, *, traces: bool) -> None:
+    """Write a call frame as JSON lines, with the values that CSV has, and everything beyond ASCII escaped."""
+    table = _to_table(calls, traces=traces)
+
+    def write(file: IO[bytes]) -> None:
+        for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
+            rows = _to_cells(pa.table(batch), escape_formulas=False, ids="number").to_pylist()
+            file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+
+    write_atomically(path, write)
 
 
 def read_csv(path: FileLike, *, unescape_formulas: bool | None = None) -> pd.DataFrame:
@@ -297,6 +307,12 @@ def _write_and_rename(target: Path, write: Callable[[IO[bytes]], object]) -> Non
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _to_table(calls: pd.DataFrame, *, traces: bool) -> pa.Table:
+    table = frame.to_arrow(calls)
+    long = [] if traces else [name for name in ("error_trace", "response") if name in table.column_names]
+    return table.drop_columns(long)
 
 
 def _to_cells(batch: pa.Table, *, escape_formulas: bool, ids: str) -> pa.Table:

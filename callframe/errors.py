@@ -37,8 +37,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def printable(text: str) -> str:
+    """Replace control characters except line ends and tabs by U+FFFD: a terminal would obey them."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
+
+
 class CallframeError(Exception):
     """Base class of all errors that callframe raises deliberately."""
+
+    def __str__(self) -> str:
+        """Return the message without control characters, since it may quote the service."""
+        return printable(super().__str__())
 
 
 class ArgumentError(CallframeError, ValueError):
@@ -162,4 +171,4 @@ def warn(message: str, category: type[Warning]) -> None:
     level, frame = 1, inspect.currentframe()
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    warnings.warn(printable(message), category, stacklevel=level)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from callframe.completeness import Coverage, completeness_text
-from callframe.errors import FrameError
+from callframe.errors import FrameError, printable
 from callframe.timespan import timestamp
 
 if TYPE_CHECKING:
@@ -287,11 +287,6 @@ def format_interval(low: str, high: str) -> str:
 def format_time(time: Any, tz: str) -> str:
     """Format a time to the minute."""
     return MISSING if pd.isna(time) else f"{time.tz_convert(tz):%Y-%m-%d %H:%M}"
-
-
-def printable(text: str) -> str:
-    """Replace control characters except line ends and tabs by U+FFFD: a terminal would obey them."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
 
 
 def _summary_columns(summary: pd.DataFrame, tz: str) -> dict[str, Column]:

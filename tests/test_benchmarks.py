@@ -19,7 +19,11 @@ RESULTS = {
     "decode": ["2 pages of 1,000 calls to a frame: time relative to bare msgspec <= 2.5 x"],
     "csv": ["5,000 calls to CSV: speed relative to DataFrame.to_csv >= 3 x"],
     "summarize": ["5,000 calls of 20 functions: time relative to groupby.quantile <= 3 x"],
-    "import": ["import callframe, beyond pandas and requests <= 0.15 s"],
+    "import": [
+        "import callframe, beyond pandas and requests <= 0.15 s",
+        "callframe --version, beyond Python <= 0.3 s",
+        "callframe --help, beyond Python <= 0.3 s",
+    ],
     "memory": ["5,000 calls fetched: peak memory <= 700 MB"],
     "missed": ["missed runs of 3 schedules of every minute in 1 days <= 5 s"],
     "concurrency": ["curve of 5,000 calls <= 2 s"],

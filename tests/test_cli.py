@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -126,9 +130,164 @@ def test_calls_are_fetched_by_id(run: Run) -> None:
     assert len(run("calls", "ingest", "--call-id", 101, "--call-id", 105).stdout.splitlines()) == 3
 
 
+@pytest.mark.parametrize("arguments", [[], ["--out", "-"], ["--format", "csv", "--out", "-"]])
+def test_csv_goes_to_stdout_by_default(run: Run, arguments: list[str]) -> None:
+    result = run("calls", "ingest", *arguments)
+    assert cf.read_csv(io.StringIO(result.stdout))["call_id"].tolist() == [107, 105, 103, 101]
+
+
+def test_json_lines_hold_what_csv_holds(run: Run) -> None:
+    rows = [json.loads(line) for line in run("calls", "--status", "failed", "--format", "jsonl").stdout.splitlines()]
+    assert [(row["call_id"], row["function"], row["duration"], row["schedule_id"]) for row in rows] == [
+        (103, "ingest", 1.5, None)
+    ]
+    assert rows[0]["error_message"] == "=HYPERLINK(1) \x1b[31mred"
+    assert "error_trace" not in rows[0]
+
+
+def test_json_lines_escape_control_characters_and_all_beyond_ascii(run: Run) -> None:
+    output = run("calls", "--format", "jsonl", "--traces").stdout
+    assert "\\u001b[31mred" in output
+    assert output.isascii()
+    assert '"error_trace": "Trace"' in output
+
+
+@pytest.mark.parametrize("name", ["calls.csv.gz", "calls.CSV.zst", "calls.parquet"])
+def test_files_that_calls_writes_are_read_by_summary(run: Run, tmp_path: Path, name: str) -> None:
+    assert run("calls", "--out", tmp_path / name).exit_code == 0
+    assert run("summary", tmp_path / name).stdout == run("summary").stdout
+
+
+def test_json_lines_are_written_to_a_file(run: Run, tmp_path: Path) -> None:
+    run("calls", "--out", tmp_path / "calls.jsonl")
+    assert len((tmp_path / "calls.jsonl").read_text(encoding="utf-8").splitlines()) == 8
+
+
+def test_incomplete_compressed_file_is_written_beside(run_with_forbidden_function: Run, tmp_path: Path) -> None:
+    run_with_forbidden_function("calls", "--out", tmp_path / "calls.csv.gz")
+    assert [path.name for path in tmp_path.iterdir()] == ["calls.partial.csv.gz"]
+
+
+def test_format_of_a_file_is_wrong_usage(run: Run, tmp_path: Path) -> None:
+    result = run("calls", "--format", "jsonl", "--out", tmp_path / "calls.csv")
+    assert (result.exit_code, "--format is for stdout" in result.stderr) == (2, True)
+
+
+def print_to_a_terminal(service: Service, *arguments: str) -> bytes:
+    """Run a command whose stdout is a terminal, and return what the terminal receives."""
+    reading, writing = os.openpty()
+    environment = {**os.environ, **service.environment(), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "callframe", *arguments]
+    subprocess.run(command, env=environment, stdout=writing, stderr=writing, check=True)
+    os.close(writing)
+    received = b""
+    with contextlib.suppress(OSError), os.fdopen(reading, "rb", buffering=0) as file:
+        while chunk := file.read(65_536):
+            received += chunk
+    return received
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudoterminal")
+@pytest.mark.parametrize("command", [["calls"], ["call", "ingest", "103"], ["logs", "ingest", "101"], ["summary"]])
+def test_terminal_receives_no_control_characters_of_calls(service: Service, command: list[str]) -> None:
+    received = print_to_a_terminal(service, *command)
+    assert b"ingest" in received or b"ended" in received or b"103" in received
+    assert b"\x1b[31m" not in received
+    assert b"\x1b[2J" not in received
+
+
+def test_csv_for_another_program_keeps_control_characters(run: Run) -> None:
+    assert "\x1b[31mred" in run("calls").stdout
+
+
+def test_errors_and_warnings_about_calls_have_no_control_characters() -> None:
+    assert str(cf.CallframeError("\x1b[2J")) == "\ufffd[2J"
+    with pytest.warns(UserWarning, match="\ufffd\\[2J"):
+        cf.errors.warn("\x1b[2J", UserWarning)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize("arguments", [["calls", "--out", "-"], ["calls", "--format", "jsonl"], ["functions"]])
+def test_reader_that_stops_early_ends_the_command_quietly(big_service: Service, arguments: list[str]) -> None:
+    environment = {**os.environ, **big_service.environment()}
+    command = [sys.executable, "-m", "callframe", *arguments]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode in {0, 141}  # a short output may be written before the reader stops
+
+
+@pytest.fixture(scope="module")
+def big_service() -> Iterator[Service]:
+    records = [CALLS[0] | {"id": 1_000 + k, "startTime": NOW_MS - 1_000 * k - 1_000} for k in range(3_000)]
+    with Service(ProjectData.from_records(functions=FUNCTIONS, calls=records)) as service:
+        yield service
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["calls", "--help"]])
+def test_help_imports_no_large_library(arguments: list[str]) -> None:
+    script = (
+        "import sys, atexit, callframe.cli as c; atexit.register(lambda: print(*sys.modules)); c.main(sys.argv[1:])"
+    )
+    result = subprocess.run([sys.executable, "-c", script, *arguments], check=True, capture_output=True, text=True)
+    assert {"pandas", "numpy", "pyarrow", "requests", "matplotlib"} & set(result.stdout.split()) == set()
+
+
+@pytest.mark.parametrize("command", ["logs ingest 101", "functions", "summary", "call ingest 103", "calls"])
+def test_every_output_can_be_redirected_in_cp1252(exotic_service: Service, command: str) -> None:
+    environment = {**os.environ, **exotic_service.environment(), "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    arguments = [sys.executable, "-m", "callframe", *command.split()]
+    result = subprocess.run(arguments, env=environment, capture_output=True, check=False)
+    assert (result.returncode, b"Traceback" in result.stderr) == (0, False)
+    assert result.stdout
+
+
+@pytest.fixture(scope="module")
+def exotic_service() -> Iterator[Service]:
+    text = "\u2713 \u65e5\u672c \U0001f600 \u202e"
+    functions = [FUNCTIONS[0] | {"owner": text}, FUNCTIONS[1] | {"externalId": text}]
+    calls = [call | ({"error": {"message": text, "trace": text}} if call["id"] == 103 else {}) for call in CALLS]
+    logs = {(FUNCTION, 101): [{"timestamp": NOW_MS, "message": text}]}
+    with Service(ProjectData.from_records(functions=functions, calls=calls, logs=logs)) as service:
+        yield service
+
+
+@pytest.mark.parametrize("command", [["calls"], ["report"]])
+def test_file_that_cannot_be_written_is_a_failure_before_the_fetch(
+    run: Run, tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    before = len(service.requests)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    result = run(*command, "--out", tmp_path / "calls.csv")
+    assert (result.exit_code, "nothing can be written there: Read-only file system" in result.stderr) == (1, True)
+    assert len(service.requests) == before
+
+
+@pytest.mark.parametrize("command", [["calls"], ["report"]])
+def test_file_without_permission_is_wrong_usage(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write any file
+    (tmp_path / "calls.csv").touch()
+    result = run(*command, "--out", tmp_path / "calls.csv")
+    assert (result.exit_code, "is not writable" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(("name", "message"), [("", "is a directory"), ("calls", "expected - or a name that ends in")])
+def test_folder_and_name_without_a_suffix_are_wrong_usage(run: Run, tmp_path: Path, name: str, message: str) -> None:
+    result = run("calls", "--out", tmp_path / name)
+    assert (result.exit_code, message in result.stderr) == (2, True)
+
+
 def test_unknown_file_extension_is_wrong_usage(run: Run, tmp_path: Path) -> None:
     result = run("calls", "--out", tmp_path / "calls.xlsx")
-    assert (result.exit_code, "ends in .csv or .parquet" in result.stderr) == (2, True)
+    assert (result.exit_code, "ends in .csv, .csv.gz" in result.stderr) == (2, True)
 
 
 def test_invalid_time_is_wrong_usage(run: Run) -> None:
@@ -204,7 +363,9 @@ def test_sync_into_a_folder_with_other_files_is_a_failure(run: Run, tmp_path: Pa
     assert (result.exit_code, "it contains thesis.txt" in result.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("arguments", [["--start", "noon"], ["--option", "AWS_REGION"], ["--retention", "59min"]])
+@pytest.mark.parametrize(
+    "arguments", [["--start", "noon"], ["--option", "AWS_REGION"], ["--retention", "59min"], ["--retention", "0d"]]
+)
 def test_invalid_option_of_sync_is_wrong_usage(run: Run, tmp_path: Path, arguments: list[str]) -> None:
     assert run("sync", tmp_path / "calls.delta", *arguments).exit_code == 2
     assert not (tmp_path / "calls.delta").exists()

@@ -333,7 +333,7 @@ def test_compressed_csv_of_another_program_is_read(path: Path) -> None:
 def test_truncated_compressed_csv_is_an_error(tmp_path: Path, name: str) -> None:
     write_csv(call_frame(*(make_call(id=call_id) for call_id in range(1, 50))), tmp_path / name)
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-9])
-    with pytest.raises(FileFormatError, match=r"it may be truncated|inside a quoted cell|cannot be read"):
+    with pytest.raises(FileFormatError, match="it may be truncated"):
         read_csv(tmp_path / name)
 
 

@@ -24,14 +24,13 @@ from IPython.core.formatters import DisplayFormatter
 import callframe as cf
 from callframe import formatting, frame
 from callframe.completeness import FunctionCoverage
-from callframe.errors import FrameError
+from callframe.errors import FrameError, printable
 from callframe.formatting import (
     SUMMARY_COLUMNS,
     format_duration,
     format_interval,
     format_percent,
     format_summary,
-    printable,
 )
 
 if TYPE_CHECKING:

@@ -64,6 +64,7 @@ LIBRARIES: dict[str, set[str]] = {
     "itables": {"dashboard"},
     "jinja2": {"reporting"},
     "jupyterlab": {"jupyter"},
+    "lazy_loader": {""},
     "matplotlib": {"plot", "reporting", "dashboard"},
     "msal": {"auth"},
     "msgspec": {"api", "sample"},
@@ -111,10 +112,12 @@ def full_name(name: str) -> str:
     return f"callframe.{name}" if f"callframe.{name}" in MODULES else "callframe"
 
 
+PUBLIC = TOP / "callframe" / "__init__.pyi"
 IMPORTS = {
     module: imported_names(path.read_text(encoding="utf-8"), module, package=path.name == "__init__.py")
     for module, path in MODULES.items()
 }
+IMPORTS["callframe"] |= imported_names(PUBLIC.read_text(encoding="utf-8"), "callframe", package=True)
 
 
 def users_of(name: str) -> set[str]:
@@ -229,7 +232,22 @@ def test_modules_of_different_packages_have_different_file_names() -> None:
 def test_import_of_callframe_is_light() -> None:
     script = "import sys, callframe; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    heavy = {"matplotlib", "scipy", "ipywidgets", "jinja2", "starlette", "uvicorn", "tqdm", "msal", "deltalake", "dask"}
+    heavy = {
+        "pandas",
+        "numpy",
+        "pyarrow",
+        "requests",
+        "matplotlib",
+        "scipy",
+        "ipywidgets",
+        "jinja2",
+        "starlette",
+        "uvicorn",
+        "tqdm",
+        "msal",
+        "deltalake",
+        "dask",
+    }
     assert heavy & set(run.stdout.split()) == set()
 
 
@@ -256,22 +274,17 @@ def docstring_errors(value: Any, codes: set[str]) -> list[str]:
 
 
 PUBLIC_CLASSES = {
-    name: vars(callframe)[name] for name in callframe.__all__ if inspect.isclass(getattr(callframe, name))
+    name: getattr(callframe, name) for name in callframe.__all__ if inspect.isclass(getattr(callframe, name))
 }
 
 
 def test_all_lists_exactly_the_public_names() -> None:
-    defined: set[str] = set()
-    for node in ast.walk(ast.parse(MODULES["callframe"].read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "callframe":
-            defined |= {alias.asname or alias.name for alias in node.names}
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            defined.add(node.name)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            defined.add(node.id)
-    public = {name for name in callframe.__all__ if not name.startswith("_")}
-    assert public == {name for name in defined if not name.startswith("_")}
-    assert [name for name in public if not hasattr(callframe, name)] == []
+    imports = [
+        node for node in ast.walk(ast.parse(PUBLIC.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
+    ]
+    defined = {alias.asname for node in imports for alias in node.names}
+    assert set(callframe.__all__) == {*defined, "__version__"}
+    assert [name for name in callframe.__all__ if not hasattr(callframe, name)] == []
 
 
 def test_public_names_have_docstrings() -> None:
@@ -375,7 +388,7 @@ def environment() -> list[Any]:
     return content["dependencies"]
 
 
-CONDA_NAMES = {"matplotlib": "matplotlib-base"}  # the package without the GUI toolkits
+CONDA_NAMES = {"lazy-loader": "lazy_loader", "matplotlib": "matplotlib-base"}  # matplotlib without GUI toolkits
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from callframe.formatting import printable
+from callframe.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from callframe.errors import ArgumentError
-from callframe.formatting import printable
+from callframe.errors import ArgumentError, printable
 
 MAX_ROWS = 1_000
 """Calls in the table; more would make the page slow."""

@@ -15,8 +15,8 @@ import pandas as pd
 from callframe import frame
 from callframe.dashboard.selection import BY, LAST, Selection, end_ms, window
 from callframe.dashboard.selection_analysis import schedule_names
-from callframe.errors import ArgumentError
-from callframe.formatting import printable, truncate
+from callframe.errors import ArgumentError, printable
+from callframe.formatting import truncate
 from callframe.timespan import iso, parse_time, time_zone, timestamp
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from callframe.csv_parquet import READERS, suffix_of, write_csv, write_parquet
 from callframe.dashboard.plots import plot_spec
 from callframe.dashboard.selection_analysis import CallAnalysis, RollupAnalysis, whole_days
 from callframe.dashboard.sources import ArchiveSource, ProjectSource
-from callframe.errors import FileError
-from callframe.formatting import printable
+from callframe.errors import FileError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

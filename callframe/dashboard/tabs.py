@@ -12,8 +12,8 @@ from callframe.dashboard import call_table
 from callframe.dashboard.controls import Muted, shorten
 from callframe.dashboard.plots import PLOTS, plot_spec
 from callframe.dashboard.selection_analysis import RollupAnalysis
-from callframe.errors import CallframeError
-from callframe.formatting import PAGE_COLUMNS, display_table, format_time, printable, table_html, truncate
+from callframe.errors import CallframeError, printable
+from callframe.formatting import PAGE_COLUMNS, display_table, format_time, table_html, truncate
 from callframe.reporting import tables
 from callframe.reporting.failure_groups import headline
 from callframe.reporting.rendering import render_part

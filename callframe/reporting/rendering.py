@@ -16,7 +16,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from callframe.formatting import printable, table_html
+from callframe.errors import printable
+from callframe.formatting import table_html
 from callframe.plot import style
 
 if TYPE_CHECKING:
