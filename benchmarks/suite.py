@@ -216,7 +216,7 @@ def import_time(sizes: Sizes) -> list[Measurement]:
     name = "import callframe, beyond pandas and requests"
     return [
         Measurement("import", name, ours_s - theirs_s, 0.15, " s", details),
-        *(_start(option, sizes) for option in ("--version", "--help")),
+        *(_start(option, sizes.import_repeats) for option in ("--version", "--help")),
     ]
 
 
