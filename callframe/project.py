@@ -617,7 +617,7 @@ class Project:
         """Run queries and make a call frame with its coverage; warn of what is missing or invalid."""
         with fetch.progress_bar(progress, "calls") as show:
             results = fetch.run_queries(
-                self.client, queries, report=lambda done: show(done.fraction, f"{done.rows:,} calls"), stop=stop
+                self.client, queries, report=lambda done: show(done.fraction, done.text), stop=stop
             )
         labels = {function_id: catalogue.label(function_id) for function_id in results}
         tables = [table for result in results.values() for table in result.tables]

@@ -536,3 +536,17 @@ def test_invalid_record_in_several_windows_is_counted_once() -> None:
     with serve_project(data) as served, pytest.warns(RecordWarning, match="1 records violate"):
         fetched = served.project.calls()
     assert coverage(fetched)["set_aside"].to_list() == [1]
+
+
+def test_progress_says_what_is_waited_for() -> None:
+    told: set[str] = set()
+    busy, page = error_reply(503, headers={"Retry-After": "0.3"}), json_reply({"items": call_records(5)})
+
+    def respond(_: ReceivedRequest) -> Reply:
+        return busy if len(server.requests) == 1 else page
+
+    server = FakeServer(respond=respond)
+    with client_of(server) as client:
+        query = fetch.Query(7, TimeRange(NOW_MS - DAY_MS, NOW_MS))
+        fetch.run_queries(client, [query], report=lambda progress: told.add(progress.text))
+    assert {"0 calls, waiting, 503", "5 calls"} <= told

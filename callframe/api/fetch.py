@@ -198,10 +198,16 @@ class FunctionResult:
 
 @dataclass
 class FetchProgress:
-    """Fraction of the queries that is finished, by size, and the number of calls so far."""
+    """Fraction of the queries that is finished, by size, the number of calls so far, and what is waited for."""
 
     fraction: float = 0.0
     rows: int = 0
+    waiting: str = ""
+
+    @property
+    def text(self) -> str:
+        """The number of calls in words, and what is waited for."""
+        return ", ".join(filter(None, [f"{self.rows:,} calls", self.waiting]))
 
 
 def plan_queries(
@@ -371,7 +377,9 @@ class _Fetch:
     def _process_next_page(self) -> None:
         """Wait a moment for a page, and process it."""
         result = self._workers.next_result()
+        self._progress.waiting = self._client.waiting
         if result is None or result.query.is_replaced:
+            self._report(self._progress)
             return
         self._store(result)
         if result.error is not None:

@@ -67,6 +67,7 @@ class Sync:
         self._now_ms = self._client.clock.now_ms()
         self._history_ms = history_ms
         self._show = show
+        self._fraction = 0.0
         self._catalogue = Catalogue([])
         self._labels: dict[int, str] = {}
         self._listed_ids: list[int] = []
@@ -145,7 +146,8 @@ class Sync:
                     continue
                 position_ms, done_ms = step.end_ms, done_ms + step.length_ms
                 pa.default_memory_pool().release_unused()
-                self._show(done_ms / total_ms, f"{self.report.read:,} calls")
+                self._fraction = done_ms / total_ms
+                self._show(self._fraction, f"{self.report.read:,} calls")
                 if any(failures and not self._is_skipped(key) for key, failures in self._failures.items()):
                     length_ms = _FIRST_STEP_MS  # to read what is readable around a failure
                 elif rows < ROWS_PER_STEP // 2:
@@ -216,6 +218,7 @@ class Sync:
 
         def stop_if_too_many(progress: fetch.FetchProgress) -> None:
             nonlocal too_many
+            self._show(self._fraction, ", ".join(filter(None, [f"{self.report.read:,} calls", progress.waiting])))
             if progress.rows > 2 * ROWS_PER_STEP and step.length_ms > _MIN_STEP_MS:
                 too_many = True
                 stop.set()
