@@ -257,6 +257,7 @@ class FakeServer:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each reply, sent in two parts, would wait for 40 ms
     fake: FakeServer
 
     def do_GET(self) -> None:

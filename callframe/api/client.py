@@ -118,7 +118,14 @@ class Client:
         decode: Callable[[bytes], Call] = partial(schemas.decode_record, record_type=Call)
         if app := self.apps.get(function_id):
             decode = partial(schemas.decode_app_call, function_id=function_id, app=app)
-        return self._read_of_call(function_id, call_id, "", decode)
+        call = self._read_of_call(function_id, call_id, "", decode)
+        if (call.function_id, call.id) != (function_id, call_id):
+            found, wanted = (
+                f"call {call.id} of function {call.function_id}",
+                f"call {call_id} of function {function_id}",
+            )
+            raise InvalidResponseError(f"The service answered with {found} when asked for {wanted}.", status=200)
+        return call
 
     def filter_calls(
         self,

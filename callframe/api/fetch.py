@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 INTERRUPTED = "interrupted before everything was read"
 
 _MAX_RESTARTS = 3
+_MIN_PARTS = 4
 _MAX_PAGES_WITHOUT_NEW = 10
 _MAX_EMPTY_PAGES = 1_000
 _MAX_EXAMPLES = 5
@@ -404,7 +405,7 @@ class _Fetch:
     def _handle_error(self, query: Query, error: CallframeError) -> None:
         """Cut or restart a query whose cursor expired; otherwise keep what was read and record the problem."""
         if isinstance(error, BadRequestError) and query.cursor:
-            parts = query.cut(self._client.workers)
+            parts = query.cut(max(_MIN_PARTS, self._client.workers))
             if parts or query.restarts < _MAX_RESTARTS:
                 self._replace([query], parts or [query.restarted()])
                 return

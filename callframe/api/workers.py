@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import signal
 import threading
@@ -18,6 +19,7 @@ Result = TypeVar("Result")
 
 _POLL_S = 0.1
 _IGNORE_S = 1.0
+_DOUBLE_PRESS_S = 0.1
 
 
 class Workers(Generic[Task, Result]):
@@ -31,7 +33,7 @@ class Workers(Generic[Task, Result]):
     def __init__(self, count: int, work: Callable[[Task], Iterator[Result]], stop: threading.Event) -> None:
         self._work = work
         self._stop = stop
-        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
         self._results: queue.Queue[Result] = queue.Queue(1)  # no more, or results pile up if the caller is slow
         self._threads = [
             threading.Thread(target=self._run, name=f"callframe-{number}", daemon=True) for number in range(count)
@@ -44,8 +46,6 @@ class Workers(Generic[Task, Result]):
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        for _thread in self._threads:
-            self._tasks.put(None)
 
     def submit(self, task: Task) -> None:
         """Add a task."""
@@ -63,10 +63,12 @@ class Workers(Generic[Task, Result]):
             yield self._results.get()
 
     def _run(self) -> None:
-        while (task := self._tasks.get()) is not None and not self._stop.is_set():
-            for result in self._work(task):
-                self._pass_on(result)
-                del result  # or it would stay in memory during the next request
+        while not self._stop.is_set():
+            with contextlib.suppress(queue.Empty):
+                task = self._tasks.get(timeout=_POLL_S)
+                for result in self._work(task):
+                    self._pass_on(result)
+                    del result  # or it would stay in memory during the next request
 
     def _pass_on(self, result: Result) -> None:
         while not self._stop.is_set():
@@ -80,26 +82,28 @@ def stop_on_interrupt(stop: threading.Event) -> Iterator[threading.Event]:
     """
     Let Ctrl-C set `stop`, instead of raising `KeyboardInterrupt` in the middle of anything; yields whether it came.
 
-    Further ones are ignored for a second, while what was read is put together, and then raise. Does nothing in other
-    threads, and where Ctrl-C is handled already.
+    Further ones are ignored for a second, while what was read is put together, and then raise; this ends no sooner
+    than a double press. Does nothing in other threads, and where Ctrl-C is handled already.
     """
     interrupted = threading.Event()
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield interrupted
         return
-    raise_after_s = float("inf")
+    first_s = math.inf
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal raise_after_s
-        if time.monotonic() > raise_after_s:
+        nonlocal first_s
+        first_s = min(first_s, time.monotonic())
+        if time.monotonic() > first_s + _IGNORE_S:
             signal.default_int_handler(number, frame)
-        raise_after_s = min(raise_after_s, time.monotonic() + _IGNORE_S)
         interrupted.set()
         stop.set()
 
-    signal.signal(signal.SIGINT, interrupt)
     try:
+        signal.signal(signal.SIGINT, interrupt)
         yield interrupted
+        if interrupted.is_set():
+            time.sleep(max(0.0, first_s + _DOUBLE_PRESS_S - time.monotonic()))
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
