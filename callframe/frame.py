@@ -220,17 +220,17 @@ def _rows(table: pa.Table) -> np.ndarray:
 
 
 def finality(statuses: pa.ChunkedArray) -> np.ndarray:
-    """Rank statuses by how final they are: 0 for Running, 1 for an undocumented one, 2 for a finished call."""
+    """Rank statuses: 0 for Running, 1 for an undocumented one, 2 for a finished call, 3 for an error response."""
     status = statuses.cast(pa.string()).to_numpy()
-    return np.select([status == "Running", np.isin(status, KNOWN_STATUSES)], [0, 2], default=1)
+    return np.select([status == "Running", status == ERROR_RESPONSE, np.isin(status, STATUSES)], [0, 3, 2], default=1)
 
 
 def final_records(table: pa.Table) -> np.ndarray:
     """
     List the rows to keep, each call once.
 
-    A finished call takes precedence over an undocumented status, that over Running, then the later end, then the later
-    read.
+    An error response takes precedence over a finished call, that over an undocumented status, that over Running, then
+    the later end, then the later read.
     """
     keys = pd.DataFrame(
         {

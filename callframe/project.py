@@ -24,7 +24,7 @@ from callframe.api.catalogue import (
     warn_about_listing,
 )
 from callframe.api.client import DEFAULT_WORKERS, MAX_WORKERS, Client
-from callframe.api.fetch_output import OutputReader, lines_with, log_frame
+from callframe.api.fetch_output import OutputReader, lines_with, log_frame, report
 from callframe.api.workers import stop_on_interrupt
 from callframe.auth.options import ConnectionOptions, resolve_connection
 from callframe.completeness import FetchRequest, FunctionCoverage, report_incomplete, warn_about_records
@@ -469,7 +469,8 @@ class Project:
                 raise ArgumentError(f"call_id={call_id!r} with a call frame; select its call instead.")
             stop = stop or threading.Event()
             with stop_on_interrupt(stop):
-                return self._output_reader(function, stop, strict=strict, progress=progress).logs(function, contains)
+                reader = self._output_reader(function, stop, progress)
+                return report(reader.logs(function, contains), strict=strict)
         if call_id is None:
             raise ArgumentError("logs() takes a call frame, or a function and the id of a call.")
         call_id = check_id(call_id, "call id")
@@ -557,7 +558,7 @@ class Project:
         """
         stop = stop or threading.Event()
         with stop_on_interrupt(stop):
-            return self._output_reader(calls, stop, strict=strict, progress=progress).responses(calls)
+            return report(self._output_reader(calls, stop, progress).responses(calls), strict=strict)
 
     def limits(self) -> dict[str, Any]:
         """
@@ -572,14 +573,12 @@ class Project:
         limits = self.client.limits()
         return {name: getattr(limits, name) for name in limits.__struct_fields__}
 
-    def _output_reader(
-        self, calls: pd.DataFrame, stop: threading.Event, *, strict: bool, progress: bool | None
-    ) -> OutputReader:
+    def _output_reader(self, calls: pd.DataFrame, stop: threading.Event, progress: bool | None) -> OutputReader:
         """Make a reader of what calls left; the client must know which of their functions are apps."""
         frame.check(calls)
         if len(calls):
             self._catalogue_for(calls["function_id"].unique().tolist())
-        return OutputReader(self.client, stop, strict, progress)
+        return OutputReader(self.client, stop, progress)
 
     def _fetch_catalogue(self) -> Catalogue:
         catalogue = read_catalogue(self.client)

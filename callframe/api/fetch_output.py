@@ -49,11 +49,10 @@ _CALL = ["call_id", "function_id", "function"]
 
 @dataclass(frozen=True)
 class OutputReader:
-    """Reads the responses or logs of the calls of a frame, and reports what could not be read."""
+    """Reads the responses or logs of the calls of a frame; the coverage of the result says what could not be read."""
 
     client: Client
     stop: threading.Event
-    strict: bool = False
     progress: bool | None = None
 
     def responses(self, calls: pd.DataFrame) -> pd.DataFrame:
@@ -123,7 +122,7 @@ class OutputReader:
         errors: Sequence[str | None],
         set_aside: Mapping[int, Counter[InvalidRecord]] | None = None,
     ) -> pd.DataFrame:
-        """Attach what could not be read of which function, and warn of it, or raise if strict."""
+        """Attach what could not be read of which function."""
         rows = calls[_CALL].assign(error=frame.text_column(errors).array)
         functions = [
             _function_coverage(noun, of_function, set_aside or {})
@@ -134,8 +133,6 @@ class OutputReader:
         coverage = Coverage(now_ms, tuple(functions), project, call_ids=len(calls), described=described)
         table.attrs = {}
         coverage.attach(table)
-        warn_about_records(table, coverage)
-        report_incomplete(table, coverage, strict=self.strict)
         return table
 
 
@@ -228,6 +225,14 @@ def log_frame(entries: Sequence[LogEntry]) -> pd.DataFrame:
             "message": frame.text_column([entry.message for entry in entries]),
         }
     )
+
+
+def report(table: pd.DataFrame, *, strict: bool) -> pd.DataFrame:
+    """Return a frame of responses or logs; warn of what could not be read, or raise if strict."""
+    if coverage := Coverage.of(table):
+        warn_about_records(table, coverage)
+        report_incomplete(table, coverage, strict=strict)
+    return table
 
 
 def _one_row_per_call(calls: pd.DataFrame) -> pd.DataFrame:

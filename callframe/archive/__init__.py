@@ -8,7 +8,9 @@ has the columns of a call frame, with these differences:
 - `project` is the name of the project; an archive can contain several.
 - `function` and `status` are text; times are in microseconds, without loss.
 - `schedule_delay_ms` and `duration_ms` are integer milliseconds, in place of `schedule_delay` and `duration`.
-- `finality` is 0 for Running, 1 for a status that is unknown to callframe, 2 for a finished call.
+- `finality` is 0 for Running, 1 for a status that is unknown to callframe, 2 for a finished call, 3 for an
+  error response.
+- `response` and `route` are missing unless a sync read the responses.
 
 A call is identified by `project`, `function_id` and `call_id`. The folder `_callframe`, which Delta Lake ignores,
 contains four small Delta tables:

@@ -123,7 +123,8 @@ class Archive:
         call_ids
             Ids of the calls to read, instead of a time range, status and schedule.
         columns
-            Columns to read. Analysis needs all but the texts of errors.
+            Columns to read: those of a call frame, by default, and of `callframe.with_responses`. Analysis needs all
+            but the texts of errors.
         project
             Name of the project, if the archive contains several.
 
@@ -285,7 +286,14 @@ class Archive:
         """
         return self._snapshot(project).coverage_periods(start, end)
 
-    def sync(self, project: Project, *, start: TimeLike | None = None, progress: bool | None = None) -> SyncReport:
+    def sync(
+        self,
+        project: Project,
+        *,
+        start: TimeLike | None = None,
+        responses: bool | str | int | Sequence[str | int] = False,
+        progress: bool | None = None,
+    ) -> SyncReport:
         """
         Bring the archive up to date with a project.
 
@@ -300,6 +308,10 @@ class Archive:
             Project to read, as returned by `callframe.connect`.
         start
             Earliest start time to read if it is missing; by default 90 days ago.
+        responses
+            Whether to read the responses of Completed calls too, of the last 90 days that have none in the archive yet:
+            of all functions, or of some by id, external id or name. One request each. A call whose response reports a
+            failure (`callframe.reports_failure`) is stored with the status "Error response".
         progress
             Whether to show a progress bar; by default in terminals and notebooks.
 
@@ -329,7 +341,8 @@ class Archive:
         if start is not None:
             history_ms = timespan.time_range(start, None, now_ms=project.now_ms()).length_ms
         with progress_bar(progress, "sync") as show:
-            report = Sync(self._tables, project, history_ms=history_ms, show=show).run()
+            sync = Sync(self._tables, project, history_ms=history_ms, responses=responses, show=show)
+            report = sync.run()
         if not report.complete:
             warn(str(report), IncompleteWarning)
         elif report.set_aside:

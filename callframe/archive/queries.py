@@ -114,10 +114,13 @@ class ArchiveSnapshot:
         return self._registry(self._tables.schedules, ["function", "created_time", "schedule_id"])
 
     def statuses(self) -> list[str]:
-        """List the documented statuses, and unknown ones from the few files that may contain some."""
+        """List the documented statuses, and others that occur, from the few files that may contain unknown ones."""
         is_unknown = pc.field("finality") == 1
         rows = self.calls.store.read(unfinished_paths(self.calls.files), ["status"], condition=is_unknown)
-        return frame.status_categories(rows["status"].cast("string").unique().to_pylist())
+        statuses: list[str] = rows["status"].cast("string").unique().to_pylist()
+        if (pc.max(self.calls.files["max_finality"]).as_py() or 0) > schema.FINISHED:
+            statuses.append(frame.ERROR_RESPONSE)
+        return frame.status_categories(statuses)
 
     def coverage_periods(self, start: TimeLike | None, end: TimeLike | None) -> pd.DataFrame:
         """Make the frame of `Archive.coverage`."""
@@ -299,8 +302,9 @@ def _read_partition(
 
 
 def _parse_columns(columns: Sequence[str] | None) -> tuple[str, ...]:
+    known = (*frame.COLUMNS, *frame.RESPONSE_COLUMNS)
     names = list(frame.COLUMNS) if columns is None else as_list(columns)
-    unknown = [name for name in names if name not in frame.COLUMNS]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise ArgumentError(f"columns contains {unknown[0]!r}; a call frame has {', '.join(frame.COLUMNS)}.")
+        raise ArgumentError(f"columns contains {unknown[0]!r}; a call frame has {', '.join(known)}.")
     return tuple(dict.fromkeys(names))

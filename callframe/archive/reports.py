@@ -32,6 +32,8 @@ class SyncReport:
         Number of calls read.
     new, changed
         Number of calls that were not in the archive, and of stored calls that changed.
+    responses
+        Number of responses read.
     steps
         Number of steps committed.
     problems
@@ -50,6 +52,7 @@ class SyncReport:
     read: int = 0
     new: int = 0
     changed: int = 0
+    responses: int = 0
     steps: int = 0
     problems: dict[str, list[str]] = field(default_factory=dict)
     set_aside: dict[str, int] = field(default_factory=dict)
@@ -63,7 +66,8 @@ class SyncReport:
 
     def __str__(self) -> str:
         result = f"{self.new:,} new and {self.changed:,} changed calls of project {self.project!r} in {self.archive}"
-        lines = [f"{result} ({self.read:,} read in {self.steps} steps, version {self.version})"]
+        responses = f", {self.responses:,} responses" if self.responses else ""
+        lines = [f"{result} ({self.read:,} read in {self.steps} steps{responses}, version {self.version})"]
         if self.interrupted:
             lines.append("Interrupted; the next sync continues from here.")
         lines += [f"{count} records set aside: {reason}" for reason, count in self.set_aside.items()]

@@ -40,13 +40,13 @@ CALLS = pa.schema(
         *_fields(pa.string(), "status"),
         *_fields(TIME, "scheduled_time", "start_time", "end_time"),
         *_fields(pa.int64(), "schedule_delay_ms", "duration_ms"),
-        *_fields(TEXT, "error_message", "error_trace"),
+        *_fields(TEXT, "error_message", "error_trace", *frame.RESPONSE_COLUMNS),
         *_fields(pa.int8(), "finality"),
         *_fields(pa.date32(), DAY),
     ]
 )
-"""`finality` is 0 for Running, 1 for an unknown status, 2 for a finished call; `start_date` is the day of
-`start_time` in UTC."""
+"""`finality` is 0 for Running, 1 for an unknown status, 2 for a finished call, 3 for an error response; `start_date`
+is the day of `start_time` in UTC."""
 
 COVERAGE = pa.schema(
     [
@@ -126,6 +126,8 @@ def to_rows(calls: pd.DataFrame, project: str) -> pa.Table:
         if pa.types.is_timestamp(dtype):
             column = column.cast(pa.int64()).cast(pa.timestamp("ms", "UTC"))  # works at any offset of the chunks
         columns[stored_name(name)] = column.cast(dtype)
+    for name in frame.RESPONSE_COLUMNS:
+        columns.setdefault(name, pa.nulls(table.num_rows, TEXT))
     columns["finality"] = pa.array(frame.finality(columns["status"]), pa.int8())
     columns[DAY] = columns["start_time"].cast(pa.date32())
     return pa.table([columns[name] for name in CALLS.names], schema=CALLS)
@@ -151,7 +153,7 @@ def on_days(column: pa.ChunkedArray, days: Iterable[dt.date]) -> pa.ChunkedArray
 
 
 def _to_arrow(name: str, column: pa.ChunkedArray, categories: list[str] | None) -> pa.ChunkedArray:
-    dtype = frame.ARROW.field(name).type
+    dtype = frame.arrow_schema(frame.RESPONSE_COLUMNS).field(name).type
     if name in _CATEGORICAL:
         order: Callable[[list[str]], Sequence[str]] = sorted if name == "function" else frame.status_categories
         return pa.chunked_array([_encode(column, order, categories)])

@@ -14,12 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from callframe import frame
+from callframe.analysis.responses import with_responses
 from callframe.api import fetch
-from callframe.api.catalogue import Catalogue, function_frame, read_catalogue, schedule_frame
+from callframe.api.catalogue import Catalogue, as_list, function_frame, read_catalogue, schedule_frame
 from callframe.api.client import LISTING_LIMIT
+from callframe.api.fetch_output import OutputReader
+from callframe.api.workers import stop_on_interrupt
 from callframe.archive import daily_rollup, queries, schema
 from callframe.archive.coverage_ledger import CoverageLedger, union
 from callframe.archive.reports import SyncReport
+from callframe.completeness import Coverage
 from callframe.errors import ServiceError, TransportError
 from callframe.limits import RETENTION_MS, RunLimit
 from callframe.timespan import DAY_MS, MINUTE_MS, TimeRange, timestamp
@@ -27,6 +31,8 @@ from callframe.timespan import DAY_MS, MINUTE_MS, TimeRange, timestamp
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Mapping, Sequence
+
+    import pandas as pd
 
     from callframe.api.fetch import FunctionResult
     from callframe.api.schemas import Page
@@ -41,6 +47,7 @@ ROWS_PER_STEP = 100_000
 _EXTRA_MS = DAY_MS  # the service keeps some calls for longer than it promises
 _MIN_STEP_MS, _FIRST_STEP_MS, _MAX_STEP_MS = MINUTE_MS, DAY_MS, 30 * DAY_MS
 _MAX_FAILURES = 3
+_RESPONSES_PER_STEP = 2_000
 _PARTS = 8
 _TOO_MANY_CALLS = "left for the next sync, which reads smaller steps: too many calls"
 
@@ -59,6 +66,7 @@ class Sync:
         project: Project,
         *,
         history_ms: int | None,
+        responses: bool | str | int | Sequence[str | int] = False,
         show: Callable[[float, str], None],
     ) -> None:
         self._tables = tables
@@ -66,11 +74,13 @@ class Sync:
         self._client = project.client
         self._now_ms = self._client.clock.now_ms()
         self._history_ms = history_ms
+        self._responses = responses
         self._show = show
         self._fraction = 0.0
         self._catalogue = Catalogue([])
         self._labels: dict[int, str] = {}
         self._listed_ids: list[int] = []
+        self._response_ids: list[int] = []
         self._failures: dict[int, list[str]] = {}
         self._changed_days: set[dt.date] = set()
         self._unfinished_days: dict[tuple[int, int], dt.date] = {}
@@ -83,6 +93,8 @@ class Sync:
             self._update_registry()
             self._read_unfinished_calls()
             self._read_missing_ranges()
+            if self._response_ids and not self.report.interrupted:
+                self._read_responses()
             if self._changed_days and not self.report.interrupted:
                 calls = self._tables.calls.open_or_create()
                 sources = daily_rollup.sources_of(calls, self._changed_days)
@@ -101,6 +113,9 @@ class Sync:
         complete = not catalogue.left_out
         self._labels = self._tables.update_functions(function_frame(catalogue), complete=complete, **listing)
         self._listed_ids = [function.id for function in catalogue.functions]
+        self._response_ids = self._listed_ids if self._responses is True else []
+        if not isinstance(self._responses, bool):
+            self._response_ids = [found for one in as_list(self._responses) for found in catalogue.find_functions(one)]
         if not complete:
             self._add_problem("the functions", "not all of them could be listed")
         try:
@@ -152,6 +167,40 @@ class Sync:
                     length_ms = _FIRST_STEP_MS  # to read what is readable around a failure
                 elif rows < ROWS_PER_STEP // 2:
                     length_ms = min(_MAX_STEP_MS, length_ms * 2)
+
+    def _read_responses(self) -> None:
+        """Read the responses of the stored Completed calls that have none yet, the oldest first."""
+        window = TimeRange(max(0, self._now_ms - RETENTION_MS), self._now_ms + 1)
+        columns = (*frame.COLUMNS, *frame.RESPONSE_COLUMNS)
+        query = queries.Query(self.report.project, window, tuple(self._response_ids), ("Completed",), columns=columns)
+        snapshot = self._tables.calls.open_or_create()
+        partitions = queries.partitions(query.files(snapshot))
+        for number, paths in enumerate(partitions):
+            has_none = pc.field("response").is_null()
+            calls = queries.read_calls(snapshot.store, paths, query, condition=has_none)
+            for first in range(0, len(calls), _RESPONSES_PER_STEP):
+                self._show(number / len(partitions) + first / len(calls) / len(partitions), "responses")
+                self._commit_responses(calls[first : first + _RESPONSES_PER_STEP])
+                if self.report.interrupted:
+                    return
+
+    def _commit_responses(self, calls: pd.DataFrame) -> None:
+        """Read and commit the responses of calls, and give these the status that their responses report."""
+        stop = threading.Event()
+        with stop_on_interrupt(stop) as interrupted:
+            responses = OutputReader(self._client, stop, progress=False).responses(calls)
+        judged = with_responses(calls, responses)
+        judged = judged[judged["response"].notna()]
+        if len(judged):
+            rows = schema.to_rows(judged, self.report.project)
+            self._tables.upsert(rows, {})
+            self._changed_days |= set(rows[schema.DAY].unique().to_pylist())
+        self.report.responses += len(judged)
+        self.report.interrupted |= interrupted.is_set()
+        known = Coverage.of(responses)
+        for function in known.functions if known and not interrupted.is_set() else ():
+            for reason in function.reasons:
+                self._add_problem(function.function, reason)
 
     def _windows_to_read(self) -> dict[int, list[TimeRange]]:
         """List the time ranges to read by function: missing ones, and the latest, in which calls may be late."""

@@ -202,17 +202,31 @@ def merge_calls(stored: pa.Table, calls: pa.Table) -> tuple[pa.Table, int, int]:
     """
     Merge calls that were read later into stored ones; a less final record never replaces a more final one.
 
+    A record without a response never replaces one whose response was read.
+
     Returns the rows, unsorted, and how many calls are new and changed.
     """
+    calls = _without_known_responses(stored, calls)
     both = pa.concat_tables([stored, calls])
     kept = frame.final_records(both)
     new = len(kept) - stored.num_rows
-    keys = pd.MultiIndex.from_arrays([both["function_id"].to_numpy(), both["call_id"].to_numpy()])
+    keys = _keys(both)
     updates = kept[kept >= stored.num_rows]
     before = keys[: stored.num_rows].get_indexer(keys[updates])
     is_stored = before >= 0
     changed = _count_different(both.take(pa.array(before[is_stored])), both.take(pa.array(updates[is_stored])))
     return both.take(pa.array(kept)), new, changed
+
+
+def _without_known_responses(stored: pa.Table, calls: pa.Table) -> pa.Table:
+    if stored["response"].null_count == stored.num_rows:
+        return calls
+    is_known = _keys(calls).isin(_keys(stored.filter(pc.is_valid(stored["response"]))))
+    return calls.filter(pc.or_(pa.array(~is_known), pc.is_valid(calls["response"].combine_chunks())))
+
+
+def _keys(calls: pa.Table) -> pd.MultiIndex:
+    return pd.MultiIndex.from_arrays([calls["function_id"].to_numpy(), calls["call_id"].to_numpy()])
 
 
 def _count_different(left: pa.Table, right: pa.Table) -> int:
