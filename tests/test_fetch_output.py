@@ -256,7 +256,7 @@ def test_ctrl_c_ends_the_reading_within_a_second_although_the_service_hangs() ->
             responses = project.responses(completed(100))
         took = time.monotonic() - started
         hang.set()
-    assert responses["response"].count() == 10
+    assert 8 <= responses["response"].count() <= 10  # two workers may have been about to pass theirs on
     assert took < 2
 
 
