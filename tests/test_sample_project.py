@@ -35,7 +35,7 @@ def calls_of(external_id: str, nth: int = 0) -> list[Any]:
 @cache
 def all_calls() -> list[Any]:
     data = project_data()
-    return [call for function in data.functions for call in data.calls(function["id"])]
+    return [call for function in [*data.functions, *data.apps] for call in data.calls(function["id"])]
 
 
 def log_lines(function_id: int, call_id: int) -> list[dict[str, Any]]:
@@ -62,7 +62,7 @@ def data_of(*calls: dict[str, object] | bytes) -> ProjectData:
 )
 def test_number_of_calls_and_functions_is_exact(calls: int, functions: int) -> None:
     data = ProjectData.generate(calls=calls, functions=functions, end_time=NOW)
-    assert (data.call_count, len(data.functions)) == (calls, functions)
+    assert (data.call_count, len(data.functions) + len(data.apps)) == (calls, functions)
 
 
 @pytest.mark.parametrize("days", [0.01, 1, 90])
@@ -415,3 +415,34 @@ def test_history_of_a_year_is_a_year_long() -> None:
     data = ProjectData.generate(calls=2_000, functions=1, end_time=NOW, days=365)
     oldest = data.calls(data.functions[0]["id"])[-1]["startTime"]
     assert timedelta(milliseconds=NOW_MS - oldest) > timedelta(days=140)
+
+
+# The function app
+
+
+def app_id() -> int:
+    return int(project_data().apps[0]["id"])
+
+
+def test_large_project_has_a_function_app() -> None:
+    (app,) = project_data().apps
+    assert (app["externalId"], app["functionType"]) == ("update-energy-dashboard", "app")
+    assert app["id"] not in {function["id"] for function in project_data().functions}
+    assert small_data().apps
+
+
+def test_completed_calls_of_the_app_may_return_an_error_of_their_handler() -> None:
+    completed = [call for call in project_data().calls(app_id()) if call["status"] == "Completed"]
+    responses = [project_data().response(app_id(), call["id"]) for call in completed]
+    errors = [response for response in responses if not response["success"]]
+    assert 0.05 < len(errors) / len(responses) < 0.09
+    assert {error["statusCode"] for error in errors} == {400, 404, 500}
+    assert all({"errorType", "message"} <= set(error) for error in errors)
+    assert len({(response["method"], response["path"]) for response in responses}) == 4
+
+
+def test_log_of_the_app_shows_the_error_that_the_response_reports() -> None:
+    for call in project_data().calls(app_id())[:200]:
+        response = project_data().response(app_id(), call["id"])
+        text = " ".join(line["message"] for line in log_lines(app_id(), call["id"]))
+        assert response is None or response.get("message", "") in text

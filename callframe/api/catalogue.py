@@ -118,7 +118,7 @@ def read_catalogue(client: Client) -> Catalogue:
     functions, listing = list_functions_and_apps(client)
     left_out = [*left_out_of(functions, "functions"), *left_out_of(listing.page, "function apps")]
     if listing.failed:
-        left_out.append(FunctionCoverage(0, _OTHERS, (listing.outcome,)))
+        left_out.append(FunctionCoverage(0, "function apps", (listing.outcome,)))
     classic_ids = {function.id for function in functions.items}
     apps = [app for app in listing.page.items if app.function_type != _CLASSIC or app.id not in classic_ids]
     left_out += [

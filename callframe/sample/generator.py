@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from callframe.errors import ArgumentError
-from callframe.sample import call_output
+from callframe.sample import app_output, call_output
 from callframe.sample.project_data import COMPLETED, FAILED, MISSING, RUNNING, TIMEOUT, CallStore, ProjectData
 from callframe.sample.specs import (
     DAY_MS,
@@ -23,7 +23,7 @@ from callframe.sample.specs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -123,6 +123,7 @@ class _ProjectBuilder:
         self._window = window
         self._ids = ids
         self._functions: list[dict[str, Any]] = []
+        self._apps: list[dict[str, Any]] = []
         self._schedules: list[dict[str, Any]] = []
         self._columns: dict[int, Columns] = {}
         self._specs: dict[int, FunctionSpec] = {}
@@ -153,9 +154,9 @@ class _ProjectBuilder:
     def build(self) -> ProjectData:
         """Build the project data."""
         _leave_some_running(list(self._columns.values()), self._window)
-        names = {function_id: spec.name for function_id, spec in self._specs.items()}
         return ProjectData(
             functions=self._functions,
+            apps=self._apps,
             schedules=self._schedules,
             stores={
                 function_id: CallStore(
@@ -165,9 +166,17 @@ class _ProjectBuilder:
                 )
                 for function_id, columns in self._columns.items()
             },
-            logs=lambda function_id, call: call_output.log(names[function_id], call),
-            response=lambda function_id, call: call_output.response(names[function_id], call),
+            logs=self._log,
+            response=self._response,
         )
+
+    def _log(self, function_id: int, call: Mapping[str, Any]) -> list[dict[str, Any]]:
+        spec = self._specs[function_id]
+        return app_output.log(spec.routes, call) if spec.routes else call_output.log(spec.name, call)
+
+    def _response(self, function_id: int, call: Mapping[str, Any]) -> Any:
+        spec = self._specs[function_id]
+        return app_output.response(spec.routes, call) if spec.routes else call_output.response(spec.name, call)
 
     def _add_function(self, spec: FunctionSpec, created_ms: int, rng: np.random.Generator) -> int:
         record: dict[str, Any] = {
@@ -187,8 +196,10 @@ class _ProjectBuilder:
             "runtimeVersion": {"py311": "Python 3.11", "py312": "Python 3.12"}[spec.runtime],
             "cpu": spec.cpu,
             "memory": spec.memory,
+            "functionType": "app" if spec.routes else None,
         }
-        self._functions.append({field: value for field, value in record.items() if value is not None})
+        listing = self._apps if spec.routes else self._functions
+        listing.append({field: value for field, value in record.items() if value is not None})
         function_id: int = record["id"]
         self._specs[function_id] = spec
         return function_id

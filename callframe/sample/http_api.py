@@ -33,6 +33,10 @@ FORBIDDEN = "Required capabilities functionsAcl:READ not present on token"
 _ROOT = "/api/v1/projects/{project}/functions"
 _FUNCTION = _ROOT + "/{function_id:int}"
 _CALL = _FUNCTION + "/calls/{call_id:int}"
+_APPS = "/api/v1/projects/{project}/function-apps"
+_APP_CALLS = _APPS + "/{external_id:path}/calls"
+_APP_CALL = _APP_CALLS + "/{call_id:int}"
+_APP_VERSIONS = {"20230101-alpha", "20230101-beta"}
 
 
 class ApiError(Exception):
@@ -101,6 +105,11 @@ class HttpApi:
             Route(_CALL, self._call),
             Route(_CALL + "/logs", self._logs),
             Route(_CALL + "/response", self._response),
+            Route(_APPS, self._list_apps),
+            Route(_APP_CALLS, self._list_app_calls),
+            Route(_APP_CALL, self._call),
+            Route(_APP_CALL + "/logs", self._logs),
+            Route(_APP_CALL + "/response", self._response),
         ]
 
     async def _inspect_token(self, _: Request) -> Response:
@@ -118,6 +127,13 @@ class HttpApi:
         body = await _json_body(request, {"filter", "limit"})
         names = {"name", "owner", "fileId", "status", "externalIdPrefix", "createdTime", "metadata"}
         return _json_response({"items": _filtered(self._data.functions, body, names)})
+
+    async def _list_apps(self, request: Request) -> Response:
+        _check_app_version(request)
+        return _json_response({"items": self._data.apps})
+
+    async def _list_app_calls(self, request: Request) -> Response:
+        return _call_list(self._data.page(self._function_id(request), Filter(), limit=2**62).records)
 
     async def _functions_by_ids(self, request: Request) -> Response:
         body = await _json_body(request, {"items", "ignoreUnknownIds"})
@@ -175,22 +191,37 @@ class HttpApi:
 
     async def _logs(self, request: Request) -> Response:
         self._call_json(request)
-        return _json_response({"items": self._data.logs(*_path_ids(request))})
+        return _json_response({"items": self._data.logs(*self._path_ids(request))})
 
     async def _response(self, request: Request) -> Response:
         self._call_json(request)
-        function_id, call_id = _path_ids(request)
+        function_id, call_id = self._path_ids(request)
         value = self._data.response(function_id, call_id)
         body = {} if value is None else {"response": value}
         return _json_response({**body, "functionId": function_id, "callId": call_id})
 
+    def _path_ids(self, request: Request) -> tuple[int, int]:
+        return self._function_id(request), int(request.path_params["call_id"])
+
     def _function_id(self, request: Request) -> int:
+        if "external_id" in request.path_params:
+            return self._app_id(request)
         function_id = int(request.path_params["function_id"])
         if function_id in self._faults.forbidden:
             raise ApiError(403, FORBIDDEN)
         if not self._data.has_function(function_id):
             raise ApiError(404, f"Function {function_id} not found")
         return function_id
+
+    def _app_id(self, request: Request) -> int:
+        _check_app_version(request)
+        external_id = request.path_params["external_id"]
+        app_id = self._data.app_id(external_id)
+        if app_id in self._faults.forbidden:
+            raise ApiError(403, FORBIDDEN)
+        if app_id is None:
+            raise ApiError(404, f"Function app {external_id!r} not found")
+        return app_id
 
     def _call_json(self, request: Request) -> bytes:
         function_id, call_id = self._function_id(request), int(request.path_params["call_id"])
@@ -232,8 +263,10 @@ def _call_list(records: Iterable[bytes], cursor: Any = None) -> Response:
     return Response(b'{"items":[' + b",".join(records) + b"]" + next_cursor + b"}", media_type="application/json")
 
 
-def _path_ids(request: Request) -> tuple[int, int]:
-    return int(request.path_params["function_id"]), int(request.path_params["call_id"])
+def _check_app_version(request: Request) -> None:
+    """Refuse requests for function apps that do not ask for a preview of the API."""
+    if request.headers.get("cdf-version") not in _APP_VERSIONS:
+        raise ApiError(404, "Not found")
 
 
 def _join(items: Sequence[Mapping[str, Any]]) -> str:

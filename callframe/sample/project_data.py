@@ -212,8 +212,9 @@ class CallStore:
 
 class ProjectData:
     """
-    Functions, schedules and calls of a project, thread-safe.
+    Functions, function apps, schedules and calls of a project, thread-safe.
 
+    The calls of an app are a store of its own; an app that is among the functions too shares that of the function.
     `logs` and `response` are called with a function id and a call record; a call without a response gives None.
     """
 
@@ -221,6 +222,7 @@ class ProjectData:
         self,
         *,
         functions: Iterable[Record],
+        apps: Iterable[Record] = (),
         schedules: Iterable[Record] = (),
         stores: Mapping[int, CallStore],
         limits: Record | None = None,
@@ -229,6 +231,7 @@ class ProjectData:
     ) -> None:
         self._lock = threading.RLock()
         self._functions = [dict(record) for record in functions]
+        self._apps = [dict(record) for record in apps]
         self._schedules = [dict(record) for record in schedules]
         self._stores = dict(stores)
         self._logs = logs
@@ -240,6 +243,7 @@ class ProjectData:
         cls,
         *,
         functions: Iterable[Record],
+        apps: Iterable[Record] = (),
         schedules: Iterable[Record] = (),
         calls: Iterable[CallRecord] | Mapping[int, Iterable[CallRecord]] = (),
         logs: Mapping[tuple[int, int], list[dict[str, Any]]] | None = None,
@@ -252,12 +256,14 @@ class ProjectData:
         A call is a mapping or bytes to serve; calls without a `functionId` are given by function id. Logs and responses
         are given by function id and call id.
         """
-        functions = list(functions)
-        records: dict[int, list[CallRecord]] = {integer_or_missing(record.get("id")): [] for record in functions}
+        functions, apps = list(functions), list(apps)
+        ids = [integer_or_missing(record.get("id")) for record in (*functions, *apps)]
+        records: dict[int, list[CallRecord]] = {function_id: [] for function_id in ids}
         records |= _by_function(calls)
         all_logs, all_responses = dict(logs or {}), dict(responses or {})
         return cls(
             functions=functions,
+            apps=apps,
             schedules=schedules,
             stores={function_id: CallStore.from_records(function_id, group) for function_id, group in records.items()},
             limits=limits,
@@ -317,15 +323,28 @@ class ProjectData:
             return list(self._functions)
 
     @property
+    def apps(self) -> list[dict[str, Any]]:
+        """Function app records, in a new list."""
+        with self._lock:
+            return list(self._apps)
+
+    @property
     def schedules(self) -> list[dict[str, Any]]:
         """Schedule records, in a new list."""
         with self._lock:
             return list(self._schedules)
 
     def has_function(self, function_id: int) -> bool:
-        """Return whether a function exists."""
+        """Return whether a function exists that is not only a function app."""
         with self._lock:
-            return function_id in self._stores
+            is_app = any(record.get("id") == function_id for record in self._apps)
+            is_listed = any(record.get("id") == function_id for record in self._functions)
+            return function_id in self._stores and (is_listed or not is_app)
+
+    def app_id(self, external_id: str) -> int | None:
+        """Return the function id of a function app, None if there is none of this external id."""
+        with self._lock:
+            return next((record["id"] for record in self._apps if record.get("externalId") == external_id), None)
 
     def store(self, function_id: int) -> CallStore:
         """Return the calls of one function, to be changed only by the methods of this class."""

@@ -54,6 +54,8 @@ class FunctionSpec:
         Whether it was redeployed during the call history.
     never_called
         Whether it has no calls.
+    routes
+        Routes of a function app; none for a function.
     """
 
     name: str
@@ -74,6 +76,7 @@ class FunctionSpec:
     redeployed: bool = False
     errors_are_strings: bool = False
     schedules_by_external_id: bool = False
+    routes: tuple[str, ...] = ()
 
 
 FUNCTION_SPECS = (
@@ -156,7 +159,8 @@ FUNCTION_SPECS = (
     FunctionSpec(
         "Update energy dashboard", "update-energy-dashboard", "Sums for the energy dashboard",
         owner="operations@example.com", periods=(5, 15), median_s=11, failure_rate=0.008,
-        causes=("division", "database"), memory=0.5,
+        causes=("division", "database"), memory=0.5, errors_are_strings=True,
+        routes=("GET /sums", "POST /sums", "GET /sites", "PUT /budget"),
     ),
     FunctionSpec(
         "Ingest laboratory results", "ingest-laboratory-results", "Reads the LIMS database",
