@@ -208,6 +208,7 @@ class Reply:
     body: bytes = b"{}"
     headers: Mapping[str, str] = field(default_factory=dict)
     truncated: bool = False
+    early_hints: bool = False
     wait_for: threading.Event | None = None
 
 
@@ -266,6 +267,8 @@ class _Handler(BaseHTTPRequestHandler):
         reply = self.fake.reply(ReceivedRequest(self.command, self.path, headers, body))
         if reply.wait_for is not None:
             reply.wait_for.wait(10)
+        if reply.early_hints:
+            self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
         self.close_connection = reply.status is None or reply.truncated
         if reply.status is None:
             return

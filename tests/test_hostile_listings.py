@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -157,6 +157,14 @@ def test_answer_to_another_request_is_not_an_empty_function() -> None:
     with pytest.warns(IncompleteWarning, match="answered with calls of function 8 when asked for those of function 7"):
         fetched = listing.fetch(workers=1)
     assert fetched.empty
+
+
+def test_interim_response_does_not_shift_the_answers() -> None:
+    calls = [*call_records(30), *call_records(20, function_id=8)]
+    listing = HostileListing(calls, page_rows=10, change=lambda _, reply: replace(reply, early_hints=True))
+    fetched = listing.fetch(7, 8)
+    assert fetched["function_id"].value_counts().to_dict() == {7: 30, 8: 20}
+    assert is_complete(fetched)
 
 
 def test_ids_that_were_not_asked_for_are_dropped() -> None:

@@ -119,6 +119,14 @@ class _WatchedResponse(http.client.HTTPResponse):
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(_WatchedSocket(sock), *args, **kwargs)  # type: ignore[arg-type]
 
+    def _read_status(self) -> tuple[str, int, str]:
+        """Skip interim responses such as 103, which `http.client` takes for the response: all later ones would slip."""
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        while http.HTTPStatus.CONTINUE < status < http.HTTPStatus.OK and status != http.HTTPStatus.SWITCHING_PROTOCOLS:
+            http.client.parse_headers(self.fp)
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+        return version, status, reason
+
 
 class _QuietConnection:
     debuglevel = 0  # http.client prints whole requests, including the token, where a user enables debugging globally
