@@ -1,6 +1,7 @@
 # The public names. They are imported when they are first used.
 
 from . import plot as plot
+from .analysis.changes import changes as changes
 from .analysis.comparison import compare as compare
 from .analysis.concurrency import concurrency as concurrency
 from .analysis.concurrency import concurrency_peaks as concurrency_peaks
@@ -8,6 +9,7 @@ from .analysis.concurrency import overlapping_runs as overlapping_runs
 from .analysis.failures import failure_episodes as failure_episodes
 from .analysis.failures import failure_groups as failure_groups
 from .analysis.failures import failures as failures
+from .analysis.incidents import incidents as incidents
 from .analysis.kaplan_meier import survival as survival
 from .analysis.quality import quality as quality
 from .analysis.responses import reports_failure as reports_failure
