@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from benchmarks.processes import Result
 
 
+_WORKERS = 5
+
+
 @dataclass(frozen=True)
 class Sizes:
     """
@@ -46,6 +49,8 @@ class Sizes:
         Calls of an archive, and their days.
     new_calls
         New calls to sync into it.
+    outputs
+        Calls whose responses and logs are read.
     """
 
     calls: int = 200_000
@@ -63,6 +68,7 @@ class Sizes:
     archived: int = 10_000_000
     archived_days: int = 365
     new_calls: int = 60_000
+    outputs: int = 1_000
 
 
 FULL = Sizes()
@@ -82,6 +88,7 @@ QUICK = Sizes(
     archived=20_000,
     archived_days=5,
     new_calls=300,
+    outputs=50,
 )
 
 
@@ -249,6 +256,25 @@ def missed_runs(sizes: Sizes) -> list[Measurement]:
     return [Measurement("missed", name, result["seconds"], 5, " s", details)]
 
 
+def outputs(sizes: Sizes) -> list[Measurement]:
+    """Read the responses and the logs of many calls, and compare with requests that never wait for each other."""
+    with serve(calls=2 * sizes.outputs, functions=4, latency_s=sizes.latency_s) as service:
+        result = run("outputs", service, sizes.outputs)
+    ideal_s = sizes.outputs * sizes.latency_s / _WORKERS
+    memory = {"responses": "", "logs": f", {result['logs_mb']:.0f} MB more memory"}
+    return [
+        Measurement(
+            "outputs",
+            f"{sizes.outputs:,} {name}, {1000 * sizes.latency_s:.0f} ms latency: time relative to the ideal",
+            result[name] / ideal_s,
+            1.3,
+            " x",
+            f"{result[name]:.1f} s, ideal {ideal_s:.1f} s with {_WORKERS} workers{memory[name]}",
+        )
+        for name in ("responses", "logs")
+    ]
+
+
 def concurrency(sizes: Sizes) -> list[Measurement]:
     """Compute the number of concurrent calls over time."""
     result = run("concurrency", sizes.many_calls, sizes.repeats)
@@ -356,6 +382,7 @@ BENCHMARKS: dict[str, Callable[[Sizes], list[Measurement]]] = {
     "summarize": summarize,
     "import": import_time,
     "memory": memory,
+    "outputs": outputs,
     "missed": missed_runs,
     "concurrency": concurrency,
     "analysis": analysis,

@@ -85,6 +85,18 @@ def decode(page_rows: int, repeats: int) -> dict[str, Any]:
     return {"frame_s": frame_s, "msgspec_s": msgspec_s}
 
 
+def read_outputs(count: int) -> dict[str, Any]:
+    """Read the responses and then the logs of calls, searching the latter."""
+    import callframe as cf
+
+    with cf.connect() as project:
+        calls = project.calls(start=_WINDOW, status="Completed", progress=False).tail(count)
+        responses_s = _timed(lambda: project.responses(calls, strict=True, progress=False))
+        before_mb = _peak_mb()
+        logs_s = _timed(lambda: project.logs(calls, contains="error", strict=True, progress=False))
+    return {"rows": len(calls), "responses": responses_s, "logs": logs_s, "logs_mb": _peak_mb() - before_mb}
+
+
 def write_csv(repeats: int) -> dict[str, Any]:
     """Write all calls as CSV with callframe and with pandas."""
     import callframe as cf
@@ -538,6 +550,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "callframe": fetch_with_callframe,
     "cognite-sdk": fetch_with_sdk,
     "decode": decode,
+    "outputs": read_outputs,
     "csv": write_csv,
     "summarize": summarize,
     "import": import_modules,

@@ -25,6 +25,10 @@ RESULTS = {
         "callframe --help, beyond Python <= 0.3 s",
     ],
     "memory": ["5,000 calls fetched: peak memory <= 700 MB"],
+    "outputs": [
+        "50 responses, 10 ms latency: time relative to the ideal <= 1.3 x",
+        "50 logs, 10 ms latency: time relative to the ideal <= 1.3 x",
+    ],
     "missed": ["missed runs of 3 schedules of every minute in 1 days <= 5 s"],
     "concurrency": ["curve of 5,000 calls <= 2 s"],
     "analysis": ["failures of 5,000 calls of 20 functions <= 2 s", "quality of 5,000 calls of 20 functions <= 2 s"],

@@ -280,7 +280,7 @@ def test_failure_without_an_error_is_a_group_of_its_own() -> None:
 def test_same_error_of_a_response_is_a_group_of_its_own() -> None:
     found = cf.failures(frame_of(*(failed_call(k, status=status, error="a") for k, status in enumerate(FAILED))))
     assert sorted(found["status"]) == FAILED[::-1]
-    assert found["template"].tolist() == ["a", "a"]
+    assert sorted(found["label"]) == ["a", "a, in a response"]
 
 
 def test_error_of_a_call_that_has_not_failed_is_left_out() -> None:

@@ -92,6 +92,14 @@ def test_response_of_any_type_is_kept_as_json(value: Any) -> None:
         assert json.loads(project.responses(completed(1))["response"].iloc[0]) == value
 
 
+def test_text_of_a_response_has_no_control_characters() -> None:
+    value = {"a\u202eb": "\x1b[31m \x7f \x9b2J \u2066 \r\n é"}
+    with answering(lambda *_: response_of(value)) as (project, _):
+        [text] = project.responses(completed(1))["response"]
+    assert text.isprintable()
+    assert json.loads(text) == value
+
+
 def test_call_that_returned_nothing_has_null() -> None:
     with answering(lambda *_: json_reply({"functionId": 7, "callId": 1})) as (project, _):
         assert project.responses(completed(1))["response"].tolist() == ["null"]

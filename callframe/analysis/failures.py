@@ -409,15 +409,16 @@ def _labels(groups: Sequence[_Group], templates: Sequence[str]) -> list[str]:
     """
     Label each group by its exception and template, no two alike.
 
-    Where that says nothing, or the same of several groups, the innermost function of the user goes along, then the
-    cause as well, or else the id.
+    Errors that a response reports are labelled so. Where a label says nothing, or the same of several groups, the
+    innermost function of the user goes along, then the cause as well, or else the id.
     """
     names, details = [], []
     for group, template in zip(groups, templates, strict=True):
         names.append(": ".join(filter(None, (group.exception, template))))
         place = f", in `{_shorten(group.functions[-1], 30)}`" if group.functions else ", no trace"
         cause = f", caused by {_shorten(str(group.causes[0][0]), 30)}" if group.causes else ""
-        details.append(("", place, place + cause, f", {group.id}"))
+        kind = ", in a response" if group.status == frame.ERROR_RESPONSE else ""
+        details.append((kind, kind + place, kind + place + cause, f", {group.id}"))
     levels = [int(not any(map(str.isalnum, message_templates.skeleton(text).replace("<*>", "")))) for text in templates]
     labels: list[str] = []
     for level in range(4):

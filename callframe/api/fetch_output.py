@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -44,6 +45,9 @@ _REPEATED = (ForbiddenError, RateLimitError, TransportError, UnauthorizedError, 
 
 _MAX_FAILURES = 5  # in a row, after which the other calls of a function are not asked for
 _MAX_EXAMPLES = 5
+_CONTROL = re.compile(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+"""Characters that a terminal obeys or does not show, and that JSON need not escape, unlike those below 0x20."""
+
 _CALL = ["call_id", "function_id", "function"]
 
 
@@ -200,7 +204,9 @@ def _attempt(
 def read_response(client: Client, key: Key, stop: threading.Event) -> tuple[str, str | None]:
     """Read the response of a call as JSON text, and the route of its request."""
     answer = client.call_response(*key, stop=stop)
-    return json.dumps(answer.response, ensure_ascii=False), route_of(answer.data) or route_of(answer.response)
+    text = json.dumps(answer.response, ensure_ascii=False)
+    text = _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return text, route_of(answer.data) or route_of(answer.response)
 
 
 def route_of(value: Any) -> str | None:
