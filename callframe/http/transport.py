@@ -13,6 +13,7 @@ import ipaddress
 import os
 import platform
 import ssl
+import sys
 import threading
 import time
 from http.client import IncompleteRead
@@ -24,6 +25,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 from callframe.errors import ArgumentError, CallframeError, TransportError
@@ -133,32 +135,43 @@ class _QuietConnection:
     response_class = _WatchedResponse
 
 
-class _SystemCertificates:
-    """Connections that also trust the certificates of the system, as browsers do."""
-
-    ssl_context: ssl.SSLContext | None
-
-    def connect(self) -> None:
-        import truststore  # noqa: PLC0415 - needed for https only
-
-        # One each, since handshakes that share a context of truststore wait for each other.
-        self.ssl_context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        super().connect()  # type: ignore[misc]
-
-
 class _QuietAdapter(HTTPAdapter):
-    """An adapter whose connections never print what they send, and stop reading in time."""
+    """
+    An adapter whose connections never print what they send, and stop reading in time.
 
-    system_certificates = False
+    With `trusts_system` they trust the certificates of the system, as browsers do, beside those of `requests`.
+    """
+
+    trusts_system = False
+    _context: ssl.SSLContext | None = None
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
         if not issubclass(pool.ConnectionCls, _QuietConnection):
-            bases = [_QuietConnection, pool.ConnectionCls]
-            if self.system_certificates and pool.scheme == "https":
-                bases.insert(0, _SystemCertificates)
-            pool.ConnectionCls = type("QuietConnection", tuple(bases), {})
+            pool.ConnectionCls = type("QuietConnection", (_QuietConnection, pool.ConnectionCls), {})
+            if self.trusts_system and pool.scheme == "https":
+                pool.ConnectionCls.ssl_context = property(lambda _: self._trusting_context(), lambda *_: None)
         return pool
+
+    def cert_verify(self, conn: Any, *args: Any, **kwargs: Any) -> None:
+        super().cert_verify(conn, *args, **kwargs)  # type: ignore[no-untyped-call]
+        if self.trusts_system:
+            conn.ca_certs = None  # the context has them, and reading them takes 50 ms
+
+    def _trusting_context(self) -> ssl.SSLContext:
+        if self._context is not None and sys.platform == "linux":
+            return self._context
+        import truststore  # noqa: PLC0415 - needed for https only
+
+        context: ssl.SSLContext = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
+        if sys.platform == "linux":
+            # OpenSSL itself verifies here, so one plain context serves all connections: each of truststore's own would
+            # read the files again, and handshakes that share one wait for each other.
+            context = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost").context
+            context.sslsocket_class = ssl.SSLSocket
+        self._context = context
+        return context
 
 
 def is_loopback(host: str | None) -> bool:
@@ -270,9 +283,12 @@ class Transport:
             del refusal  # the error and this frame would keep each other
 
     def _read_body(self, response: requests.Response, host: str) -> bytes:
-        """Read the body in large pieces, as threads that read pages wait for each other at every piece."""
+        """Read the body at once if its size is known, else in large pieces: threads wait for each other at each."""
+        length = response.headers.get("Content-Length", "")
+        is_known = length.isdecimal() and "Content-Encoding" not in response.headers
+        is_small = is_known and int(length) <= self._max_body_mb * 1e6
         pieces, size_bytes = [], 0
-        for piece in response.iter_content(_PIECE_BYTES):
+        for piece in response.iter_content(None if is_small else _PIECE_BYTES):
             pieces.append(piece)
             size_bytes += len(piece)
             if size_bytes > self._max_body_mb * 1e6:
@@ -298,7 +314,7 @@ class Transport:
         session.trust_env = not self._is_loopback
         for scheme in ("http://", "https://"):
             adapter = _QuietAdapter(pool_maxsize=POOL_SIZE)
-            adapter.system_certificates = self._verify is True
+            adapter.trusts_system = self._verify is True
             session.mount(scheme, adapter)
         return session
 
