@@ -37,10 +37,11 @@ _COPY = (
 
 @dataclass(frozen=True)
 class CallSet:
-    """Which calls a frame has, in any order: their number, and the sum of hashes of their ids."""
+    """The rows of a frame, in any order: their number, the sum of hashes of their ids, and how many repeat a call."""
 
     count: int
     checksum: int
+    repeated: int = 0
 
     @classmethod
     def of(cls, calls: pd.DataFrame) -> Self:
@@ -53,35 +54,18 @@ class CallSet:
 
     @classmethod
     def sum(cls, parts: Sequence[Self]) -> Self:
-        """Identify the calls of several frames together."""
-        return cls(sum(part.count for part in parts), sum(part.checksum for part in parts) % 2**64)
+        """Identify the rows of several frames together."""
+        checksum = sum(part.checksum for part in parts) % 2**64
+        return cls(sum(part.count for part in parts), checksum, sum(part.repeated for part in parts))
 
-    def to_json(self) -> dict[str, Any]:
-        """Convert to a dict that JSON can hold; the checksum is text, since many readers round such a number."""
-        return {"calls": self.count, "checksum": f"{self.checksum:016x}"}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any] | None) -> Self | None:
-        """Convert back."""
-        return cls(int(content["calls"]), int(content["checksum"], 16)) if content else None
-
-
-@dataclass(frozen=True)
-class OtherRows:
-    """The rows of a frame that are not the calls its coverage describes, and how many of them repeat a call."""
-
-    rows: CallSet
-    repeated: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Convert to a dict that JSON can hold."""
-        return self.rows.to_json() | {"repeated": self.repeated}
+    def to_json(self) -> list[Any]:
+        """Convert to a list that JSON can hold; the checksum is text, since many readers round such a number."""
+        return [self.count, f"{self.checksum:016x}", self.repeated]
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any] | None) -> Self | None:
+    def from_json(cls, content: Sequence[Any] | None) -> Self | None:
         """Convert back."""
-        rows = CallSet.from_json(content)
-        return cls(rows, int((content or {}).get("repeated", 0))) if rows else None
+        return cls(int(content[0]), int(content[1], 16), int(content[2])) if content else None
 
 
 @dataclass(frozen=True)
@@ -158,7 +142,7 @@ class Coverage:
     call_ids: int = 0
     archive: Mapping[str, Any] | None = None
     described: CallSet | None = None
-    other_rows: OtherRows | None = None
+    other_rows: CallSet | None = None
     clock_skew_ms: int | None = None
     """How far the local clock was ahead of the service's, None if its responses have no date."""
 
@@ -173,8 +157,9 @@ class Coverage:
         if coverage is None or not _has_calls(table):
             return coverage
         found = CallSet.of(table)
-        other = None if found == coverage.described else OtherRows(found, count_repeated(table))
-        return replace(coverage, other_rows=other)
+        if found == coverage.described:
+            return replace(coverage, other_rows=None)
+        return replace(coverage, other_rows=replace(found, repeated=count_repeated(table)))
 
     @classmethod
     def from_json(cls, content: Any) -> Coverage | None:
@@ -191,10 +176,10 @@ class Coverage:
                 int(content.get("call_ids") or 0),
                 content.get("archive"),
                 CallSet.from_json(content.get("describes")),
-                OtherRows.from_json(content.get("other_rows")),
+                CallSet.from_json(content.get("other_rows")),
                 content.get("clock_skew_ms"),
             )
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, LookupError, TypeError, ValueError):
             return None
 
     @classmethod
@@ -204,10 +189,8 @@ class Coverage:
         request = requests[0] if all(one == requests[0] for one in requests) else None
         if request is None or request.described is None:
             return request
-        rest = [source.other_rows or OtherRows(request.described) for source in sources if source]
-        rows = CallSet.sum([one.rows for one in rest])
-        other = None if rows == request.described else OtherRows(rows, sum(one.repeated for one in rest))
-        return replace(request, other_rows=other)
+        rows = CallSet.sum([source.other_rows or request.described for source in sources if source])
+        return replace(request, other_rows=None if rows == request.described else rows)
 
     def to_json(self) -> dict[str, Any]:
         """Convert to a dict that JSON can hold."""
@@ -248,7 +231,7 @@ class Coverage:
         if self.other_rows is None:
             return ""
         repeated, count = self.other_rows.repeated, self.described.count if self.described else 0
-        distinct = self.other_rows.rows.count - repeated
+        distinct = self.other_rows.count - repeated
         parts = [format_repeated(repeated)] if repeated else []
         if distinct < count:
             parts.insert(0, f"selected from {count:,} calls")

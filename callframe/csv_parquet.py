@@ -336,7 +336,7 @@ def _to_cells(batch: pa.Table, *, escape_formulas: bool, ids: str) -> pa.Table:
 
 def _name(file: FileLike) -> str:
     """Name a file in messages."""
-    return str(file if isinstance(file, str | os.PathLike) else getattr(file, "name", "The file"))
+    return str(file if isinstance(file, str | os.PathLike) else getattr(file, "name", "The file")).strip("<>")
 
 
 def _read_bytes(file: FileLike) -> bytes:

@@ -13,7 +13,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from factories import NOW, call_frames, edge_case_rows, few_examples, frame_from_rows
+from factories import NOW, call_frames, edge_case_rows, fetched_frame, few_examples, frame_from_rows, make_call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal, assert_series_equal
@@ -24,6 +24,7 @@ from callframe.analysis.aggregates import to_buckets
 from callframe.analysis.grouping import group, parse_by
 from callframe.analysis.kaplan_meier import estimate_curves, is_event, observe
 from callframe.analysis.summary import QUANTILES
+from callframe.completeness import completeness_text
 from callframe.errors import ArgumentError, FrameError
 from callframe.limits import RunLimit
 from callframe.timespan import NO_TIME
@@ -67,7 +68,15 @@ def partitioned(calls: pd.DataFrame, shares: Sequence[float]) -> Any:
 
 def from_parts(parts: list[pd.DataFrame], calls: pd.DataFrame) -> Any:
     with dask.config.set({"dataframe.convert-string": False}):
-        return dd.from_map(lambda part: part, parts, meta=calls.head(0))
+        lazy: Any = dd.from_map(lambda part: part, parts, meta=calls.head(0))
+    lazy.attrs = calls.attrs  # as of an archive
+    return lazy
+
+
+def test_measures_of_a_filtered_dask_frame_are_not_called_complete() -> None:
+    lazy = partitioned(fetched_frame([make_call(id=call_id) for call_id in range(1, 9)]), [0.5])
+    assert completeness_text(cf.summarize(lazy)) == "complete"
+    assert completeness_text(cf.summarize(lazy[lazy["call_id"] > 3])) == "completeness not known"
 
 
 def milliseconds(column: pd.Series) -> np.ndarray:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import pandas as pd
 
 from callframe import frame
-from callframe.completeness import KEY, Coverage
+from callframe.completeness import KEY, CallSet, Coverage
 from callframe.errors import ArgumentError, FrameError
 from callframe.timespan import MAX_TIME_MS, to_milliseconds
 
@@ -98,7 +98,10 @@ def as_partitions(calls: CallFrame, client: Any = None) -> Partitions | None:
         frame.check(_with_own_text(meta))
     except FrameError as error:
         raise FrameError(f"{error} Found in a Dask DataFrame; archive.dask() gives a valid one.") from None
-    coverage = Coverage.from_json({**getattr(calls, "attrs", {}), **meta.attrs}.get(KEY))
+    own = vars(calls).get("attrs", {})
+    coverage = Coverage.from_json({**own, **meta.attrs}.get(KEY))
+    if coverage is not None and KEY not in own:  # the result of an operation, which may have removed rows
+        coverage = replace(coverage, described=None, other_rows=CallSet(0, 0))
     return Partitions(calls, client, coverage)
 
 
