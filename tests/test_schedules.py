@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
+import itertools
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from cronsim import CronSim
 from factories import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, fetched_frame, make_call, schedule_frame, scheduled_calls
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 import callframe as cf
@@ -82,6 +86,94 @@ def test_range_of_scheduled_times_includes_its_start_and_excludes_its_end() -> N
 )
 def test_scheduled_times_of_a_day_are_as_many_as_counted_by_hand(expression: str, count: int) -> None:
     assert len(slots(expression, "2026-03-01", "2026-03-02")) == count
+
+
+# Expressions of other dialects
+
+UNCERTAIN = (
+    "@reboot", "0 0 12 * * *", "30 0 12 * * ?", "0 0 12 ? * ?", "0 0 12 1 * MON *", "0 0 12 * * ? 2027",
+    "0 0 12 15W * ?", "0 0 12 ? * 2/2", "0 0 12 ? * 0", "0 12 ? * 2", "0/10 * * * * ?", "0 0 12 ? * L",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("expression", "same"),
+    [
+        ("@daily", "0 0 * * *"),
+        ("@HOURLY", "0 * * * *"),
+        ("@weekly", "0 0 * * 0"),
+        ("@monthly", "0 0 1 * *"),
+        ("@yearly", "0 0 1 1 *"),
+        ("0 12 * * ?", "0 12 * * *"),
+        ("0 0/5 * 1/1 * ? *", "*/5 * * * *"),  # what cronmaker.com makes of "every five minutes"
+        ("0 0 12 1/1 * ? *", "0 12 * * *"),
+        ("0 0 12 1/3 * ? *", "0 12 1/3 * *"),
+        ("0 0 12 ? * MON-FRI *", "0 12 * * MON-FRI"),
+        ("0 0 12 ? * MON,WED *", "0 12 * * MON,WED"),
+        ("0 0 12 ? 1/1 MON#1 *", "0 12 * * MON#1"),
+        ("0 0 12 ? * 2-6 *", "0 12 * * 1-5"),
+        ("0 0 12 ? * 1 *", "0 12 * * SUN"),
+        ("0 0 12 ? * 6#3", "0 12 * * FRI#3"),
+        ("0 0 12 ? * 6L", "0 12 * * 5L"),
+        ("0 0 6 L * ?", "0 6 L * *"),
+        ("0 12 ? * MON-FRI *", "0 12 * * MON-FRI"),  # five fields and a year
+        ("15 10 ? * 6L *", "15 10 * * 5L"),
+    ],
+)
+def test_expression_of_another_dialect_has_the_times_of_its_translation(expression: str, same: str) -> None:
+    found = slots(expression, "2026-01-01", "2027-01-01")
+    assert found == slots(same, "2026-01-01", "2027-01-01") != []
+
+
+def quartz_values(field: str, lowest: int, highest: int) -> set[int]:
+    """Expand a field of Quartz by its manual: lists, ranges, and steps from a value to the end."""
+    values = set()
+    for part in field.split(","):
+        first, _, step = part.partition("/")
+        low, _, high = first.partition("-")
+        start = lowest if low == "*" else int(low)
+        end = int(high) if high else highest if step or low == "*" else start
+        values |= set(range(start, end + 1, int(step or 1)))
+    return values
+
+
+def fields_of(lowest: int, highest: int) -> st.SearchStrategy[str]:
+    number = st.integers(lowest, highest)
+    ranges = st.tuples(number, number).map(lambda pair: f"{min(pair)}-{max(pair)}")
+    steps = st.tuples(number, st.integers(1, 9)).map(lambda pair: f"{pair[0]}/{pair[1]}")
+    return st.just("*") | st.lists(number.map(str) | ranges | steps, min_size=1, max_size=3).map(",".join)
+
+
+WEEKDAYS = st.lists(st.integers(1, 7).map(str), min_size=1, max_size=3).map(",".join)
+
+
+@settings(max_examples=30, deadline=None)
+@given(fields_of(0, 59), fields_of(0, 23), fields_of(1, 28), fields_of(1, 12), WEEKDAYS, st.booleans(), st.booleans())
+def test_times_of_a_quartz_expression_are_those_of_brute_force(  # noqa: PLR0917 - the fields
+    minutes: str, hours: str, day: str, month: str, weekday: str, by_weekday: bool, has_year: bool
+) -> None:
+    days = f"? {month} {weekday}" if by_weekday else f"{day} {month} ?"
+    first, last = minute("2026-02-26"), minute("2026-03-05")
+    in_minutes, in_hours = quartz_values(minutes, 0, 59), quartz_values(hours, 0, 23)
+    in_month, in_days, in_weekdays = (
+        quartz_values(field, 1, highest) for field, highest in ((month, 12), (day, 31), (weekday, 7))
+    )
+    expected = []
+    for one in range(first, last):
+        time = dt.datetime.fromtimestamp(one * 60, dt.UTC)
+        on_day = time.isoweekday() % 7 + 1 in in_weekdays if by_weekday else time.day in in_days  # Sunday is 1
+        if time.minute in in_minutes and time.hour in in_hours and time.month in in_month and on_day:
+            expected.append(one)
+    assert cron_times(f"0 {minutes} {hours} {days}{' *' * has_year}", first, last).tolist() == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.tuples(fields_of(0, 59), fields_of(0, 23), fields_of(1, 28), fields_of(1, 12), fields_of(0, 6)))
+def test_times_of_an_expression_are_those_of_cronsim(fields: tuple[str, ...]) -> None:
+    start, end = dt.datetime(2026, 2, 20, tzinfo=dt.UTC), dt.datetime(2026, 3, 2, tzinfo=dt.UTC)
+    due = itertools.takewhile(lambda time: time < end, CronSim(" ".join(fields), start - dt.timedelta(seconds=1)))
+    found = cron_times(" ".join(fields), minute("2026-02-20"), minute("2026-03-02"))
+    assert found.tolist() == [int(time.timestamp()) // 60 for time in due]
 
 
 # What is missed
@@ -197,8 +289,6 @@ EXPRESSIONS = (
 
 def simulated(expression: str, seed: int) -> tuple[list[int], np.random.Generator]:
     """List the slots of 40 days, in ms, by a way of their own: cronsim's iterator from start to end."""
-    from cronsim import CronSim  # noqa: PLC0415
-
     first = dt.datetime.fromtimestamp(NOW_MS / 1000, dt.UTC) - dt.timedelta(days=40 if expression[0] != "*" else 2)
     found = []
     for slot in CronSim(expression, first - dt.timedelta(seconds=1)):
@@ -236,6 +326,70 @@ def test_simulated_gaps_are_found_exactly(expression: str, seed: int) -> None:
     calls = fetched_frame(delayed([slot for slot in due if slot not in gone], rng), start_ms=due[0])
     missed = cf.missed_runs(calls, schedule_frame({"cron_expression": expression}))
     assert times(missed[missed["state"] == "missed"]) == sorted(gone)
+
+
+# Scheduled times that are off
+
+
+def knocked_off(slots_ms: list[int], rng: np.random.Generator, share: float, off_ms: int) -> list[Any]:
+    """Call on slots, a share of them with a scheduled time that is off, earlier or later."""
+    off = np.where(rng.random(len(slots_ms)) < share, rng.choice([-off_ms, off_ms], len(slots_ms)), 0)
+    return [
+        make_call(id=k + 1, start_time=slot + 90_000, scheduled_time=slot + int(off[k]), schedule_id=7)
+        for k, slot in enumerate(slots_ms)
+    ]
+
+
+@pytest.mark.parametrize("off_s", [31, 45, 58, 75, 100])
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_no_run_is_missed_where_some_scheduled_times_are_off(expression: str, off_s: int) -> None:
+    due, rng = simulated(expression, off_s)
+    calls = fetched_frame(knocked_off(due, rng, 0.03, off_s * 1000), start_ms=due[0])
+    assert "missed" not in states(cf.missed_runs(calls, schedule_frame({"cron_expression": expression})))
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+@pytest.mark.parametrize("seed", range(3))
+def test_only_runs_that_are_missing_are_missed_where_some_scheduled_times_are_off(expression: str, seed: int) -> None:
+    due, rng = simulated(expression, seed)
+    gone = {slot for slot in due if rng.random() < 0.1}
+    calls = fetched_frame(knocked_off([slot for slot in due if slot not in gone], rng, 0.03, 45_000), start_ms=due[0])
+    missed = cf.missed_runs(calls, schedule_frame({"cron_expression": expression}))
+    assert set(times(missed[missed["state"] == "missed"])) <= gone
+    assert len(gone) - (missed["state"] == "missed").sum() <= 0.15 * len(gone) + 1
+
+
+def test_call_45_seconds_off_fills_its_scheduled_time() -> None:
+    near = [HOURS[0] + 45_000, *HOURS[1:-1], HOURS[-1] - 45_000]
+    found = only_row(fetched_frame(scheduled_calls(near)), schedule_frame({}))
+    assert (found["verdict"], found["run"], found["off_schedule"], found["duplicates"]) == ("ran", 24, 0, 0)
+
+
+def test_call_that_comes_second_to_a_scheduled_time_it_is_off_fills_the_free_one() -> None:
+    due = [NOW_MS - k * MINUTE_MS for k in range(60, 0, -1)]
+    moved = [*due[:7], due[7] + 45_000, *due[8:]]
+    found = only_row(
+        fetched_frame(scheduled_calls(moved), start_ms=due[0]), schedule_frame({"cron_expression": "* * * * *"})
+    )
+    assert (found["missed"], found["duplicates"], found["off_schedule"]) == (0, 0, 0)
+
+
+def test_scheduled_times_beside_a_call_that_is_far_off_are_unknown() -> None:
+    calls = fetched_frame(scheduled_calls([*HOURS[2:10], HOURS[10] + 20 * MINUTE_MS, *HOURS[11:]]))
+    missed = cf.missed_runs(calls, schedule_frame({}))
+    assert missed["state"].tolist() == ["missed", "missed", "unknown"]
+    assert "off their scheduled times" in missed.attrs["missed_runs"]["problems"]["7"]
+
+
+def test_two_calls_of_one_scheduled_time_do_not_fill_the_next() -> None:
+    twice = make_call(id=1, start_time=HOURS[4] + 9_000, scheduled_time=HOURS[4] + 300, schedule_id=7)
+    found = only_row(fetched_frame([*scheduled_calls(HOURS[:5] + HOURS[6:]), twice]), schedule_frame({}))
+    assert (found["missed"], found["duplicates"]) == (1, 1)
+
+
+def test_calls_that_are_all_a_minute_off_are_not_explained() -> None:
+    calls = fetched_frame(scheduled_calls([slot + MINUTE_MS for slot in HOURS]))
+    assert only_row(calls, schedule_frame({}))["verdict"] == "unexplained"
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
@@ -355,8 +509,8 @@ def test_empty_frame_without_coverage_has_no_scheduled_times() -> None:
 
 @pytest.mark.parametrize(
     "expression",
-    ["0 0 12 * * ?", "0 0/5 * * * ? *", "61 * * * *", "0 0 * *", "0 0 ? * MON", "@daily", "", "nonsense", "0 0 30 2 *",
-     "*/0 * * * *", "5-1 * * * *", "9" * 5000 + " * * * *"],
+    ["61 * * * *", "0 0 * *", "", "nonsense", "0 0 30 2 *", "*/0 * * * *", "5-1 * * * *", "9" * 5000 + " * * * *",
+     *UNCERTAIN],
 )  # fmt: skip
 def test_unreadable_expression_is_reported_and_the_others_are_done(expression: str) -> None:
     listed = schedule_frame({"schedule_id": 8, "cron_expression": expression}, {})
@@ -368,9 +522,29 @@ def test_unreadable_expression_is_reported_and_the_others_are_done(expression: s
 
 
 def test_schedule_without_an_expression_is_reported() -> None:
-    assert (
-        only_row(fetched_frame([]), schedule_frame({"cron_expression": None}))["problem"] == "it has no cron expression"
+    found = only_row(fetched_frame([]), schedule_frame({"cron_expression": None}))
+    assert found["problem"] == "it has no cron expression, and has too few calls to infer when it ran"
+
+
+@pytest.mark.parametrize("expression", UNCERTAIN)
+def test_schedule_whose_expression_is_uncertain_is_judged_by_its_cadence(expression: str) -> None:
+    calls, listed = (
+        fetched_frame(scheduled_calls(HOURS[2:8] + HOURS[9:20])),
+        schedule_frame({"cron_expression": expression}),
     )
+    missed = cf.missed_runs(calls, listed)
+    assert (times(missed), missed["inferred"].tolist()) == ([HOURS[8]], [True])
+    found = only_row(calls, listed)
+    assert (found["cadence"], found["expected"]) == (pd.Timedelta("1h"), 18)
+    assert "judged by the cadence of its calls" in found["problem"]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+@pytest.mark.parametrize("seed", range(2))
+def test_schedule_judged_by_its_cadence_with_nothing_missed_raises_no_alarm(expression: str, seed: int) -> None:
+    filled, rng = simulated(expression, seed)
+    listed = schedule_frame({"cron_expression": "H H * * *"})
+    assert cf.missed_runs(fetched_frame(delayed(filled, rng), start_ms=filled[0]), listed).empty
 
 
 def test_expression_that_does_not_explain_the_history_counts_nothing() -> None:

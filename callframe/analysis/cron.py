@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,10 @@ MAX_MISSING_SHARE = 0.2
 
 _FIELDS = 5
 _MIN_GAPS = 3
+_NICKNAMES = {
+    "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *", "@monthly": "0 0 1 * *", "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@hourly": "0 * * * *",
+}  # fmt: skip
 
 
 class CronError(ValueError):
@@ -30,16 +35,13 @@ class CronError(ValueError):
 
 def cron_times(expression: str | None, start: int, end: int) -> Minutes:
     """
-    List the times of a cron expression with five fields in UTC, as minutes since 1970 from `start` to before `end`.
+    List the times of a cron expression in UTC, as minutes since 1970 from `start` to before `end`.
 
     Where day of month and day of week are both restricted, either is enough, as in Debian's cron.
     """
-    fields = expression.split() if expression is not None else []
-    if not fields:
+    if expression is None or not expression.strip():
         raise CronError("it has no cron expression")
-    if len(fields) != _FIELDS:
-        raise CronError(f"{expression!r} has {len(fields)} fields; expected a cron expression of {_FIELDS} fields")
-    minute, hour, *day = fields
+    minute, hour, *day = _five_fields(expression)
     try:
         days = _days(" ".join(day), start // DAY_MINUTES, -(-end // DAY_MINUTES))
         times = _times_of_day(minute, hour)
@@ -58,15 +60,42 @@ def cadence_times(called: Minutes) -> tuple[Minutes, int]:
     """
     gaps, counts = np.unique(np.diff(called), return_counts=True)
     if counts.sum() < _MIN_GAPS:
-        raise CronError("it is no longer listed, and has too few calls to infer when it ran")
+        raise CronError("has too few calls to infer when it ran")
     gap = int(gaps[np.argmax(counts)])
-    due = np.arange(called[0], called[-1] + 1, gap)
+    phases, counts = np.unique(called % gap, return_counts=True)
+    first = called[called % gap == phases[np.argmax(counts)]][0]
+    due = np.arange(first - (first - called[0]) // gap * gap, called[-1] + 1, gap)
     for size, count in ((1, 60), (60, 24), (DAY_MINUTES, 7)):  # minutes of the hour, hours of the day, weekdays
         due = due[~_never_called(due, called, size, count)]
     missing = np.count_nonzero(~np.isin(due, called, assume_unique=True))
     if missing > MAX_MISSING_SHARE * len(due):
-        raise CronError("it is no longer listed, and its calls are too irregular to infer when it ran")
+        raise CronError("its calls are too irregular to infer when it ran")
     return due, gap
+
+
+def _five_fields(expression: str) -> list[str]:
+    """
+    Translate to the five fields of Debian's cron what has one meaning there: nicknames, and expressions of Quartz.
+
+    Quartz has seconds before and years after the five fields, says `?` for a day that does not matter, and counts
+    weekdays from 1 on Sunday. Of six fields, the place of the `?` tells which is missing.
+    """
+    fields = _NICKNAMES.get(expression.strip().lower(), expression).upper().split()
+    count, of_quartz, seconds, years = len(fields), "?" in fields or len(fields) > _FIELDS + 1, "0", "*"
+    if len(fields) == _FIELDS + 2 or (len(fields) == _FIELDS + 1 and "?" in fields[3::2]):
+        seconds, *fields = fields
+    if len(fields) == _FIELDS + 1 and of_quartz:
+        *fields, years = fields
+    if len(fields) != _FIELDS:
+        raise CronError(f"{expression!r} has {count} fields; expected a cron expression of {_FIELDS} fields")
+    if not of_quartz:
+        return fields
+    minute, hour, day, month, weekday = fields
+    unclear = "/" in weekday or (count == _FIELDS and re.search("[0-9]", weekday))
+    if unclear or (seconds, years) != ("0", "*") or (day == weekday == "?") or not {day, weekday} & {"?", "*"}:
+        raise CronError(f"{expression!r} cannot be translated to a cron expression of {_FIELDS} fields with certainty")
+    weekday = re.sub("(?<!#)[0-9]", lambda match: "9012345699"[int(match[0])], weekday)  # 9: invalid
+    return [minute, hour, day.replace("?", "*"), month, weekday.replace("?", "*")]
 
 
 @lru_cache(maxsize=4096)

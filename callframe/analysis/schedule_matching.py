@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +38,10 @@ SCHEDULE_COLUMNS = ("schedule_id", "function_id", "function", "cron_expression",
 MAX_OFF_SCHEDULE = 0.05
 """Share of calls at no scheduled time beyond which an expression does not explain a history."""
 
-_CODE = 1 << 32  # more than the minutes since 1970
+_JITTER_MS = 1_000  # two calls of one scheduled time differ by less
+_CERTAIN_MS = 10_000  # a call that is more off may belong to the minute before or after
+_MAX_OFF_MS = 59_000  # further from its scheduled time, a call may be of another expression
+_MAX_NEAR_MS = 5 * MINUTE_MS
 
 
 @dataclass(frozen=True)
@@ -150,43 +154,93 @@ def match_schedules(
 
 
 def _match(schedule: Schedule, runs: _Runs, evidence: _Evidence) -> ScheduleMatch:
-    called, counts = runs.of(schedule.schedule_id)
+    times_ms = runs.of(schedule.schedule_id)
+    called, counts = np.unique(to_minutes(times_ms), return_counts=True)
     function_ids = evidence.function_ids(schedule, runs.functions(schedule.schedule_id))
-    match = ScheduleMatch(schedule, calls=int(counts.sum()), duplicates=int(np.count_nonzero(counts > 1)))
+    match = ScheduleMatch(schedule, calls=len(times_ms), duplicates=int(np.count_nonzero(counts > 1)))
     match.start, match.end = _examined(schedule, called, evidence.covered, evidence.deployed_ms(function_ids))
-    inside = (called >= match.start) & (called < match.end)
     try:
-        due, match.cadence = _due_times(schedule, called, match.start, match.end)
+        due = _due_times(match, called)
     except CronError as error:
         match.verdict, match.problem = "no cadence" if schedule.inferred else "unreadable", str(error)
         return match
-    on_schedule = np.isin(called, due, assume_unique=True)
-    match.off_schedule = int(counts[inside & ~on_schedule].sum())
+    minutes, contested = _assign(times_ms, due, match.start, match.end)
+    called, counts = np.unique(minutes, return_counts=True)
+    match.duplicates = int(np.count_nonzero(counts > 1))
+    inside = (called >= match.start) & (called < match.end)
+    match.off_schedule = int(counts[inside & ~np.isin(called, due, assume_unique=True)].sum())
     total = int(counts[inside].sum())
     if match.off_schedule > MAX_OFF_SCHEDULE * total:
-        match.verdict = "no cadence" if schedule.inferred else "unexplained"
-        rule = "inferred cadence" if schedule.inferred else "expression"
+        inferred = match.schedule.inferred
+        match.verdict = "no cadence" if schedule.inferred else "unreadable" if inferred else "unexplained"
         match.problem = (
-            f"{match.off_schedule:,} of {total:,} calls are at no scheduled time: the {rule} does not explain this"
-            " history"
+            f"{match.off_schedule:,} of {total:,} calls are at no scheduled time: the"
+            f" {'inferred cadence' if inferred else 'expression'} does not explain this history"
         )
         return match
     match.expected, match.without_call = len(due), due[~np.isin(due, called, assume_unique=True)]
-    _set_states(match, evidence, function_ids)
+    _set_states(match, evidence, function_ids, contested)
     return match
 
 
-def _set_states(match: ScheduleMatch, evidence: _Evidence, function_ids: Sequence[int]) -> None:
+def _assign(times_ms: NDArray[np.int64], due: Minutes, start: int, end: int) -> tuple[Minutes, Minutes]:
+    """
+    Assign calls, in ascending order, to scheduled times; gives the minute of each, and which free times are contested.
+
+    A call goes to the scheduled time within half a minute. One that is off every time, or comes second to a time that
+    it is off, goes to the nearest free one less than a minute away. Free times beside one that is further off, or left
+    over, are contested: it may belong to them.
+    """
+    minutes = to_minutes(times_ms)
+    off_ms = np.abs(times_ms - minutes * MINUTE_MS)
+    suspect = off_ms > _JITTER_MS
+    is_due = np.isin(minutes, due)
+    if not suspect.any() and is_due.all():
+        return minutes, _no_minutes()
+    order = np.lexsort((off_ms, minutes))
+    second = np.zeros(len(minutes), dtype="bool")
+    second[order[1:]] = minutes[order[1:]] == minutes[order[:-1]]
+    stray = ~is_due | (second & suspect)
+    inside = (minutes >= start) & (minutes < end)
+    rows, free = np.flatnonzero(stray & inside), due[~np.isin(due, minutes)]
+    sides = _beside(free, times_ms[rows])
+    distances_ms = np.abs(sides * MINUTE_MS - times_ms[rows])
+    nearest = np.where(distances_ms[0] <= distances_ms[1], *sides)
+    near = np.flatnonzero(distances_ms.min(axis=0) < _MAX_OFF_MS)
+    near = near[np.unique(nearest[near], return_index=True)[1]]
+    minutes[rows[near]] = nearest[near]
+    left = np.delete(rows, near)
+    free = np.setdiff1d(free, nearest[near])
+    sides = _beside(free, times_ms[left])
+    close = (np.abs(sides * MINUTE_MS - times_ms[left]) <= _MAX_NEAR_MS) | (sides == _beside(due, times_ms[left]))
+    doubtful = times_ms[inside & ~stray & (off_ms > _CERTAIN_MS)]
+    others = _beside(free, doubtful)
+    return minutes, np.append(sides[close], others[np.abs(others * MINUTE_MS - doubtful) < _MAX_OFF_MS])
+
+
+def _beside(due: Minutes, times_ms: NDArray[np.int64]) -> Minutes:
+    """Find the last of some scheduled times before each call, and the first after it, as two rows."""
+    if not len(due):
+        return np.full((2, len(times_ms)), -_CERTAIN_MS, dtype="int64")  # far from everything
+    after = np.searchsorted(due * MINUTE_MS, times_ms)
+    return np.stack([due[np.maximum(after - 1, 0)], due[np.minimum(after, len(due) - 1)]])
+
+
+def _set_states(match: ScheduleMatch, evidence: _Evidence, function_ids: Sequence[int], contested: Minutes) -> None:
     """Classify the scheduled times without a call, and the schedule."""
     missed, unconfirmed, unknown = range(len(STATES))
     time_ms = match.without_call * MINUTE_MS
     match.states = np.where(time_ms > evidence.confirmed_ms, unconfirmed, missed).astype("int8")
     match.states[time_ms < evidence.covered.start_ms + evidence.early_ms] = unknown
+    is_contested = np.isin(match.without_call, contested) & (match.states == missed)
+    if is_contested.any():
+        match.states[is_contested] = unknown
+        match.problem = "some calls are off their scheduled times: free ones beside them are unknown"
     why = evidence.why_unknown(match.schedule, function_ids)
     unmatched = sum(evidence.unmatched.get(key, 0) for key in function_ids)
     if why:
         match.states[:] = unknown
-        match.problem = why if len(match.without_call) or match.expected == 0 else None
+        match.problem = why if len(match.without_call) or match.expected == 0 else match.problem
     elif 0 < match.count("missed") <= unmatched:
         match.problem = (
             f"{unmatched:,} calls of its function cannot be matched to a scheduled time: invalid records, or no"
@@ -214,12 +268,22 @@ def _examined(schedule: Schedule, called: Minutes, covered: TimeRange, deployed_
     return min(start, end), end
 
 
-def _due_times(schedule: Schedule, called: Minutes, start: int, end: int) -> tuple[Minutes, int | None]:
-    """List when a schedule was due, and the cadence if it had to be inferred."""
+def _due_times(match: ScheduleMatch, called: Minutes) -> Minutes:
+    """List when a schedule was due: by its expression, or else by the cadence of its calls until the last of them."""
+    schedule, problem = match.schedule, "it is no longer listed"
+    try:
+        if not schedule.inferred:
+            return cron_times(schedule.cron_expression, match.start, match.end)
+    except CronError as error:
+        problem = str(error)
+    try:
+        due, match.cadence = cadence_times(called)
+    except CronError as error:
+        raise CronError(f"{problem}, and {error}") from None
     if not schedule.inferred:
-        return cron_times(schedule.cron_expression, start, end), None
-    due, gap = cadence_times(called)
-    return due[(due >= start) & (due < end)], gap
+        match.schedule, match.end = replace(schedule, inferred=True), min(match.end, int(called[-1]) + 1)
+        match.problem = f"{problem}: it is judged by the cadence of its calls"
+    return due[(due >= match.start) & (due < match.end)]
 
 
 class _Runs:
@@ -229,12 +293,11 @@ class _Runs:
         has_time = (calls["schedule_id"].notna() & calls["scheduled_time"].notna()).to_numpy()
         time_ms = to_milliseconds(calls["scheduled_time"])[has_time]
         schedule_ids = calls["schedule_id"].to_numpy(dtype="int64", na_value=0)[has_time]
-        codes, ids = pd.factorize(schedule_ids, sort=True)
+        order = np.lexsort((time_ms, schedule_ids))
+        self._times_ms = time_ms[order]
+        ids, first = np.unique(schedule_ids[order], return_index=True)
         self.ids: list[int] = ids.tolist()
-        self._codes = {schedule_id: code for code, schedule_id in enumerate(self.ids)}
-        keys, self._counts = np.unique(codes * _CODE + to_minutes(time_ms), return_counts=True)
-        self._minutes = keys % _CODE
-        self._edges = np.searchsorted(keys, np.arange(len(self.ids) + 1) * _CODE)
+        self._rows = dict(zip(self.ids, itertools.pairwise([*first.tolist(), len(order)]), strict=True))
         pairs = pd.DataFrame(
             {
                 "schedule_id": schedule_ids,
@@ -246,13 +309,9 @@ class _Runs:
         for schedule_id, function_id, label in pairs.itertuples(index=False):
             self._functions.setdefault(schedule_id, {})[function_id] = label
 
-    def of(self, schedule_id: int) -> tuple[Minutes, Minutes]:
-        """List the scheduled times of a schedule that have calls, ascending, and how many each has."""
-        if schedule_id not in self._codes:
-            return _no_minutes(), _no_minutes()
-        code = self._codes[schedule_id]
-        rows = slice(self._edges[code], self._edges[code + 1])
-        return self._minutes[rows], self._counts[rows]
+    def of(self, schedule_id: int) -> NDArray[np.int64]:
+        """List the scheduled times of the calls of a schedule, ascending."""
+        return self._times_ms[slice(*self._rows.get(schedule_id, (0, 0)))]
 
     def functions(self, schedule_id: int) -> list[int]:
         """List the functions that a schedule started."""

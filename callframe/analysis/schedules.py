@@ -39,10 +39,14 @@ def missed_runs(calls: pd.DataFrame, schedules: pd.DataFrame, *, grace: Duration
       judged. It also holds for as many times as records of the function were set aside, or carry only a scheduled time
       or only a schedule, and for times at the very start of the window if clocks are seen to run ahead.
 
-    A schedule whose expression cannot be parsed or does not explain the history (over 5 % of its calls are at no
-    scheduled time) has no rows. A schedule that is no longer listed is assumed to run at the most frequent gap between
-    its calls, from the first to the last of them, except for the minutes, hours and weekdays that it always left out;
-    these rows are `inferred`. `schedule_report` accounts for every schedule.
+    A call whose scheduled time is more than half a minute off goes to the nearest free time of the schedule, if that is
+    less than a minute away. If it is further off, the free times beside it are unknown.
+
+    Nicknames such as `@daily` and expressions of Quartz (with `?`, seconds or years) are translated where they have one
+    meaning as five fields. A schedule whose expression cannot be read, or that is no longer listed, is assumed to run
+    at the most frequent gap between its calls, from the first to the last of them, except for the minutes, hours and
+    weekdays that it always left out; these rows are `inferred`. A schedule whose expression does not explain the
+    history (over 5 % of its calls are at no scheduled time) has no rows. `schedule_report` accounts for every schedule.
 
     Parameters
     ----------
@@ -59,9 +63,10 @@ def missed_runs(calls: pd.DataFrame, schedules: pd.DataFrame, *, grace: Duration
     -------
     missed
         One row per scheduled time without a call, by time and schedule: `schedule_id` Int64, `name` str, `function`
-        category, `scheduled_time` datetime64[ms, UTC], `state` category, `cron_expression` str (missing if inferred),
-        `inferred` bool. Its `attrs` are those of `calls`, and under `"missed_runs"` the grace, the examined time range
-        and `problems`: what kept a schedule from being judged, by schedule id as text.
+        category, `scheduled_time` datetime64[ms, UTC], `state` category, `cron_expression` str (missing if no longer
+        listed), `inferred` bool. Its `attrs` are those of `calls`, and under `"missed_runs"` the grace, the examined
+        time range and `problems`: what kept a schedule from being judged, or from being judged by its expression, by
+        schedule id as text.
 
     Raises
     ------
@@ -126,8 +131,8 @@ def schedule_report(
         time), all int64; `verdict` category; `problem` str, missing if there is none. The verdicts: `ran` (nothing is
         known to be missed or unknown), `missed`, `unknown`, `nothing due` (no scheduled time in the examined range);
         nothing is counted for `unexplained` (over 5 % of the calls are at no scheduled time), `unreadable` (the
-        expression) and `no cadence` (no longer listed, and its calls are too few or too irregular). `attrs` as in
-        `missed_runs`.
+        expression, and its calls are too few or too irregular to infer a cadence) and `no cadence` (the same of a
+        schedule that is no longer listed). `attrs` as in `missed_runs`.
 
     Raises
     ------
