@@ -211,6 +211,15 @@ def test_large_response_is_kept_or_reported() -> None:
     assert len(row["response"]) > 50_000_000 if pd.isna(row["response_error"]) else pd.isna(row["response"])
 
 
+@pytest.mark.parametrize("depth", [500, 900, 990, 5_000, 100_000])
+def test_deeply_nested_response_is_kept_or_reported(depth: int) -> None:
+    body = b'{"response": ' + b"[" * depth + b"]" * depth + b"}"
+    with answering(lambda *_: Reply(200, body)) as (project, _), warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteWarning)
+        [row] = project.responses(completed(1)).to_dict("records")
+    assert pd.isna(row["response"]) != pd.isna(row["response_error"])
+
+
 def test_token_in_an_answer_is_neither_shown_nor_logged(caplog: pytest.LogCaptureFixture) -> None:
     with (
         caplog.at_level(logging.DEBUG),

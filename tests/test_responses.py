@@ -248,12 +248,19 @@ def test_status_has_no_category_without_error_responses() -> None:
         (None, "have no responses yet"),
         (pd.DataFrame({"call_id": [1]}), "missing the columns function_id, response"),
         (pd.DataFrame({"call_id": [1], "function_id": [7], "response": ["{not"]}), "not JSON: '{not'"),
-        (pd.DataFrame({"call_id": [1], "function_id": [7], "response": ["[" * 10_000]}), "not JSON"),
     ],
 )
 def test_what_is_no_frame_of_responses_is_refused(wrong: Any, message: str) -> None:
     with pytest.raises(FrameError, match=message):
         cf.with_responses(completed(1), wrong)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"error": ' + "[" * 900 + "]" * 900 + "}"])
+def test_response_that_is_nested_too_deeply_does_not_keep_others_from_being_judged(text: str) -> None:
+    calls = completed(2)
+    given_responses = responses(calls, None, {"error": "x"})
+    given_responses.loc[0, "response"] = text
+    assert cf.with_responses(calls, given_responses)["status"].tolist() == ["Completed", "Error response"]
 
 
 # Completeness

@@ -164,9 +164,11 @@ def _errors(texts: pd.Series, rule: Callable[[Any], bool]) -> list[_Error | None
     for text in unique.tolist():
         try:
             response = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise FrameError(f"A response is not JSON: {text[:60]!r}: {str(error)[:60]}.") from None
-        errors.append(_describe(response) if rule(response) else None)
+            errors.append(_describe(response) if rule(response) else None)
+        except json.JSONDecodeError as error:
+            raise FrameError(f"A response is not JSON: {text[:60]!r}: {error}.") from None
+        except RecursionError:  # nested too deeply to be judged
+            errors.append(None)
     return [errors[code] for code in codes.tolist()]
 
 
@@ -205,7 +207,9 @@ def _describes_error(error: Any) -> bool:
         return error.strip().casefold() not in _NO_ERROR
     if isinstance(error, dict):
         return any(isinstance(value, str) and _describes_error(value) for value in error.values())
-    return error is True or (isinstance(error, list) and any(map(_describes_error, error)))
+    return error is True or (
+        isinstance(error, list) and any(_describes_error(item) for item in error if not isinstance(item, list))
+    )
 
 
 def _describe(response: Any) -> _Error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from callframe.api.client import Client
     from callframe.api.schemas import LogEntry, Page
 
-    Key = tuple[int, int]  # the ids of a function and of a call
-
 Output = TypeVar("Output")
 
 WITHOUT_RESPONSE = ("Running", "Failed", "Timeout")
@@ -43,7 +43,8 @@ WITHOUT_RESPONSE = ("Running", "Failed", "Timeout")
 _REPEATED = (ForbiddenError, RateLimitError, TransportError, UnauthorizedError, UnavailableError)
 """Errors that the other calls of a function would meet too."""
 
-_MAX_FAILURES = 5  # in a row, after which the other calls of a function are not asked for
+_MAX_FAILURES = 5
+_NOT_ASKED = f"not asked for after {_MAX_FAILURES} failures in a row of its function"
 _MAX_EXAMPLES = 5
 _CONTROL = re.compile(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 """Characters that a terminal obeys or does not show, and that JSON need not escape, unlike those below 0x20."""
@@ -62,35 +63,37 @@ class OutputReader:
     def responses(self, calls: pd.DataFrame) -> pd.DataFrame:
         """Make the frame of `Project.responses`."""
         calls = _one_row_per_call(calls)
-        asked = np.flatnonzero(~calls["status"].isin(WITHOUT_RESPONSE)).tolist()
-        columns: dict[str, list[str | None]] = {
-            name: [None] * len(calls) for name in ("response", "response_error", "route")
-        }
+        asked = np.flatnonzero(~calls["status"].isin(WITHOUT_RESPONSE))
+        columns = {name: np.full(len(calls), None, dtype="object") for name in ("response", "response_error", "route")}
+
+        def read(function_id: int, call_id: int) -> tuple[str, str | None]:
+            answer = self.client.call_response(function_id, call_id, stop=self.stop)
+            text = json.dumps(answer.response, ensure_ascii=False)
+            text = _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+            return text, route_of(answer.data) or route_of(answer.response)
 
         def store(position: int, response: tuple[str, str | None]) -> None:
             columns["response"][asked[position]], columns["route"][asked[position]] = response
 
-        errors = self._read("responses", calls.take(asked), read_response, store)
-        for row, error in zip(asked, errors, strict=True):
-            columns["response_error"][row] = error
-        table = calls[_CALL].assign(**{name: frame.text_column(values) for name, values in columns.items()})
-        return self._with_coverage(table, "responses", calls.take(asked), errors)
+        errors = self._read("responses", calls.take(asked), read, store)
+        columns["response_error"][asked] = errors
+        texts = {name: frame.text_column(column.tolist()) for name, column in columns.items()}
+        return self._with_coverage(calls[_CALL].assign(**texts), "responses", calls.take(asked), errors)
 
     def logs(self, calls: pd.DataFrame, contains: str | None) -> pd.DataFrame:
         """Make the frame of `Project.logs` of many calls."""
         calls = _one_row_per_call(calls)
         lines: list[Sequence[LogEntry]] = [()] * len(calls)
-        set_aside: dict[int, Counter[InvalidRecord]] = {}
-        ids = calls["function_id"].tolist()
+        set_aside: dict[int, Counter[InvalidRecord]] = defaultdict(Counter)
 
-        def read(client: Client, key: Key, stop: threading.Event) -> Page[LogEntry]:
-            page = client.call_log(*key, stop=stop)
+        def read(function_id: int, call_id: int) -> Page[LogEntry]:
+            page = self.client.call_log(function_id, call_id, stop=self.stop)
             page.items = lines_with(contains, page.items)
             return page
 
         def store(position: int, page: Page[LogEntry]) -> str | None:
             lines[position] = page.items
-            set_aside.setdefault(ids[position], Counter()).update(page.set_aside)
+            set_aside[int(calls["function_id"].iloc[position])].update(page.set_aside)
             return "the service returned only a part" if page.next_cursor else None
 
         errors = self._read("logs", calls, read, store)
@@ -103,20 +106,47 @@ class OutputReader:
         self,
         noun: str,
         calls: pd.DataFrame,
-        read: Callable[[Client, Key, threading.Event], Output],
+        read: Callable[[int, int], Output],
         store: Callable[[int, Output], str | None],
     ) -> list[str | None]:
-        """Read something of each call, with a progress bar; see `read_each`."""
+        """
+        Read something of each call in parallel, and return why it could not be read completely, None if it was.
+
+        `read` runs in a worker; its result is passed to `store` in this thread, with the position of the call, which
+        returns what is wrong with it. Ctrl-C, or another thread that sets `stop`, ends the reading and keeps what was
+        stored.
+        """
         keys = list(zip(calls["function_id"].tolist(), calls["call_id"].tolist(), strict=True))
-        with progress_bar(self.progress, noun) as show:
-            return read_each(
-                self.client,
-                keys,
-                read,
-                store,
-                report=lambda done: show(done / len(keys), f"{done:,} of {len(keys):,}"),
-                stop=self.stop,
-            )
+        errors: list[str | None] = [INTERRUPTED] * len(keys)
+        failures: Counter[int] = Counter()
+
+        def work(position: int) -> Iterator[tuple[int, Output | CallframeError]]:
+            function_id, call_id = keys[position]
+            result: Output | CallframeError = CallframeError(_NOT_ASKED)
+            if failures[function_id] < _MAX_FAILURES:
+                result = _attempt(read, function_id, call_id)
+                failures[function_id] = failures[function_id] + 1 if isinstance(result, _REPEATED) else 0
+            yield position, result
+
+        def take(position: int, result: Output | CallframeError) -> None:
+            errors[position] = str(result) if isinstance(result, CallframeError) else store(position, result)
+
+        with (
+            progress_bar(self.progress, noun) as show,
+            Workers(self.client.workers, work, self.stop) as workers,
+            contextlib.suppress(KeyboardInterrupt),
+        ):
+            for position in range(len(keys)):
+                workers.submit(position)
+            done = 0
+            while done < len(keys) and not self.stop.is_set():
+                if (result := workers.next_result()) is not None:
+                    take(*result)
+                    done += 1
+                    show(done / len(keys), f"{done:,} of {len(keys):,}")
+        for result in workers.arrived_results():
+            take(*result)
+        return errors
 
     def _with_coverage(
         self,
@@ -124,89 +154,31 @@ class OutputReader:
         noun: str,
         calls: pd.DataFrame,
         errors: Sequence[str | None],
-        set_aside: Mapping[int, Counter[InvalidRecord]] | None = None,
+        set_aside: Mapping[int, Counter[InvalidRecord]] = MappingProxyType({}),
     ) -> pd.DataFrame:
         """Attach what could not be read of which function."""
         rows = calls[_CALL].assign(error=frame.text_column(errors).array)
-        functions = [
-            _function_coverage(noun, of_function, set_aside or {})
-            for _, of_function in rows.groupby("function_id", sort=False)
-        ]
-        project, described = self.client.target.project, CallSet.of(table)
-        now_ms = self.client.clock.now_ms()
-        coverage = Coverage(now_ms, tuple(functions), project, call_ids=len(calls), described=described)
+        functions = [_function_coverage(noun, one, set_aside) for _, one in rows.groupby("function_id", sort=False)]
         table.attrs = {}
-        coverage.attach(table)
+        Coverage(
+            self.client.clock.now_ms(),
+            tuple(functions),
+            self.client.target.project,
+            call_ids=len(calls),
+            described=CallSet.of(table),
+        ).attach(table)
         return table
 
 
-def read_each(
-    client: Client,
-    keys: Sequence[Key],
-    read: Callable[[Client, Key, threading.Event], Output],
-    store: Callable[[int, Output], str | None],
-    *,
-    stop: threading.Event,
-    report: Callable[[int], None] = lambda _: None,
-) -> list[str | None]:
-    """
-    Read something of each call in parallel, and return why it could not be read completely, None if it was.
-
-    What was read is passed to `store` in this thread, with the position of the call; it returns what is wrong with it.
-    Ctrl-C, or another thread that sets `stop`, ends the reading and keeps what was stored.
-    """
-    errors: list[str | None] = [INTERRUPTED] * len(keys)
-    failures: Counter[int] = Counter()
-
-    def work(position: int) -> Iterator[tuple[int, Output | None, str | None]]:
-        function_id = keys[position][0]
-        if failures[function_id] >= _MAX_FAILURES:
-            yield position, None, f"not asked for after {_MAX_FAILURES} failures in a row of its function"
-            return
-        output, error = _attempt(client, keys[position], read, stop)
-        failures[function_id] = failures[function_id] + 1 if isinstance(error, _REPEATED) else 0
-        yield position, output, None if error is None else str(error)
-
-    def take(result: tuple[int, Output | None, str | None]) -> None:
-        position, output, error = result
-        errors[position] = store(position, output) if error is None else error  # type: ignore[arg-type]
-
-    with Workers(client.workers, work, stop) as workers:
-        try:
-            for position in range(len(keys)):
-                workers.submit(position)
-            done = 0
-            while done < len(keys) and not stop.is_set():
-                if (result := workers.next_result()) is not None:
-                    take(result)
-                    done += 1
-                    report(done)
-        except KeyboardInterrupt:
-            stop.set()
-        for result in workers.arrived_results():
-            take(result)
-    return errors
-
-
-def _attempt(
-    client: Client, key: Key, read: Callable[[Client, Key, threading.Event], Output], stop: threading.Event
-) -> tuple[Output | None, CallframeError | None]:
+def _attempt(read: Callable[[int, int], Output], function_id: int, call_id: int) -> Output | CallframeError:
     try:
-        return read(client, key, stop), None
+        return read(function_id, call_id)
     except StoppedError:
-        return None, CallframeError(INTERRUPTED)
+        return CallframeError(INTERRUPTED)
     except CallframeError as error:
-        return None, error
+        return error
     except BaseException as error:  # noqa: BLE001 - if the worker died, the call would never finish
-        return None, CallframeError(f"Internal error: {error!r}")
-
-
-def read_response(client: Client, key: Key, stop: threading.Event) -> tuple[str, str | None]:
-    """Read the response of a call as JSON text, and the route of its request."""
-    answer = client.call_response(*key, stop=stop)
-    text = json.dumps(answer.response, ensure_ascii=False)
-    text = _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-    return text, route_of(answer.data) or route_of(answer.response)
+        return CallframeError(f"Internal error: {error!r}")
 
 
 def route_of(value: Any) -> str | None:
