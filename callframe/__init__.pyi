@@ -6,6 +6,7 @@ from .analysis.comparison import compare as compare
 from .analysis.concurrency import concurrency as concurrency
 from .analysis.concurrency import concurrency_peaks as concurrency_peaks
 from .analysis.concurrency import overlapping_runs as overlapping_runs
+from .analysis.contrast import contrast as contrast
 from .analysis.failures import failure_episodes as failure_episodes
 from .analysis.failures import failure_groups as failure_groups
 from .analysis.failures import failures as failures
