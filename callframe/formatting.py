@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 MISSING = "-"
 PAGE_COLUMNS = (
-    "calls", "failed", "timeout", "error response", "running", "stuck", "other", "failure rate", "duration p50",
-    "duration p95", "duration max", "delay p95", "late", "last success", "failures in a row",
+    "calls", "failed", "timeout", "error response", "running", "stuck", "other", "failure rate", "effective calls",
+    "duration p50", "duration p95", "duration max", "delay p95", "late", "last success", "failures in a row",
 )  # fmt: skip
 """The columns of a summary for which a page has space."""
 
 _TERMINAL_COLUMNS = (
-    "calls", "failed", "timeout", "error response", "running", "stuck", "other", "failure rate", "duration p50",
-    "duration p95", "delay p50", "delay p95", "late",
+    "calls", "failed", "timeout", "error response", "running", "stuck", "other", "failure rate", "effective calls",
+    "duration p50", "duration p95", "delay p50", "delay p95", "late",
 )  # fmt: skip
-_DROPPED_FIRST = ("delay p50", "delay p95", "late", "running", "timeout", "error response", "failed")
+_DROPPED_FIRST = ("effective calls", "delay p50", "delay p95", "late", "running", "timeout", "error response", "failed")
 """Columns that a narrow terminal leaves out, in this order."""
 
 SUMMARY_COLUMNS = (
     "calls", "completed", "failed", "timeout", "error_response", "running", "stuck", "other", "failure_rate",
-    "failure_rate_low", "failure_rate_high", "duration_p50", "duration_p50_low", "duration_p50_high",
+    "failure_rate_low", "failure_rate_high", "effective_calls", "duration_p50", "duration_p50_low", "duration_p50_high",
     "duration_p50_above", "duration_p90", "duration_p90_above", "duration_p95", "duration_p95_low", "duration_p95_high",
     "duration_p95_above", "duration_p99", "duration_p99_above", "duration_max", "schedule_delay_p50",
     "schedule_delay_p90", "schedule_delay_p95", "schedule_delay_p99", "schedule_delay_max", "scheduled", "late_rate",
@@ -46,7 +46,10 @@ _TITLE_LENGTH = 500
 _LEVELS = (0.001, 0.01, 0.05, 0.2, 0.5)
 """The shares from which a cell is coloured, and coloured more strongly."""
 
-_NOTE = "Durations are of completed work; delay is from the scheduled time to the start; intervals are 95 %."
+_NOTE = (
+    "Durations are of completed work; delay is from the scheduled time to the start; intervals are 95 %."
+    " Effective calls: how many independent calls the finished ones, which come in bursts, are worth."
+)
 _INLINE = {
     "table": "overflow-x:auto",
     "label": "text-align:left;white-space:nowrap",
@@ -301,13 +304,17 @@ def _summary_columns(summary: pd.DataFrame, tz: str) -> dict[str, Column]:
         "stuck": ("stuck", _stuck),
         "other": ("other", _count),
         "failure rate": ("failure_rate", _failure_rate),
+        "effective calls": ("effective_calls", _count),
         **{f"duration {name}": (f"duration_{name}", _duration) for name in ("p50", "p95", "p99", "max")},
         **{f"delay {name}": (f"schedule_delay_{name}", _duration) for name in ("p50", "p95", "max")},
         "late": ("late_rate", _late_rate),
         "last success": ("last_success_time", functools.partial(_last_success, tz=tz)),
         "failures in a row": ("longest_failure_streak", _count),
     }
-    headings = {"late": late, "last success": f"last success ({tz})"}
+    work = "completed, failed censored" if summary.attrs.get("failed") == "censor" else "completed"
+    work = "observed" if "status" in summary.index.names else work
+    headings = {f"duration {name}": f"duration {name} ({work})" for name in ("p50", "p95", "p99")}
+    headings |= {"late": late, "last success": f"last success ({tz})"}
     return {
         name: Column(headings.get(name, name), functools.partial(cell, source=source), numeric=name != "last success")
         for name, (source, cell) in measures.items()

@@ -125,7 +125,7 @@ def test_notebook_shows_a_summary_in_units(summary: pd.DataFrame) -> None:
     [row] = rows(display(summary))
     assert row["function"] == "ingest"
     assert row["failure rate"] == "20.0% (5.7 to 51.0%)"
-    assert (row["duration p50"], row["duration p95"]) == ("16.0 s", "> 21.0 s")
+    assert (row["duration p50 (completed)"], row["duration p95 (completed)"]) == ("16.0 s", "> 21.0 s")
     assert (row["delay max"], row["late > 1.0 min"]) == ("9.0 min", "80.0%")
     assert row["last success (UTC)"] == "2026-09-30 12:00"
 
@@ -160,7 +160,7 @@ def test_column_of_zeros_is_left_out(summary: pd.DataFrame, status: str) -> None
 
 def test_p95_is_shown_with_its_interval() -> None:
     [row] = rows(display(summary_of(*["Completed"] * 100, seconds=100)))
-    assert row["duration p95"] == "3.2 min (3.2 to 3.3 min)"
+    assert row["duration p95 (completed)"] == "3.2 min (3.2 to 3.3 min)"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_summary_has_the_columns_that_are_documented(summary: pd.DataFrame) -> N
 def test_copies_and_rows_of_a_summary_are_shown_in_units(
     derive: Callable[[pd.DataFrame], pd.DataFrame], summary: pd.DataFrame
 ) -> None:
-    assert rows(display(derive(summary)))[0]["duration p50"] == "16.0 s"
+    assert rows(display(derive(summary)))[0]["duration p50 (completed)"] == "16.0 s"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DTYPES = {
     "duration": "timedelta64[ms]",
     **dict.fromkeys(["survival", "low", "high"], "float64"),
-    **dict.fromkeys(["at_risk", "events"], "int64"),
+    **dict.fromkeys(["at_risk", "events", "effective_calls"], "int64"),
 }
 # Weeks in remission of 42 children with leukaemia, "+" where it had not ended (Freireich et al., 1963, Blood 21:699),
 # and the curves that Kleinbaum and Klein print (Survival Analysis, 3rd edition, section 2.II)
@@ -127,7 +127,7 @@ def test_band_agrees_with_scipy(observed: list[tuple[int, bool]]) -> None:
     with np.errstate(all="ignore"):
         expected = ecdf(CensoredData(uncensored=ended, right=censored)).sf.confidence_interval(method="log-log")
     left = curve.survival > 0
-    for end, published in zip(curve.band, (expected.low, expected.high), strict=True):
+    for end, published in zip(curve.band(), (expected.low, expected.high), strict=True):
         assert end[left].tolist() == pytest.approx(published.evaluate(curve.time_ms[left]).tolist(), abs=1e-9)
         assert np.isnan(end[~left]).all()
 
@@ -163,7 +163,7 @@ def test_weight_counts_as_that_many_calls(rows: list[tuple[int, int, bool, int]]
         assert getattr(weighted, name).tolist() == getattr(repeated, name).tolist()
     assert weighted.quantile(share).tolist() == repeated.quantile(share).tolist()
     assert [end.tolist() for end in weighted.interval(0.5)] == [end.tolist() for end in repeated.interval(0.5)]
-    np.testing.assert_allclose([weighted.survival, *weighted.band], [repeated.survival, *repeated.band], rtol=1e-9)
+    np.testing.assert_allclose([weighted.survival, *weighted.band()], [repeated.survival, *repeated.band()], rtol=1e-9)
 
 
 def test_times_may_be_too_far_apart_to_pack() -> None:
@@ -203,7 +203,7 @@ def test_curve_starts_at_1_and_never_rises(calls: pd.DataFrame) -> None:
 
 
 def test_no_calls_have_no_curves() -> None:
-    assert cf.survival(frame.empty()).shape == (0, 7)
+    assert cf.survival(frame.empty()).shape == (0, 8)
 
 
 def test_curve_extends_to_the_longest_time() -> None:

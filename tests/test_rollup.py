@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -146,7 +145,7 @@ def slow_summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     for row in rows:
         age_ms = bucket_ms(max(NOW_MS - row["start"], 0))
         if row["status"] == "Timeout":
-            work.append((math.inf, False))
+            work.append((bucket_ms(9 * 60_000 if row["duration"] is None else row["duration"]), False))
         elif row["status"] == "Completed" and row["duration"] is not None:
             work.append((bucket_ms(row["duration"]), True))
         elif row["status"] == "Running" and age_ms <= bucket_ms(STUCK_MS):
@@ -185,23 +184,32 @@ def test_summary_agrees_with_plain_python(rows: list[dict[str, Any]]) -> None:
         assert plain == expected
 
 
+@pytest.mark.parametrize("failed", ["exclude", "censor"])
 @pytest.mark.parametrize("seed", range(3))
-def test_quantiles_of_heavy_tails_are_within_one_percent(seed: int) -> None:
+def test_quantiles_of_heavy_tails_are_within_one_percent(seed: int, failed: str) -> None:
     calls: Any = heavy_tailed(20_000, seed)
-    summary: Any = cf.summarize_rollup(cf.rollup(calls))
-    for function, rows in calls.groupby("function", observed=True):
-        durations = np.where(rows["status"] == "Timeout", np.inf, (rows["duration"] / MS).to_numpy())
-        for measure, values in (("duration", durations), ("schedule_delay", (rows["schedule_delay"] / MS).to_numpy())):
-            for name, share in QUANTILES.items():
-                exact = np.quantile(values, share, method="inverted_cdf")
-                value = summary.loc[function, f"{measure}_{name}"] / MS
-                assert (np.isinf(exact) and np.isnan(value)) or abs(value - exact) <= 0.01 * abs(exact)
+    exact: Any = cf.summarize(calls, failed=failed)
+    summary: Any = cf.summarize_rollup(cf.rollup(calls), failed=failed).loc[exact.index]
+    for measure in ("duration", "schedule_delay"):
+        for name in QUANTILES:
+            expected, values = exact[f"{measure}_{name}"], summary[f"{measure}_{name}"]
+            assert values.isna().tolist() == expected.isna().tolist()
+            assert ((values - expected).abs() / expected.abs()).max() <= 0.01
 
 
-def test_quantile_among_the_timeouts_is_above_the_longest_time() -> None:
-    summary = summary_of(row_of(), *[row_of(status="Timeout", duration=540_000)] * 2)
+@pytest.mark.parametrize("limits_ms", [[540_000] * 2, [540_000, 900_000], [100_500] * 2])
+def test_quantile_among_the_timeouts_is_truly_above_the_bound(limits_ms: list[int]) -> None:
+    rows = [row_of(status="Timeout", duration=limit_ms) for limit_ms in limits_ms]
+    summary = summary_of(row_of(), *rows)
     assert pd.isna(summary.loc["a", "duration_p50"])
-    assert summary.loc["a", "duration_p50_above"] / MS == bucket_ms(540_000)
+    assert 0.98 * max(limits_ms) < summary.loc["a", "duration_p50_above"] / MS <= max(limits_ms)
+
+
+def test_timeouts_at_an_earlier_limit_do_not_put_quantiles_beyond_later_ones() -> None:
+    rows = [row_of(duration=1000 * k) for k in range(1, 94)] + [row_of(duration=700_000 + k) for k in range(5)]
+    rows += [row_of(status="Timeout", duration=540_000)] * 7
+    exact: Any = cf.summarize(frame_from_rows(rows))["duration_p95"] / MS
+    assert summary_of(*rows).loc["a", "duration_p95"] / MS == pytest.approx(exact.iloc[0], rel=0.01)
 
 
 def test_stuck_call_is_counted_but_left_out_of_durations() -> None:
@@ -215,6 +223,13 @@ def test_failed_call_is_left_out_of_quantiles() -> None:
     assert (row["duration_p99"] / MS, row["duration_max"] / MS) == (bucket_ms(1000), bucket_ms(500_000))
 
 
+def test_failed_call_is_censored_on_request() -> None:
+    rollup = rollup_of(row_of(), *[row_of(status="Failed", duration=500_000)] * 9)
+    row: Any = cf.summarize_rollup(rollup, failed="censor").loc["a"]
+    assert pd.isna(row["duration_p50"])
+    assert 490_000 < row["duration_p50_above"] / MS <= 500_000
+
+
 def test_rate_is_missing_without_finished_calls() -> None:
     rates = summary_of(row_of(status="Running"))[["failure_rate", "failure_rate_low", "failure_rate_high"]]
     assert rates.isna().to_numpy().all()
@@ -222,7 +237,7 @@ def test_rate_is_missing_without_finished_calls() -> None:
 
 def test_rates_are_those_of_the_calls() -> None:
     calls = heavy_tailed(500)
-    names = ["calls", "failure_rate", "failure_rate_low", "failure_rate_high"]
+    names = ["calls", "failure_rate", "failure_rate_low", "failure_rate_high", "effective_calls"]
     exact, rolled_up = cf.summarize(calls)[names], cf.summarize_rollup(cf.rollup(calls))[names]
     pd.testing.assert_frame_equal(rolled_up, exact)
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from callframe import frame
+from callframe.analysis.statistics import Blocks
 from callframe.analysis.summary import quantiles_by_function, summarize
 from callframe.errors import ArgumentError, FrameError
 
@@ -30,6 +31,7 @@ DTYPES = {
         ["calls", "completed", "failed", "timeout", "error_response", "running", "stuck", "other"], "int64"
     ),
     **dict.fromkeys(["failure_rate", "failure_rate_low", "failure_rate_high"], "float64"),
+    "effective_calls": "int64",
     **dict.fromkeys(["duration_p50", "duration_p50_low", "duration_p50_high", "duration_p50_above"], DURATION),
     **dict.fromkeys(["duration_p90", "duration_p90_above"], DURATION),
     **dict.fromkeys(["duration_p95", "duration_p95_low", "duration_p95_high", "duration_p95_above"], DURATION),
@@ -163,7 +165,7 @@ def longest_run(rows: list[dict[str, Any]]) -> int:
 
 def slow_durations(rows: list[dict[str, Any]], by: list[str]) -> dict[str, Any]:
     events = {row["status"] for row in rows} - {"Running"} if "status" in by else {"Completed"}
-    observed = [(time, row["status"] in events) for row in rows if (time := observed_time(row)) is not None]
+    observed = [(time, row["status"] in events) for row in rows if (time := observed_time(row, by)) is not None]
     curve, longest = kaplan_meier(observed), max((time for time, _ in observed), default=None)
     durations = [row["duration"] for row in rows if row["duration"] is not None]
     summary: dict[str, Any] = {"duration_max": max(durations, default=None)}
@@ -179,7 +181,9 @@ def slow_durations(rows: list[dict[str, Any]], by: list[str]) -> dict[str, Any]:
     return summary
 
 
-def observed_time(row: dict[str, Any]) -> float | None:
+def observed_time(row: dict[str, Any], by: list[str]) -> float | None:
+    if "status" not in by and row["status"] not in {"Completed", "Timeout", "Running"}:
+        return None
     if row["status"] == "Running":
         return row["age"] if row["age"] <= 15 * 60 else None
     return 9 * 60 if row["status"] == "Timeout" and row["duration"] is None else row["duration"]
@@ -246,7 +250,10 @@ dense_frames = st.lists(
 @few_examples
 @given(call_frames() | dense_frames, st.sampled_from([*BY, ["1h"], ["7d", "function"], ["status", "1h"]]))
 def test_summary_agrees_with_plain_python(calls: pd.DataFrame, by: list[str]) -> None:
-    fast, slow = plain_summary(summarize(calls, by)), slow_summary(calls, by)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Blocks, "effects", lambda blocks, *_: np.ones(blocks.size))
+        fast = plain_summary(summarize(calls, by))
+    slow = slow_summary(calls, by)
     assert fast.keys() == slow.keys()
     assert [name for key in slow for name in slow[key] if not close(fast[key][name], slow[key][name])] == []
 
@@ -255,7 +262,10 @@ def test_summary_agrees_with_plain_python(calls: pd.DataFrame, by: list[str]) ->
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(0, 30))
 def test_quantiles_among_ties_agree_with_plain_python(durations_s: list[int], timeouts: int) -> None:
     calls = numbered(*map(call_of, durations_s), *(call_of(600, "Timeout") for _ in range(timeouts)))
-    (fast,), (slow,) = plain_summary(summarize(calls)).values(), slow_summary(calls, ["function"]).values()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Blocks, "effects", lambda blocks, *_: np.ones(blocks.size))
+        (fast,) = plain_summary(summarize(calls)).values()
+    (slow,) = slow_summary(calls, ["function"]).values()
     assert [name for name in slow if not close(fast[name], slow[name])] == []
 
 
@@ -307,8 +317,14 @@ def test_durations_are_of_completed_work() -> None:
     assert (seconds(row["duration_p50"]), seconds(row["duration_p95"])) == (1, 1)
 
 
-def test_failed_call_is_censored_at_its_duration() -> None:
-    row = summarize(numbered(call_of(1), call_of(500, "Failed"))).iloc[0]
+@pytest.mark.parametrize("status", ["Failed", "Error response", "Paused"])
+def test_failed_call_is_left_out_of_durations(status: str) -> None:
+    row = summarize(numbered(call_of(1), call_of(500, status))).iloc[0]
+    assert (seconds(row["duration_p50"]), seconds(row["duration_p95"])) == (1, 1)
+
+
+def test_failed_call_is_censored_on_request() -> None:
+    row = summarize(numbered(call_of(1), call_of(500, "Failed")), failed="censor").iloc[0]
     assert (seconds(row["duration_p50"]), seconds(row["duration_p95_above"])) == (1, 500)
 
 

@@ -14,24 +14,33 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from callframe.analysis.grouping import COLUMNS, TIME, Groups, concat, group
-from callframe.analysis.kaplan_meier import COMPLETED, ERROR_RESPONSE, Curves, estimate_curves, is_event, observe
-from callframe.timespan import NO_TIME, to_milliseconds
+from callframe.analysis.grouping import COLUMNS, TIME, Groups, concat, group, span_ms
+from callframe.analysis.kaplan_meier import (
+    COMPLETED,
+    ERROR_RESPONSE,
+    OTHER,
+    Curves,
+    ObservedDurations,
+    estimate_curves,
+    observe,
+    outcomes,
+)
+from callframe.analysis.statistics import Blocks, block_ms, quarter_ms
+from callframe.timespan import DAY_MS, NO_TIME, floor_ms, to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from callframe.analysis.kaplan_meier import ObservedDurations
     from callframe.limits import RunLimit
 
 NEEDED = ("call_id", "function", "schedule_id", "status", "start_time", "end_time", "schedule_delay", "duration")
 """The columns of a call frame that are read."""
 
-EVENT, CENSORED, DELAY = range(3)
-"""The kinds of times in a histogram: durations that are events, or censored, and schedule delays."""
+DELAY = OTHER + 1
+"""The kind of a schedule delay in a histogram; that of a duration is the code of its status."""
 
-NEVER_MS = 2**53
-"""A censored duration that is taken to be longer than any other; it is in the last bucket."""
+WITH_INTERVAL = {"p50": 0.5, "p95": 0.95}
+"""The quantiles of durations that have an interval."""
 
 FAILURES = ("failed", "timeout", "error_response")
 """The columns that count failures, by status."""
@@ -40,21 +49,27 @@ _STATUSES = ("running", "completed", *FAILURES, "other")
 _COUNTS = (*_STATUSES, "stuck", "late")
 _MAXIMA = ("duration_max", "observed_max", "delay_max", "last_success")
 _RUNS = ("longest_run", "finished", "leading", "trailing")
-_KEYS = ["group", "kind", "bucket_ms"]
+_KEYS = ["group", "kind", "start_ms", "bucket_ms"]
 
-_KINDS = 3
+_KINDS = DELAY + 1
+_LONGEST_MS = 2**53
 _BUCKET_ERROR_PERCENT = 1
-_POSITIONS = 4096  # more than there are buckets below and above 0
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a summary, parsed; without `fetched_ms` the coverage of the calls has the time of the fetch."""
+    """
+    The options of a summary, parsed.
+
+    Without `fetched_ms` the coverage of the calls has the time of the fetch. Aggregates need the length of `block_ms`.
+    """
 
     levels: Mapping[str, int]
     limit: RunLimit
     late_after_ms: int
+    failed: str = "exclude"
     fetched_ms: int | None = None
+    block_ms: int = DAY_MS
 
 
 @dataclass(frozen=True)
@@ -63,13 +78,15 @@ class Measures:
     What a summary is computed from.
 
     `columns` hold an array for the calls of each status, the `stuck` and the `late` calls, `duration_max`,
-    `last_success` and the `longest_run` of failures.
+    `last_success` and the `longest_run` of failures. `effects` are the design effects of the failure rate and of the
+    quantiles that have an interval.
     """
 
     index: pd.Index
     columns: Mapping[str, np.ndarray]
     durations: Curves
     delays: Curves
+    effects: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -82,7 +99,7 @@ class Aggregate:
     groups
         One row per group, in order: first its labels, under the names of the columns of a call frame.
     histogram
-        `group` (a row of `groups`), `kind`, `bucket_ms` and the `count` of calls.
+        `group` (a row of `groups`), `kind`, `start_ms` of a quarter of a block, `bucket_ms` and the `count` of calls.
     ends
         Start and id of the first and of the last finished call; empty without any.
     in_order
@@ -97,10 +114,41 @@ class Aggregate:
 
 def measure(calls: pd.DataFrame, options: Options) -> Measures:
     """Measure calls in memory."""
-    groups, observed = group(calls, options.levels), observe(calls, options.limit, options.fetched_ms)
+    groups, observed = group(calls, options.levels), _observe(calls, options)
     columns = _columns(calls, groups, observed, _finished(calls, observed.status), options.late_after_ms)
-    durations = estimate_curves(observed.time_ms, is_event(observed.status, groups), groups)
-    return Measures(groups.index, columns, durations, delay_curves(calls, groups))
+    durations = estimate_curves(observed.time_ms, observed.is_event, groups)
+    start_ms = to_milliseconds(calls["start_time"])
+    blocks = Blocks.of(groups.codes, start_ms, len(groups), block_ms(span_ms(start_ms, options.levels)))
+    effects = _design_effects(blocks, groups.codes, observed, durations)
+    return Measures(groups.index, columns, durations, delay_curves(calls, groups), effects)
+
+
+def _observe(calls: pd.DataFrame, options: Options) -> ObservedDurations:
+    return observe(calls, options.limit, options.levels, options.failed, options.fetched_ms)
+
+
+def _design_effects(
+    blocks: Blocks,
+    codes: np.ndarray,
+    observed: ObservedDurations,
+    durations: Curves,
+    counts: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Estimate design effects from calls, or from rows that stand for `counts` of them."""
+    finished = is_finished(observed.status)
+    failed = finished & (observed.status != COMPLETED)
+    if counts is not None:
+        finished, failed = finished * counts, failed * counts
+    quantiles = {
+        name: durations.design_effect(share, blocks, observed, codes, counts) for name, share in WITH_INTERVAL.items()
+    }
+    return {"failure": blocks.effects(failed, finished), **quantiles}
+
+
+def is_finished(status: np.ndarray) -> np.ndarray:
+    """Tell by status codes which calls count in a failure rate."""
+    finished: np.ndarray = (status >= COMPLETED) & (status <= ERROR_RESPONSE)
+    return finished
 
 
 def delay_curves(calls: pd.DataFrame, groups: Groups) -> Curves:
@@ -110,15 +158,17 @@ def delay_curves(calls: pd.DataFrame, groups: Groups) -> Curves:
 
 def aggregate(calls: pd.DataFrame, options: Options) -> Aggregate:
     """Aggregate the calls of a partition."""
-    groups, observed = group(calls, options.levels), observe(calls, options.limit, options.fetched_ms)
+    groups, observed = group(calls, options.levels), _observe(calls, options)
     finished = _finished(calls, observed.status)
     columns = _columns(calls, groups, observed, finished, options.late_after_ms)
-    kind = np.where(is_event(observed.status, groups), EVENT, CENSORED)
-    delay_ms = to_milliseconds(calls["schedule_delay"])
-    histogram = pd.concat([histogram_of(groups, kind, observed.time_ms), histogram_of(groups, DELAY, delay_ms)])
-    start_ms, call_id = to_milliseconds(calls["start_time"]), calls["call_id"].to_numpy()
+    start_ms, delay_ms = (to_milliseconds(calls[name]) for name in ("start_time", "schedule_delay"))
+    quarters = floor_ms(start_ms, quarter_ms(options.block_ms))
+    delayed = np.flatnonzero(delay_ms != NO_TIME)
+    durations = _histogram(groups.codes, observed.status, quarters, observed.time_ms)
+    delays = _histogram(groups.codes[delayed], DELAY, np.zeros_like(delayed), delay_ms[delayed])
+    call_id = calls["call_id"].to_numpy()
     ends = [(int(start_ms[row]), int(call_id[row])) for row in [*finished[:1], *finished[-1:]]]
-    return Aggregate(label(groups, options.levels, columns), histogram, ends)
+    return Aggregate(label(groups, options.levels, columns), pd.concat([durations, delays]), ends)
 
 
 def merge(parts: Sequence[Aggregate], levels: Mapping[str, int]) -> Aggregate:
@@ -141,18 +191,24 @@ def merge(parts: Sequence[Aggregate], levels: Mapping[str, int]) -> Aggregate:
     )
 
 
-def measures_of(aggregate: Aggregate, levels: Mapping[str, int]) -> Measures:
+def measures_of(aggregate: Aggregate, options: Options) -> Measures:
     """Compute measures from an aggregate; times are those of buckets, and none is beyond the longest observed."""
-    index, histogram = group(aggregate.groups, levels).index, aggregate.histogram
-    columns = {name: aggregate.groups[name].to_numpy() for name in (*_COUNTS, *_MAXIMA, "longest_run")}
-    is_delay = histogram["kind"] == DELAY
-    durations = _bucket_curves(histogram[~is_delay], index, columns["observed_max"])
-    return Measures(index, columns, durations, _bucket_curves(histogram[is_delay], index, columns["delay_max"]))
-
-
-def _bucket_curves(histogram: pd.DataFrame, index: pd.Index, longest_ms: np.ndarray) -> Curves:
-    codes, kind, bucket_ms, count = (histogram[name].to_numpy() for name in (*_KEYS, "count"))
-    return estimate_curves(bucket_ms, kind != CENSORED, Groups(codes, index), count, longest_ms)
+    index, columns = group(aggregate.groups, options.levels).index, aggregate.groups
+    is_delay = (aggregate.histogram["kind"] == DELAY).to_numpy()
+    codes, kind, start_ms, bucket_ms, count = (aggregate.histogram[name].to_numpy() for name in (*_KEYS, "count"))
+    is_event = np.append(outcomes(options.levels, options.failed)[0], True)[kind]
+    durations, delays = (
+        estimate_curves(
+            bucket_ms[rows], is_event[rows], Groups(codes[rows], index), count[rows], columns[longest].to_numpy()
+        )
+        for rows, longest in ((~is_delay, "observed_max"), (is_delay, "delay_max"))
+    )
+    codes, kind, start_ms, count = (values[~is_delay] for values in (codes, kind, start_ms, count))
+    observed = ObservedDurations(kind, bucket_ms[~is_delay], is_event[~is_delay], np.empty(0, dtype="int64"))
+    blocks = Blocks.of(codes, start_ms, len(index), options.block_ms)
+    effects = _design_effects(blocks, codes, observed, durations, count)
+    values = {name: columns[name].to_numpy() for name in (*_COUNTS, *_MAXIMA, "longest_run")}
+    return Measures(index, values, durations, delays, effects)
 
 
 def label(groups: Groups, levels: Mapping[str, int], columns: Mapping[str, np.ndarray | int]) -> pd.DataFrame:
@@ -168,20 +224,10 @@ def count_statuses(groups: Groups, status: np.ndarray, weights: np.ndarray | Non
     return dict(zip(_STATUSES, counts.reshape(-1, len(_STATUSES)).T.copy(), strict=True))
 
 
-def histogram_of(
-    groups: Groups, kind: np.ndarray | int, time_ms: np.ndarray, weights: np.ndarray | None = None
-) -> pd.DataFrame:
-    """Count calls by group, kind and bucket, those that have a time; each row stands for `weights` calls."""
-    given = time_ms != NO_TIME
-    cells = (groups.codes * _KINDS + kind)[given] * _POSITIONS + _POSITIONS // 2 + _positions(time_ms[given])
-    if weights is None:
-        cells, count = np.unique(cells, return_counts=True)
-    else:
-        cells, inverse = np.unique(cells, return_inverse=True)
-        count = np.bincount(inverse, weights[given], minlength=len(cells)).astype("int64")
-    cells, position = np.divmod(cells, _POSITIONS)
-    columns = {"group": cells // _KINDS, "kind": cells % _KINDS, "bucket_ms": _bucket_ms(position - _POSITIONS // 2)}
-    return pd.DataFrame({**columns, "count": count})
+def _histogram(codes: np.ndarray, kind: np.ndarray | int, start_ms: np.ndarray, time_ms: np.ndarray) -> pd.DataFrame:
+    """Count calls by group, kind, start and bucket."""
+    keys = pd.DataFrame({"group": codes, "kind": kind, "start_ms": start_ms, "bucket_ms": to_buckets(time_ms)})
+    return keys.groupby(_KEYS, sort=False).size().rename("count").reset_index()
 
 
 @functools.cache
@@ -195,7 +241,7 @@ def buckets() -> tuple[np.ndarray, np.ndarray]:
     """
     lowest, representative = [0], [0]
     low = 1
-    while low < NEVER_MS:
+    while low < _LONGEST_MS:
         lowest.append(low)
         representative.append(low * (100 + _BUCKET_ERROR_PERCENT) // 100)
         low = representative[-1] * 100 // (100 - _BUCKET_ERROR_PERCENT) + 1
@@ -206,6 +252,16 @@ def to_buckets(time_ms: np.ndarray) -> np.ndarray:
     """Replace times by those that represent their buckets; negative ones mirror positive ones, `NO_TIME` stays."""
     given = time_ms != NO_TIME
     return np.where(given, _bucket_ms(_positions(np.where(given, time_ms, 0))), NO_TIME)
+
+
+def bucket_floor(bucket_ms: np.ndarray) -> np.ndarray:
+    """Find the lowest time of each bucket, given the time that represents it; `NO_TIME` stays."""
+    lowest, _ = buckets()
+    positions = _positions(np.where(bucket_ms == NO_TIME, 0, bucket_ms))
+    floor_ms = np.where(
+        positions < 0, 1 - lowest[np.minimum(np.abs(positions) + 1, len(lowest) - 1)], lowest[positions]
+    )
+    return np.where(bucket_ms == NO_TIME, NO_TIME, floor_ms)
 
 
 def _positions(time_ms: np.ndarray) -> np.ndarray:
@@ -241,12 +297,13 @@ def _columns(
 def _finished(calls: pd.DataFrame, status: np.ndarray) -> np.ndarray:
     """Find the positions of the finished calls, in order of start and id."""
     start_ms, call_id = to_milliseconds(calls["start_time"]), calls["call_id"].to_numpy()
-    is_finished = (status >= COMPLETED) & (status <= ERROR_RESPONSE)
+    finished = is_finished(status)
     later = start_ms[1:] > start_ms[:-1]
     if (later | ((start_ms[1:] == start_ms[:-1]) & (call_id[1:] >= call_id[:-1]))).all():
-        return np.flatnonzero(is_finished)
+        return np.flatnonzero(finished)
     order = np.lexsort((call_id, start_ms))
-    return order[is_finished[order]]
+    ordered: np.ndarray = order[finished[order]]
+    return ordered
 
 
 def _runs(groups: Groups, status: np.ndarray, finished: np.ndarray) -> dict[str, np.ndarray]:

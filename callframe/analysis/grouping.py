@@ -109,6 +109,12 @@ def _bins(table: pd.DataFrame, width_ms: int) -> pd.Series:
     return pd.Series(from_epoch_ms(floor_ms(to_milliseconds(table["start_time"]), width_ms)), index=table.index)
 
 
+def span_ms(start_ms: np.ndarray, levels: Mapping[str, int]) -> int:
+    """Find the longest time that a group may span: that of all start times, or the width of its bin."""
+    widths = [int(start_ms.max()) - int(start_ms.min())] if len(start_ms) else [0]
+    return min([*widths, *(width for width in levels.values() if width)])
+
+
 def concat(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Concatenate tables of the same columns; categories that differ are merged, statuses in their usual order."""
     names = [name for name, dtype in tables[0].dtypes.items() if isinstance(dtype, pd.CategoricalDtype)]

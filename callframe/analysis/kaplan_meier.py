@@ -2,7 +2,8 @@
 How long work takes, where some of it was cut off or still runs: Kaplan-Meier curves by group.
 
 The estimator is that of Kaplan and Meier (1958, JASA 53:457). Its events are the ends of completed work. A call that
-ended otherwise, or still runs, is censored: its work would have taken longer than the time observed.
+the service stopped, or that still runs, is censored: its work takes longer than the time observed. A call that failed
+did not work for longer or shorter, but ended for another reason, and is left out.
 """
 
 from __future__ import annotations
@@ -10,21 +11,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from callframe import frame
-from callframe.analysis.grouping import Groups, group, parse_by
-from callframe.analysis.statistics import Z95
+from callframe.analysis.grouping import Groups, group, parse_by, span_ms
+from callframe.analysis.statistics import Z95, Blocks, block_ms
 from callframe.completeness import observed_until_ms
 from callframe.errors import ArgumentError
 from callframe.limits import RunLimit
 from callframe.timespan import NO_TIME, to_milliseconds, to_timedelta
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from callframe.timespan import DurationLike
 
@@ -36,14 +37,26 @@ _TOLERANCE = 1e-9  # of the logarithm of a survival, a sum of up to millions of 
 
 @dataclass(frozen=True)
 class ObservedDurations:
-    """The status code of each call, how long it worked (`NO_TIME` if not known), and the positions of stuck calls."""
+    """
+    What is known of how long each call worked.
+
+    `status` holds its code, `time_ms` the time for which it worked (`NO_TIME` if that is not known or the call is left
+    out), `is_event` whether it ended then or is censored; `stuck` holds the positions of stuck calls.
+    """
 
     status: np.ndarray
     time_ms: np.ndarray
+    is_event: np.ndarray
     stuck: np.ndarray
 
 
-def observe(calls: pd.DataFrame, limit: RunLimit, fetched_ms: int | None = None) -> ObservedDurations:
+def observe(
+    calls: pd.DataFrame,
+    limit: RunLimit,
+    levels: Container[str] = (),
+    failed: str = "exclude",
+    fetched_ms: int | None = None,
+) -> ObservedDurations:
     """
     Find how long each call worked.
 
@@ -58,7 +71,30 @@ def observe(calls: pd.DataFrame, limit: RunLimit, fetched_ms: int | None = None)
     is_stuck = age_ms > limit.longest_ms
     time_ms[running] = np.where(is_stuck | (age_ms < 0), NO_TIME, age_ms)
     time_ms[(time_ms == NO_TIME) & (status == TIMEOUT)] = limit.shortest_ms
-    return ObservedDurations(status, time_ms, running[is_stuck])
+    event_codes, omitted_codes = outcomes(levels, failed)
+    time_ms[omitted_codes[status]] = NO_TIME
+    return ObservedDurations(status, time_ms, event_codes[status], running[is_stuck])
+
+
+def outcomes(levels: Container[str], failed: str) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Tell by status code whether an end is an event, and whether the call is left out of durations.
+
+    The one definition of durations in callframe: work that Completed, with Timeout and Running censored. In groups by
+    status any end is an event.
+    """
+    codes = np.arange(OTHER + 1)
+    if "status" in levels:
+        return codes != RUNNING, codes < 0
+    kept = [RUNNING, COMPLETED, TIMEOUT, *((FAILED, ERROR_RESPONSE) if failed == "censor" else ())]
+    return codes == COMPLETED, ~np.isin(codes, kept)
+
+
+def parse_failed(failed: Any) -> str:
+    """Check the argument `failed` of a user."""
+    if failed not in ("exclude", "censor"):
+        raise ArgumentError(f"failed={failed!r}; expected 'exclude', or 'censor' if failures cut work short.")
+    return str(failed)
 
 
 def status_codes(status: pd.Series) -> np.ndarray:
@@ -68,24 +104,20 @@ def status_codes(status: pd.Series) -> np.ndarray:
     return np.array([*by_category, OTHER], dtype="uint8")[status.cat.codes.to_numpy()]
 
 
-def is_event(status: np.ndarray, groups: Groups) -> np.ndarray:
-    """Tell the ends that are events from censored calls; in groups by status any end is one."""
-    events: np.ndarray = status != RUNNING if "status" in groups.index.names else status == COMPLETED
-    return events
-
-
 def survival(
     calls: pd.DataFrame,
     by: str | Sequence[str] = "function",
     *,
     run_limit: DurationLike | None = None,
+    failed: str = "exclude",
     points: int | None = None,
 ) -> pd.DataFrame:
     """
     Estimate the share of work that is not done after a time: Kaplan-Meier curves, as for a plot.
 
-    The event is the end of completed work. Running calls are censored at their age when they were fetched, Timeout and
-    Failed calls at their durations, as in `summarize`. In groups by status the event is any end.
+    The event is the end of completed work. Running calls are censored at their age when they were fetched, Timeout
+    calls at their durations, and failed calls are left out, as in `summarize`. In groups by status the event is any
+    end.
 
     Parameters
     ----------
@@ -93,7 +125,7 @@ def survival(
         Call frame with any number of rows.
     by
         As in `summarize`.
-    run_limit
+    run_limit, failed
         As in `summarize`.
     points
         About how many rows a group may have; None for a row at every time at which work ended. The survival of a row
@@ -106,15 +138,16 @@ def survival(
         float64, `at_risk`, `events` int64. A group starts with a row of survival 1 at duration 0, or at its earliest
         event where a clock made that negative; it has a row at each time at which work ended, and a last one where
         censored calls were observed for longer. `low` and `high` are the log-log 95 % band (Kalbfleisch and Prentice,
-        1980), missing where survival is 1 or 0. `at_risk` counts the calls neither ended nor censored before, `events`
-        the ends at that time.
+        1980), widened for slow days and bursts as in `summarize`, missing where survival is 1 or 0. `at_risk` counts
+        the calls neither ended nor censored before, `events` the ends at that time. `effective_calls` int64 is how many
+        independent calls would give a band as wide.
 
     Raises
     ------
     FrameError
         `calls` is not a call frame.
     ArgumentError
-        `by`, `run_limit` or `points` is invalid.
+        `by`, `run_limit`, `failed` or `points` is invalid.
 
     Examples
     --------
@@ -127,23 +160,29 @@ def survival(
     frame.check(calls)
     if points is not None and points < 1:
         raise ArgumentError(f"points={points!r}; expected an integer of at least 1, or None.")
-    groups = group(calls, parse_by(by, durations=True, several=True))
-    observed = observe(calls, RunLimit.parse(run_limit))
-    curves = estimate_curves(observed.time_ms, is_event(observed.status, groups), groups)
+    levels = parse_by(by, durations=True, several=True)
+    groups, observed = group(calls, levels), observe(calls, RunLimit.parse(run_limit), levels, parse_failed(failed))
+    curves = estimate_curves(observed.time_ms, observed.is_event, groups)
+    start_ms = to_milliseconds(calls["start_time"])
+    blocks = Blocks.of(groups.codes, start_ms, len(groups), block_ms(span_ms(start_ms, levels)))
+    effect = np.maximum(*(curves.design_effect(share, blocks, observed, groups.codes) for share in (0.5, 0.95)))
     at_longest = groups.count(observed.time_ms == curves.longest_ms[groups.codes])
-    steps = _steps(curves)
+    steps = _steps(curves, effect)
     kept = steps if points is None else steps[_thin(steps, points)]
     rows = pd.concat([_first_rows(curves), kept, _last_rows(curves, steps, at_longest)])
     rows = rows.sort_values(["group", "order", "duration"], kind="stable", ignore_index=True)
     positions = rows["group"].to_numpy()
     labels = {name: groups.index.get_level_values(name).take(positions) for name in map(str, groups.index.names)}
-    columns = rows.drop(columns=["group", "order"]).assign(duration=to_timedelta(rows["duration"].to_numpy()))
+    columns = rows.drop(columns=["group", "order"]).assign(
+        duration=to_timedelta(rows["duration"].to_numpy()),
+        effective_calls=np.round(curves.calls / effect).astype("int64")[positions],
+    )
     return pd.concat([pd.DataFrame(labels, index=rows.index), columns], axis=1)
 
 
-def _steps(curves: Curves) -> pd.DataFrame:
+def _steps(curves: Curves, effect: np.ndarray) -> pd.DataFrame:
     """Make a row for each time at which work ended."""
-    low, high = curves.band
+    low, high = curves.band(effect)
     return pd.DataFrame(
         {
             "group": np.repeat(np.arange(len(curves.calls)), curves.rows),
@@ -234,10 +273,13 @@ class Curves:
         survival: np.ndarray = np.exp(-self.hazard)
         return survival
 
-    @property
-    def band(self) -> tuple[np.ndarray, np.ndarray]:
-        """The low and high ends of the log-log 95 % band of survival; missing where no call is left."""
-        middle, half = self._log_log_band
+    def band(self, effect: np.ndarray | float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Find the low and high ends of the log-log 95 % band of survival; missing where no call is left.
+
+        `effect` is the design effect of each group.
+        """
+        middle, half = self._log_log_band(effect)
         with np.errstate(over="ignore"):
             return np.exp(-np.exp(middle + half)), np.exp(-np.exp(middle - half))
 
@@ -246,15 +288,15 @@ class Curves:
         goal = -math.log1p(-share) if share < 1 else math.inf
         return self._first_time(self.hazard >= goal - _TOLERANCE)
 
-    def interval(self, share: float) -> tuple[np.ndarray, np.ndarray]:
+    def interval(self, share: float, effect: np.ndarray | float = 1.0) -> tuple[np.ndarray, np.ndarray]:
         """
         Find the 95 % interval of a quantile: where the log-log band of the curve crosses 1 - share.
 
         This is the interval of Brookmeyer and Crowley (1982, Biometrics 38:29). An end is `NO_TIME` where the band does
         not cross, and both are where a group has fewer events than it takes for the longest to exceed the quantile with
-        95 % probability: 5 for the median, 59 for p95.
+        95 % probability: 5 for the median, 59 for p95. `effect` is the design effect of each group.
         """
-        middle, half = self._log_log_band
+        middle, half = self._log_log_band(effect)
         goal = math.log(-math.log1p(-share)) - _TOLERANCE
         low = self._first_time((middle + half >= goal) | np.isinf(middle))
         high = self._first_time(middle - half >= goal)
@@ -265,12 +307,39 @@ class Curves:
         """Find what a quantile that is missing exceeds: the longest time observed."""
         return np.where(quantile == NO_TIME, self.longest_ms, NO_TIME)
 
-    @cached_property
-    def _log_log_band(self) -> tuple[np.ndarray, np.ndarray]:
-        """The logarithm of the hazard and half the width of its band, by the variance of Greenwood (1926)."""
+    def design_effect(
+        self,
+        share: float,
+        blocks: Blocks,
+        observed: ObservedDurations,
+        codes: np.ndarray,
+        counts: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """
+        Estimate the design effect of a quantile of each group: that of the share of calls that took longer.
+
+        Where the curve does not reach the quantile, it is that of the last event. Rows stand for `counts` calls.
+        """
+        time_ms, is_event = observed.time_ms, observed.is_event
+        last = np.append(self.time_ms, NO_TIME)[np.where(self.rows > 0, self.bounds[1:] - 1, -1)]
+        quantile = self.quantile(share)
+        longer = time_ms > np.where(quantile == NO_TIME, last, quantile)[codes]
+        known = longer | (is_event & (time_ms != NO_TIME))
+        return blocks.effects(longer, known) if counts is None else blocks.effects(longer * counts, known * counts)
+
+    def _log_log_band(self, effect: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+        """Compute the logarithm of the hazard and half the width of its band, by the variance of Greenwood (1926)."""
+        effects = np.repeat(np.broadcast_to(effect, len(self.calls)), self.rows)
         with np.errstate(divide="ignore", invalid="ignore"):
-            variance = self._accumulate(self.events / (self.at_risk * (self.at_risk - self.events)), np.nan)
-            return np.log(self.hazard), Z95 * np.sqrt(np.maximum(variance, 0)) / self.hazard
+            return np.log(self.hazard), Z95 * np.sqrt(self.variance * effects) / self.hazard
+
+    @cached_property
+    def variance(self) -> np.ndarray:
+        """The variance of the hazard after each row (Greenwood, 1926); missing where no call is left."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            steps = self.events / (self.at_risk * (self.at_risk - self.events))
+        variance: np.ndarray = np.maximum(self._accumulate(steps, np.nan), 0)
+        return variance
 
     def _accumulate(self, steps: np.ndarray, at_end: float) -> np.ndarray:
         """Add up the steps of each group; `at_end` where no call is left."""

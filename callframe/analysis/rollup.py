@@ -10,9 +10,10 @@ import pandas as pd
 
 from callframe import frame, timespan
 from callframe.analysis import aggregates, dask
-from callframe.analysis.aggregates import CENSORED, DELAY, EVENT, NEVER_MS, Aggregate, to_buckets
-from callframe.analysis.grouping import group, parse_by
-from callframe.analysis.kaplan_meier import COMPLETED, RUNNING, TIMEOUT, status_codes
+from callframe.analysis.aggregates import DELAY, Aggregate, Options, bucket_floor, to_buckets
+from callframe.analysis.grouping import group, parse_by, span_ms
+from callframe.analysis.kaplan_meier import RUNNING, TIMEOUT, outcomes, parse_failed, status_codes
+from callframe.analysis.statistics import block_ms
 from callframe.analysis.summary import summary_table
 from callframe.completeness import Coverage
 from callframe.errors import ArgumentError, FrameError
@@ -20,7 +21,7 @@ from callframe.limits import RunLimit
 from callframe.timespan import NO_TIME, floor_ms, from_epoch_ms, parse_duration, to_milliseconds, to_timedelta
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from callframe.analysis.dask import CallFrame
     from callframe.timespan import TimeLike
@@ -131,15 +132,17 @@ def merge_rollups(rollups: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return _with_coverage(_add(parts), [Coverage.of(part) for part in parts])
 
 
-def summarize_rollup(rollup: pd.DataFrame, by: str | Sequence[str] = "function") -> pd.DataFrame:
+def summarize_rollup(
+    rollup: pd.DataFrame, by: str | Sequence[str] = "function", *, failed: str = "exclude"
+) -> pd.DataFrame:
     """
     Summarize a rollup by group: counts, failure rate, durations and schedule delays.
 
-    Counts are exact, quantiles within 1 % of those of the calls. Durations are of completed work, estimated by
-    Kaplan-Meier: the work of a Timeout is taken to be longer than any duration observed, that of a Running call longer
-    than its age, unless it is stuck. Failed calls are left out. Running calls in the bucket of an ended one count as
-    longer than it. Where the curve does not reach a quantile, the quantile is missing, and the column `..._above` has
-    the longest time observed, which the quantile exceeds.
+    Counts are exact, quantiles within 1 % of those of the calls. Durations are of completed work, as in `summarize`:
+    the work of a Timeout, and of a Running call that is not stuck, takes longer than the time observed, and failed
+    calls are left out. Calls censored in the bucket of one that ended count as longer than it. Where the curve does not
+    reach a quantile, the quantile is missing, and the column `..._above` has the lowest time of the bucket of the
+    longest time observed, which the quantile exceeds.
 
     Parameters
     ----------
@@ -148,6 +151,8 @@ def summarize_rollup(rollup: pd.DataFrame, by: str | Sequence[str] = "function")
     by
         `"function"`, `"status"`, a duration such as `"1D"`, or a list of them. A duration shorter than the bins of the
         rollup gives those bins.
+    failed
+        As in `summarize`.
 
     Returns
     -------
@@ -156,7 +161,8 @@ def summarize_rollup(rollup: pd.DataFrame, by: str | Sequence[str] = "function")
         with a duration, in order. `calls`, `completed`, `failed`, `timeout`, `error_response`, `running`, `stuck`
         (Running for more than 15 minutes, within 1 %), `other` int64; `failure_rate`, `failure_rate_low`,
         `failure_rate_high` float64, the share of Failed, Timeout and Error response among finished calls with its
-        Wilson 95 % interval, missing where no call has finished; `duration_p50`, `duration_p90`, `duration_p95`,
+        Wilson 95 % interval, missing where no call has finished; `effective_calls` int64, as in `summarize`, from bins
+        shorter than a day; `duration_p50`, `duration_p90`, `duration_p95`,
         `duration_p99`, each with its `..._above`, `duration_max`; `schedule_delay_p50`, `schedule_delay_p90`,
         `schedule_delay_p95`, `schedule_delay_p99`, `schedule_delay_max` timedelta64[ms].
 
@@ -165,7 +171,7 @@ def summarize_rollup(rollup: pd.DataFrame, by: str | Sequence[str] = "function")
     FrameError
         `rollup` is not a rollup.
     ArgumentError
-        `by` is invalid.
+        `by` or `failed` is invalid.
 
     Examples
     --------
@@ -177,7 +183,11 @@ def summarize_rollup(rollup: pd.DataFrame, by: str | Sequence[str] = "function")
     """
     check(rollup)
     levels = parse_by(by, ("function", "status"), durations=True, several=True)
-    summary = summary_table(aggregates.measures_of(_aggregate(rollup, levels), levels))
+    block = block_ms(span_ms(to_milliseconds(rollup["start_time"]), levels))
+    options = Options(levels, RunLimit(), 0, parse_failed(failed), block_ms=block)
+    summary = summary_table(aggregates.measures_of(_aggregate(rollup, options), options))
+    for name in [name for name in summary if str(name).endswith("_above")]:
+        summary[name] = to_timedelta(bucket_floor(to_milliseconds(summary[name])))
     return _with_coverage(summary.drop(columns=_NOT_IN_ROLLUPS), [Coverage.of(rollup)])
 
 
@@ -245,24 +255,29 @@ def _with_coverage(table: pd.DataFrame, sources: Sequence[Coverage | None]) -> p
     return table
 
 
-def _aggregate(rollup: pd.DataFrame, levels: Mapping[str, int]) -> Aggregate:
+def _aggregate(rollup: pd.DataFrame, options: Options) -> Aggregate:
     """Convert a rollup into the aggregate of a summary, without what a rollup does not hold."""
-    groups, status = group(rollup, levels), status_codes(rollup["status"].astype("category"))
+    groups, status = group(rollup, options.levels), status_codes(rollup["status"].astype("category"))
     bucket_ms, count = to_milliseconds(rollup["bucket"]), rollup["count"].to_numpy()
     is_delay = (rollup["measure"] == "schedule_delay").to_numpy()
     calls = np.where(is_delay, 0, count)
-    is_stuck = (status == RUNNING) & (bucket_ms > to_buckets(np.array([RunLimit().longest_ms])))
-    is_observed = ~is_delay & ((status == COMPLETED) | (status == TIMEOUT) | ((status == RUNNING) & ~is_stuck))
+    is_stuck = (status == RUNNING) & (bucket_ms > to_buckets(np.array([options.limit.longest_ms])))
+    ended_ms = np.where(is_delay | (status == RUNNING), NO_TIME, bucket_ms)
+    unknown = (status == TIMEOUT) & (bucket_ms == NO_TIME) & ~is_delay
+    bucket_ms = np.where(unknown, to_buckets(np.array([options.limit.shortest_ms])), bucket_ms)
+    omitted = ~is_delay & (is_stuck | outcomes(options.levels, options.failed)[1][status])
+    times = np.where(omitted, NO_TIME, bucket_ms)
     columns: dict[str, Any] = {
         **aggregates.count_statuses(groups, status, calls),
         "stuck": groups.sum(np.where(is_stuck, calls, 0)),
-        "duration_max": groups.max(np.where(is_delay | (status == RUNNING), NO_TIME, bucket_ms)),
-        "observed_max": groups.max(np.where(is_observed, bucket_ms, NO_TIME)),
-        "delay_max": groups.max(np.where(is_delay, bucket_ms, NO_TIME)),
+        "duration_max": groups.max(ended_ms),
+        "observed_max": groups.max(np.where(is_delay, NO_TIME, times)),
+        "delay_max": groups.max(np.where(is_delay, times, NO_TIME)),
         "late": 0,
         "last_success": NO_TIME,
         "longest_run": 0,
     }
-    kind = np.select([is_delay, status == COMPLETED], [DELAY, EVENT], default=CENSORED)
-    times = np.select([is_observed & (status == TIMEOUT), is_observed | is_delay], [NEVER_MS, bucket_ms], NO_TIME)
-    return Aggregate(aggregates.label(groups, levels, columns), aggregates.histogram_of(groups, kind, times, count))
+    histogram = pd.DataFrame({"group": groups.codes, "kind": np.where(is_delay, DELAY, status)}).assign(
+        start_ms=to_milliseconds(rollup["start_time"]), bucket_ms=times, count=count
+    )
+    return Aggregate(aggregates.label(groups, options.levels, columns), histogram)

@@ -49,6 +49,11 @@ def block_ms(span_ms: int) -> int:
     return max(1, min(DAY_MS, span_ms // _MIN_BLOCKS))
 
 
+def quarter_ms(block_ms: int) -> int:
+    """Find the length of the quarters of blocks."""
+    return max(1, block_ms // _OFFSETS)
+
+
 @dataclass(frozen=True)
 class Blocks:
     """
@@ -76,14 +81,15 @@ class Blocks:
     @classmethod
     def of(cls, codes: np.ndarray, start_ms: np.ndarray, size: int, block_ms: int = DAY_MS) -> Blocks:
         """Divide calls, or rows that stand for several, by their groups, numbered from 0, and start times."""
-        quarter = start_ms // max(1, block_ms // _OFFSETS)
+        quarter = start_ms // quarter_ms(block_ms)
         first = int(quarter.min(initial=np.iinfo("int64").max))
         count = int(quarter.max(initial=first)) - first + 1
-        key = codes * count + (quarter - first)
-        cells, cell = np.arange(size * count), key
-        if len(cells) > _DENSE_CELLS_PER_CALL * len(key) + size:
-            cells, cell = np.unique(key, return_inverse=True)
-        return cls(cell, cells // count, cells % count + first, size)
+        if size * count <= _DENSE_CELLS_PER_CALL * len(quarter) + size:
+            cells = np.arange(size * count)
+            return cls(codes * count + (quarter - first), cells // count, cells % count + first, size)
+        numbers, position = np.unique(quarter, return_inverse=True)
+        cells, cell = np.unique(codes * len(numbers) + position, return_inverse=True)
+        return cls(cell, cells // len(numbers), numbers[cells % len(numbers)], size)
 
     def effects(
         self, hits: np.ndarray, calls: np.ndarray, *, sides: int = 1, statistic: np.ndarray | None = None
@@ -96,28 +102,33 @@ class Blocks:
         blocks estimate it poorly: the effect includes what Student's t with their degrees of freedom is wider than the
         normal distribution: at a 95 % interval, or at `statistic`, the test of each group in standard errors of
         independent calls.
-        Each `sides` consecutive groups have one variance between blocks, such as before and after a deploy.
+        Each `sides` consecutive groups have one variance between blocks, such as before and after a deploy. One side
+        of fewer than four blocks is divided into quarters of them.
         """
         n, hit = (np.bincount(self.cell, values, minlength=len(self.group)) for values in (calls, hits))
         used = np.flatnonzero(n)
-        n, hit, group, quarter = n[used], hit[used], self.group[used], self.quarter[used]
-        largest = np.ones(self.size)
+        cells = n[used], hit[used], self.group[used]
+        quarter, largest, freedoms = self.quarter[used], np.ones(self.size), []
         for offset in range(_OFFSETS):
-            block = (quarter + offset) // _OFFSETS
-            new = np.append(True, (block[1:] != block[:-1]) | (group[1:] != group[:-1]))[: len(used)]
-            starts = np.flatnonzero(new)
-            if not len(starts):
-                break
-            sums = np.add.reduceat(n, starts), np.add.reduceat(hit, starts)
-            effect, freedom = _effect_of_blocks(*sums, group[starts], self.size, sides)
+            effect, freedom = _effect_of_blocks(*cells, (quarter + offset) // _OFFSETS, size=self.size, sides=sides)
             largest = np.maximum(largest, effect * _widening(effect, freedom, statistic))
+            freedoms.append(freedom)
+        few = np.minimum.reduce(freedoms) < _MIN_BLOCKS - 1
+        if sides == 1 and few.any():
+            effect, freedom = _effect_of_blocks(*cells, quarter, size=self.size, sides=sides)
+            effect = effect * _widening(effect, np.maximum(freedom, _MIN_BLOCKS - 1), statistic)
+            largest = np.where(few, np.maximum(effect, 1), largest)
         return largest
 
 
 def _effect_of_blocks(
-    n: np.ndarray, hits: np.ndarray, group: np.ndarray, size: int, sides: int
+    n: np.ndarray, hits: np.ndarray, group: np.ndarray, block: np.ndarray, *, size: int, sides: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Estimate the design effect of groups from the calls and hits of their blocks, and its degrees of freedom."""
+    """Estimate the design effect of groups from the calls and hits of cells, and its degrees of freedom."""
+    new = np.append(True, (block[1:] != block[:-1]) | (group[1:] != group[:-1]))[: len(n)]
+    starts = np.flatnonzero(new)
+    if len(starts) < len(n):
+        n, hits, group = np.add.reduceat(n, starts), np.add.reduceat(hits, starts), group[starts]
 
     def add(values: np.ndarray | None) -> np.ndarray:
         return np.bincount(group, values, minlength=size)

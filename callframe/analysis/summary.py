@@ -12,9 +12,9 @@ import pandas as pd
 from callframe import formatting, frame
 from callframe.analysis import aggregates, dask
 from callframe.analysis.aggregates import Options
-from callframe.analysis.grouping import TIME, group, parse_by
-from callframe.analysis.kaplan_meier import TIMEOUT, estimate_curves, is_event, observe
-from callframe.analysis.statistics import wilson
+from callframe.analysis.grouping import TIME, group, parse_by, span_ms
+from callframe.analysis.kaplan_meier import TIMEOUT, estimate_curves, observe, parse_failed
+from callframe.analysis.statistics import block_ms, wilson
 from callframe.completeness import Coverage
 from callframe.errors import ArgumentError
 from callframe.limits import DEFAULT_LATE_AFTER, RunLimit
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
-_WITH_INTERVAL = ("p50", "p95")
-
 
 def summarize(
     calls: CallFrame,
@@ -38,6 +36,7 @@ def summarize(
     *,
     run_limit: DurationLike | None = None,
     late_after: DurationLike = DEFAULT_LATE_AFTER,
+    failed: str = "exclude",
     client: Any = None,
 ) -> pd.DataFrame:
     """
@@ -45,12 +44,17 @@ def summarize(
 
     A Timeout is a failure. Running calls are counted, but are in no rate.
 
-    Quantiles of durations are those of completed work, estimated by Kaplan-Meier: work that still runs, was cut off or
-    failed would have taken longer than the time observed. A Running call is censored at its age when it was fetched, a
-    Timeout, a Failed call and one of unknown status at its duration. A Timeout without an end is taken to have had the
-    run limit. A Running call beyond the run limit is stuck and left out of durations. In groups by status any end is an
-    event, so durations are those observed. Where the curve does not reach a quantile, the quantile is missing, and the
-    column `..._above` has the longest time observed, which the quantile exceeds.
+    Durations are of completed work, in every measure of callframe alike. Their quantiles are estimated by Kaplan-Meier:
+    the work of a Timeout, and of a call that still runs, takes longer than the time observed. Failed calls and those of
+    unknown status ended for another reason and are left out. A Running call is censored at its age when it was fetched,
+    a Timeout at its duration, or at the run limit if it has no end. A Running call beyond the run limit is stuck and
+    left out of durations. In groups by status any end is an event, so durations are those observed. Where the curve
+    does not reach a quantile, the quantile is missing, and the column `..._above` has the longest time observed, which
+    the quantile exceeds.
+
+    Calls come in bursts, and days differ, so that many calls may tell no more than a few independent ones. Intervals
+    account for that by a design effect (Rao and Scott, 1992, Biometrics 48:577), estimated from the variance between
+    days, or between shorter blocks of less than four days. They say nothing about days unlike those of the calls.
 
     The time of the fetch is in the coverage; without coverage it is the latest time in the frame.
 
@@ -71,6 +75,9 @@ def summarize(
         longest limit documented, and a Timeout without an end had 9 minutes, the shortest.
     late_after
         The schedule delay beyond which a call is late.
+    failed
+        `"exclude"` leaves failed calls out of durations. `"censor"` is for failures that cut work short, for lack of
+        memory for example: the work would have taken longer than the failed call.
     client
         For a Dask DataFrame: the `distributed.Client` to compute on; by default the current one, or else threads of
         this process.
@@ -108,7 +115,7 @@ def summarize(
     FrameError
         `calls` is not a call frame.
     ArgumentError
-        `by`, `run_limit`, `late_after` or `client` is invalid.
+        `by`, `run_limit`, `late_after`, `failed` or `client` is invalid.
 
     Examples
     --------
@@ -119,7 +126,8 @@ def summarize(
     True
     """
     levels = parse_by(by, durations=True, several=True)
-    options = Options(levels, RunLimit.parse(run_limit), parse_duration(late_after, name="late_after"))
+    late_after_ms = parse_duration(late_after, name="late_after")
+    options = Options(levels, RunLimit.parse(run_limit), late_after_ms, parse_failed(failed))
     partitions = dask.as_partitions(calls, client)
     if partitions is None:
         frame.check(calls)
@@ -129,7 +137,7 @@ def summarize(
     summary = summary_table(measures)
     if coverage is not None:
         coverage.attach(summary)
-    summary.attrs["late_after_s"] = options.late_after_ms / 1000
+    summary.attrs |= {"late_after_s": options.late_after_ms / 1000, "failed": options.failed}
     formatting.show_in_notebooks()
     return summary
 
@@ -138,16 +146,18 @@ def summary_table(measures: Measures) -> pd.DataFrame:
     """Make the summary of measures, without coverage: one row per group."""
     columns, durations, delays = measures.columns, measures.durations, measures.delays
     failures = np.sum([columns[name] for name in aggregates.FAILURES], axis=0)
-    finished = columns["completed"]
-    rate, low, high = wilson(failures, failures + finished)
-    calls = failures + finished + columns["running"] + columns["other"]
+    finished, effects = failures + columns["completed"], measures.effects
+    rate, low, high = wilson(failures / effects["failure"], finished / effects["failure"])
+    calls = finished + columns["running"] + columns["other"]
     table: dict[str, Any] = {"calls": calls}
     table |= {name: columns[name] for name in ("completed", *aggregates.FAILURES, "running", "stuck", "other")}
     table |= {"failure_rate": rate, "failure_rate_low": low, "failure_rate_high": high}
+    table["effective_calls"] = np.round(finished / np.maximum.reduce(list(effects.values()))).astype("int64")
     for name, share in QUANTILES.items():
         table[f"duration_{name}"] = durations.quantile(share)
-        if name in _WITH_INTERVAL:
-            table[f"duration_{name}_low"], table[f"duration_{name}_high"] = durations.interval(share)
+        if name in aggregates.WITH_INTERVAL:
+            interval = durations.interval(share, effects[name])
+            table[f"duration_{name}_low"], table[f"duration_{name}_high"] = interval
         table[f"duration_{name}_above"] = durations.above(table[f"duration_{name}"])
     table["duration_max"] = columns["duration_max"]
     table |= {f"schedule_delay_{name}": delays.quantile(share) for name, share in QUANTILES.items()}
@@ -162,8 +172,11 @@ def summary_table(measures: Measures) -> pd.DataFrame:
 
 def _measure_partitions(partitions: Partitions, options: Options) -> Measures:
     """Aggregate partitions where they are; only aggregates travel."""
-    fetched_ms = partitions.coverage.fetched_ms if partitions.coverage else partitions.time_bounds[1]
-    aggregate = partial(aggregates.aggregate, options=replace(options, fetched_ms=fetched_ms))
+    first_ms, latest_ms = partitions.time_bounds
+    span = span_ms(np.array([latest_ms if first_ms is None else first_ms, latest_ms]), options.levels)
+    fetched_ms = partitions.coverage.fetched_ms if partitions.coverage else latest_ms
+    options = replace(options, fetched_ms=fetched_ms, block_ms=block_ms(span))
+    aggregate = partial(aggregates.aggregate, options=options)
     merge = partial(aggregates.merge, levels=options.levels)
 
     def total(partitions: Partitions) -> Aggregate:
@@ -173,7 +186,7 @@ def _measure_partitions(partitions: Partitions, options: Options) -> Measures:
         return merged
 
     result = total(partitions)
-    return aggregates.measures_of(result if result.in_order else total(partitions.sort()), options.levels)
+    return aggregates.measures_of(result if result.in_order else total(partitions.sort()), options)
 
 
 def quantiles_by_function(
@@ -190,7 +203,7 @@ def quantiles_by_function(
     groups = group(calls, parse_by("function"))
     if of == "duration":
         observed = observe(calls, RunLimit())
-        curves = estimate_curves(observed.time_ms, is_event(observed.status, groups), groups)
+        curves = estimate_curves(observed.time_ms, observed.is_event, groups)
         has_timeouts = groups.count((observed.status == TIMEOUT) & (observed.time_ms != NO_TIME)) > 0
         has_any = (curves.events_by_group > 0) | has_timeouts
     elif of == "schedule_delay":
