@@ -314,9 +314,13 @@ def _pages(page_rows: int) -> list[bytes]:
 def analysis(rows: int, repeats: int) -> dict[str, Any]:
     """Group failures and check data quality; one call in twenty failed, with a trace."""
     import callframe as cf
+    from callframe.completeness import CallSet, Coverage
 
     calls = _sample_frame(rows)
-    analyses: dict[str, Callable[[Any], object]] = {"failures": cf.failures, "quality": cf.quality}
+    Coverage(0, described=CallSet.of(calls)).attach(calls)
+    analyses: dict[str, Callable[[Any], object]] = {
+        "failures": cf.failures, "quality": cf.quality, "is_complete": cf.is_complete,
+    }  # fmt: skip
     times_s: dict[str, list[float]] = {name: [] for name in analyses}
     for _ in range(repeats):
         for name, analyse in analyses.items():

@@ -474,9 +474,10 @@ def warn_about_removed(calls: pd.DataFrame, what: str) -> None:
     if (known := Coverage.of(calls)) is None:
         warn(f"{what} are unknown: {NO_COVERAGE}. {_COPY}", UserWarning)
     elif removed := known.removed_calls(calls):
+        first = next(iter(removed))
         warn(
-            f"{what} of {len(removed):,} of {len(known.functions):,} functions are unknown:"
-            f" {next(iter(removed.values()))}. Pass the whole frame, and select from the result.",
+            f"{what} of {len(removed):,} of {len(known.functions):,} functions are unknown."
+            f" {known.by_id[first].function}: {removed[first]}. Pass the whole frame, and select from the result.",
             UserWarning,
         )
 

@@ -31,7 +31,11 @@ RESULTS = {
     ],
     "missed": ["missed runs of 3 schedules of every minute in 1 days <= 5 s"],
     "concurrency": ["curve of 5,000 calls <= 2 s"],
-    "analysis": ["failures of 5,000 calls of 20 functions <= 2 s", "quality of 5,000 calls of 20 functions <= 2 s"],
+    "analysis": [
+        "failures of 5,000 calls of 20 functions <= 2 s",
+        "quality of 5,000 calls of 20 functions <= 2 s",
+        "is_complete of 5,000 calls of 20 functions <= 0.05 s",
+    ],
     "plots": ["slowest plot of 5,000 calls <= 2 s"],
     "compare": [
         "5,000 calls compared, before and after <= 2 s",

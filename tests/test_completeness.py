@@ -240,7 +240,7 @@ def test_repeated_calls_are_told_without_coverage_too() -> None:
 
 def test_missed_runs_of_a_filtered_frame_say_that_they_are_unknown() -> None:
     calls = fetched_frame(scheduled_calls(range(NOW_MS - DAY_MS, NOW_MS, HOUR_MS)))
-    with pytest.warns(UserWarning, match=r"Missed runs of 1 of 1 functions are unknown: .* only 5 of the 24 calls"):
+    with pytest.warns(UserWarning, match=r"Missed runs of 1 of 1 functions are unknown. f7: .* only 5 of the 24 calls"):
         cf.missed_runs(calls.head(5), schedule_frame({}))
 
 

@@ -264,14 +264,14 @@ def test_incomplete_frame_is_reported_with_the_reason() -> None:
 def test_frame_without_coverage_is_reported() -> None:
     found = read(call_frame(make_call()))
     assert found.key_figures()["Coverage"] == "not known"
-    assert "may not be all calls of this time: completeness not known" in found.text
+    assert "not certain that these are all calls, each once: completeness not known" in found.text
 
 
 def test_report_on_failures_alone_says_what_they_were_selected_from() -> None:
     calls = fetched_frame([make_call(), make_call(id=2, status="Failed")])
     found = read(calls[calls["status"] == "Failed"])
     assert found.key_figures()["Coverage"] == "not known"
-    assert "may not be all calls of this time: selected from 2 calls" in found.text
+    assert "not certain that these are all calls, each once: selected from 2 calls" in found.text
 
 
 @pytest.mark.parametrize("planned", [None, schedule_frame({})], ids=["no schedules", "schedules"])
