@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 from factories import HOUR_MS, NOW_MS
-from services import ServedProject, serve_project
+from services import FakeServer, ServedProject, client_of, json_reply, serve_project
 
 import callframe as cf
 from callframe.http.clock import ServiceClock, parse_date
@@ -139,6 +139,15 @@ def test_coverage_says_that_the_service_sends_no_dates() -> None:
     with serve_with_skew(HOUR_MS, sends_date=False) as served:
         known = served.project.calls(start="1d").attrs["callframe"]
     assert (known["clock_skew_ms"], known["fetched_at"]) == (None, "2026-09-30T13:00:00.000Z")
+
+
+def test_date_of_a_cached_response_is_not_used() -> None:
+    date = formatdate(NOW_MS / 1000 - HOUR_MS / 1000, usegmt=True)
+    server = FakeServer(json_reply({"items": []}, Date=date, Age="3600"))
+    with client_of(server) as client:
+        project = cf.Project(client, clock=lambda: NOW_MS / 1000)
+        assert project.now_ms() == NOW_MS
+    assert len(server.requests) == 1
 
 
 def test_time_is_measured_by_a_request_if_none_was_sent() -> None:

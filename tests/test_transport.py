@@ -31,6 +31,7 @@ from services import TOKEN, FakeServer, ReceivedRequest, Reply, client_of, json_
 from urllib3.connection import HTTPConnection
 
 from callframe.api.client import DECODE_LOCK, Client
+from callframe.auth.oauth import ClientCredentials
 from callframe.auth.settings import Target
 from callframe.auth.tokens import StaticToken
 from callframe.errors import CallframeError, IncompleteWarning, InvalidResponseError, TransportError
@@ -337,6 +338,20 @@ def test_stopped_request_ends_at_once(at_once: bytes, pause_s: float) -> None:
             client.filter_calls(7, {}, stop=stop)
         assert time.monotonic() - started_s < 1
         assert client.throttle.in_flight == 0
+
+
+def test_request_that_waits_for_a_slow_identity_provider_can_be_stopped() -> None:
+    stop = threading.Event()
+    with dripping_server(b"", pause_s=60) as url, running(FakeServer(CALL)) as server:
+        credentials = ClientCredentials(
+            token_url=f"{url}/token", client_id="robot", client_secret="pssst", transport=Transport(url)
+        )
+        client = Client(Target(server.url, "demo"), credentials)
+        threading.Timer(0.1, stop.set).start()
+        started_s = time.monotonic()
+        with pytest.raises(StoppedError):
+            client.filter_calls(7, {}, stop=stop)
+        assert time.monotonic() - started_s < 1
 
 
 def test_project_can_be_used_again_at_once_after_a_slow_fetch_was_interrupted() -> None:

@@ -312,8 +312,8 @@ class Client:
             self.throttle.record_success()
             self._outage.end()
             self.waiting = ""
-            if "Age" not in response.headers:  # a cache repeats old dates
-                self.clock.observe(response.headers.get("Date"), time.monotonic() - sent_s)
+            date = None if "Age" in response.headers else response.headers.get("Date")  # a cache repeats old dates
+            self.clock.observe(date, time.monotonic() - sent_s)
             return _decode(response, description, auth, decode)
         if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             self.throttle.slow_down(generation)

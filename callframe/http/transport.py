@@ -65,23 +65,24 @@ class _Exchange:
     """What limits a request while its response is read: an event that stops it, and a deadline."""
 
     def __init__(self, stop: threading.Event | None, deadline_s: float) -> None:
-        self._stop = stop
+        self.stop = stop
         self._end_s = time.monotonic() + deadline_s
-        self.is_stopped = self.is_late = False
 
-    def check(self) -> None:
-        self.is_stopped = self._stop is not None and self._stop.is_set()
-        self.is_late = time.monotonic() > self._end_s
-        if self.is_stopped or self.is_late:
-            raise TimeoutError
+    @property
+    def is_stopped(self) -> bool:
+        return self.stop is not None and self.stop.is_set()
+
+    @property
+    def is_late(self) -> bool:
+        return time.monotonic() > self._end_s
 
 
 class _WatchedReader(io.RawIOBase):
     """Read from a socket as long as the exchange of this thread allows it; it is checked ten times a second."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, file: io.BufferedIOBase) -> None:
         self._sock = sock
-        self._file = sock.makefile("rb", buffering=0)  # keeps the socket open until this reader is closed
+        self._file = file  # keeps the socket open until it is closed
         self._exchange: _Exchange = _current.exchange
 
     def readable(self) -> bool:
@@ -92,7 +93,8 @@ class _WatchedReader(io.RawIOBase):
         end_s = time.monotonic() + timeout_s
         try:
             while True:
-                self._exchange.check()
+                if self._exchange.is_stopped or self._exchange.is_late:
+                    raise TimeoutError
                 self._sock.settimeout(min(_POLL_S, timeout_s))
                 try:
                     return self._sock.recv_into(buffer)
@@ -107,19 +109,10 @@ class _WatchedReader(io.RawIOBase):
         super().close()
 
 
-class _WatchedSocket:
-    """What `http.client` needs of a socket to read a response."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-
-    def makefile(self, _: str) -> io.BufferedReader:
-        return io.BufferedReader(_WatchedReader(self._sock))
-
-
 class _WatchedResponse(http.client.HTTPResponse):
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(_WatchedSocket(sock), *args, **kwargs)  # type: ignore[arg-type]
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_WatchedReader(sock, self.fp))
 
     def _read_status(self) -> tuple[str, int, str]:
         """Skip interim responses such as 103, which `http.client` takes for the response: all later ones would slip."""
@@ -241,8 +234,8 @@ class Transport:
         """
         message, refusal = "", None
         error_type, host = TransportError, urlsplit(url).hostname or url
-        outer = getattr(_current, "exchange", None)  # signing in sends a request within a request
-        exchange = _current.exchange = _Exchange(stop, self._deadline_s)
+        outer: _Exchange | None = getattr(_current, "exchange", None)  # signing in sends a request within a request
+        exchange = _current.exchange = _Exchange(stop or (None if outer is None else outer.stop), self._deadline_s)
         self._reopen_after_fork()
         try:
             response = self._session.request(
