@@ -130,6 +130,49 @@ TOGETHER: list[Pair] = [
     ("RuntimeError: object <Pump object at 0x7f01ab34> is closed", "RuntimeError: object <Pump object at 0x80ab12cd34ef> is closed"),
 ]  # fmt: skip
 
+LATER_APART: list[Pair] = [
+    ("elasticsearch.AuthenticationException: AuthenticationException(401, 'security_exception', 'unable to authenticate user [etl]')", "elasticsearch.AuthenticationException: AuthenticationException(403, 'security_exception', 'action is unauthorized')"),
+    ("kubernetes.client.exceptions.ApiException: (403)\nReason: Forbidden\nHTTP response headers: x", "kubernetes.client.exceptions.ApiException: (409)\nReason: Conflict\nHTTP response headers: x"),
+    ("paho.mqtt.MQTTException: Connection refused: return code 4", "paho.mqtt.MQTTException: Connection refused: return code 5"),
+    ("zeep.exceptions.TransportError: Server returned response (503) with invalid XML: no element found", "zeep.exceptions.TransportError: Server returned response (401) with invalid XML: no element found"),
+    ("paramiko.ssh_exception.SSHException: Error reading SSH protocol banner[Errno 104] Connection reset by peer", "paramiko.ssh_exception.SSHException: Error reading SSH protocol banner[Errno 110] Connection timed out"),
+    ("graphql.GraphQLError: {'message': 'no', 'extensions': {'code': 'UNAUTHENTICATED'}}", "graphql.GraphQLError: {'message': 'no', 'extensions': {'code': 'BAD_USER_INPUT'}}"),
+    ("minio.error.S3Error: S3 operation failed; code: NoSuchKey, message: Object does not exist, resource: /a/b, request_id: 17A2", "minio.error.S3Error: S3 operation failed; code: AccessDenied, message: Access Denied., resource: /a/b, request_id: 17A9"),
+    ("ibm_db.Error: SQLSTATE=28000 SQLCODE=-30082", "ibm_db.Error: SQLSTATE=08001 SQLCODE=-30081"),
+    ("pymssql.OperationalError: (18456, b\"Login failed for user 'etl'.DB-Lib error message 20018, severity 14\")", "pymssql.OperationalError: (20009, b'DB-Lib error message 20009, severity 9: Unable to connect')"),
+    ('psycopg2.OperationalError: FATAL:  too many connections for role "etl"', "psycopg2.OperationalError: FATAL:  the database system is shutting down"),
+    ("azure.identity.ClientAuthenticationError: Authentication failed: AADSTS7000222: The provided client secret keys are expired.", "azure.identity.ClientAuthenticationError: Authentication failed: AADSTS50034: The user account does not exist."),
+    ("RuntimeError: PI Web API answered 502 (Bad Gateway)", "RuntimeError: PI Web API answered 404 (Not Found)"),
+    ("RuntimeError: SAP RFC error RFC_COMMUNICATION_FAILURE", "RuntimeError: SAP RFC error RFC_LOGON_FAILURE"),
+    ("RuntimeError: upload failed: HTTP 413", "RuntimeError: upload failed: HTTP 507"),
+    ("RuntimeError: status=429 from https://a.example.com", "RuntimeError: status=500 from https://a.example.com"),
+    ("ValueError: Unexpected status 404 Not Found: https://a.example.com/x", "ValueError: Unexpected status 403 Forbidden: https://a.example.com/x"),
+    ("google.api_core.exceptions.PermissionDenied: 403 Permission denied on resource project a", "google.api_core.exceptions.NotFound: 404 Not found: Table a was not found"),
+    ("ModbusError: Modbus Error: [Input/Output] Exception code 2", "ModbusError: Modbus Error: [Input/Output] Exception code 4"),
+    ("OSError: exit status 0xC0000005", "OSError: exit status 0xC0000135"),
+    ("pyspark.errors.AnalysisException: [TABLE_OR_VIEW_NOT_FOUND] The table or view `a` cannot be found.", "pyspark.errors.AnalysisException: [UNRESOLVED_COLUMN.WITH_SUGGESTION] A column `a` cannot be resolved."),
+]  # fmt: skip
+"""Written after the rules, which were not changed for them."""
+
+LATER_TOGETHER: list[Pair] = [
+    ("RuntimeError: processed 1 file, 3 failures", "RuntimeError: processed 12 files, 1 failure"),
+    ("RuntimeError: batch 1/20 failed", "RuntimeError: batch 17/20 failed"),
+    ("TimeoutError: no heartbeat for 90 seconds", "TimeoutError: no heartbeat for 2.5 min"),
+    ("ValueError: No datapoints for 21-PT-1019 between 2026-10-01 and 2026-10-02", "ValueError: No datapoints for VAL_23_FT:Z between 2026-11-01 00:00 and 2026-11-02 12:00"),
+    ("ValueError: tag OSLO_PUMP.A has quality BAD", "ValueError: tag BERGEN_VALVE.B has quality BAD"),
+    ("RuntimeError: memory 1.9 GiB of 2 GiB used", "RuntimeError: memory 990 MiB of 1 GiB used"),
+    ("RuntimeError: response too large (12 MB)", "RuntimeError: response too large (900 kB)"),
+    ("elasticsearch.NotFoundError: NotFoundError(404, 'index_not_found_exception', 'no such index [a-2026.10]')", "elasticsearch.NotFoundError: NotFoundError(404, 'index_not_found_exception', 'no such index [b-2026.11]')"),
+    ("paramiko.ssh_exception.NoValidConnectionsError: [Errno None] Unable to connect to port 22 on 10.0.0.4", "paramiko.ssh_exception.NoValidConnectionsError: [Errno None] Unable to connect to port 2222 on 10.0.0.77"),
+    ("pandas.errors.ParserError: Error tokenizing data. C error: Expected 5 fields in line 12, saw 7", "pandas.errors.ParserError: Error tokenizing data. C error: Expected 3 fields in line 4011, saw 4"),
+    ("RuntimeError: 2 assets have no parent: [a, b]", "RuntimeError: 1 asset has no parent: [c]"),
+    ("minio.error.S3Error: S3 operation failed; code: NoSuchKey, message: Object does not exist, resource: /a/b, request_id: 17A2, object_name: b", "minio.error.S3Error: S3 operation failed; code: NoSuchKey, message: Object does not exist, resource: /c/d.csv, request_id: 99AB, object_name: d.csv"),
+    ("RuntimeError: temperature 81.2 °C above limit 80 °C", "RuntimeError: temperature 355 K above limit 353 K"),
+    ("FileNotFoundError: [Errno 2] No such file or directory: '/tmp/a.csv'", "FileNotFoundError: [Errno 2] No such file or directory: b'/tmp/b.csv'"),
+    ("RuntimeError: retry 1 of 5 failed after 0.5s", "RuntimeError: retry 4 of 5 failed after 1m"),
+    ("kubernetes.client.exceptions.ApiException: (404)\nReason: Not Found\nHTTP response headers: HTTPHeaderDict({'a': 'b'})", "kubernetes.client.exceptions.ApiException: (404)\nReason: Not Found\nHTTP response headers: HTTPHeaderDict({'a': 'c', 'd': 'e'})"),
+]  # fmt: skip
+
 
 def held_out(pair: Pair) -> bool:
     """Whether a pair is of the half that the rules were not written on: by a hash, so that nobody has chosen."""

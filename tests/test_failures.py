@@ -119,6 +119,16 @@ def test_at_most_six_of_thirty_pairs_to_put_together_are_split() -> None:
     assert len(wrong_pairs(error_pairs.TOGETHER, same=False)) <= 6
 
 
+def test_pairs_written_after_the_rules_are_grouped_as_well() -> None:
+    assert len(wrong_pairs(error_pairs.LATER_APART, same=True)) <= 0.1 * len(error_pairs.LATER_APART)
+    assert len(wrong_pairs(error_pairs.LATER_TOGETHER, same=False)) <= 0.25 * len(error_pairs.LATER_TOGETHER)
+
+
+def test_half_of_the_pairs_was_held_out() -> None:
+    pairs = error_pairs.APART + error_pairs.TOGETHER
+    assert 0.3 < sum(map(error_pairs.held_out, pairs)) / len(pairs) < 0.7
+
+
 def test_recorded_errors_of_libraries_are_grouped_by_cause() -> None:
     errors = raise_errors.read_record()
     split, merged = wrong_causes(errors)

@@ -223,7 +223,28 @@ def test_ids_and_times_make_no_difference(uuid: object, moment: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["'a ", "[(", "a-", "/", "1.", "\\", "x=", '"', "<n>, ", "a.b", "token", "{'a': ", "@"]
+    "piece",
+    [
+        "'a ",
+        "[(",
+        "a-",
+        "/",
+        "1.",
+        "\\",
+        "x=",
+        '"',
+        "<n>, ",
+        "a.b",
+        "token",
+        "{'a': ",
+        "@",
+        "Error('",
+        "'code': '",
+        "(1045, '",
+        "returned 502 ",
+        "2 validation errors for a\\nb\\n c [type=d\\n",
+        "A-",
+    ],
 )
 def test_hostile_message_is_read_quickly(piece: str) -> None:
     began = time.process_time()
