@@ -10,6 +10,7 @@ from .analysis.contrast import contrast as contrast
 from .analysis.failures import failure_episodes as failure_episodes
 from .analysis.failures import failure_groups as failure_groups
 from .analysis.failures import failures as failures
+from .analysis.findings import findings as findings
 from .analysis.incidents import incidents as incidents
 from .analysis.kaplan_meier import survival as survival
 from .analysis.quality import quality as quality
