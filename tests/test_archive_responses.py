@@ -6,14 +6,15 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable
 from factories import DAY_MS, MINUTE_MS, NOW_MS, call_record, function_record
 from services import ServedProject, changing_project, serve, serve_project
 
 import callframe as cf
 from callframe import frame
-from callframe.archive import sync
+from callframe.archive import schema, sync
 from callframe.errors import ArgumentError, IncompleteWarning
 from callframe.sample.project_data import ProjectData
 from callframe.sample.server import Faults
@@ -197,11 +198,15 @@ def test_dashboard_and_report_of_an_archive_show_them(
     assert "error response" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_archive_of_an_earlier_version_gets_the_columns(archive: cf.Archive, served: ServedProject) -> None:
-    archive.sync(served.project)
-    table = DeltaTable(archive.path)
-    rows = table.to_pyarrow_table().drop_columns(list(frame.RESPONSE_COLUMNS))
-    write_deltalake(table, rows, mode="overwrite", schema_mode="overwrite")
+def test_archive_of_an_earlier_version_gets_the_columns(
+    tmp_path: Path, served: ServedProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = pa.schema([field for field in schema.CALLS if field.name not in frame.RESPONSE_COLUMNS])
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "CALLS", earlier)
+        cf.Archive(tmp_path / "calls.delta").sync(served.project)
+    archive = cf.Archive(tmp_path / "calls.delta")
+    assert "response" not in DeltaTable(archive.path).to_pyarrow_table().column_names
     before = archive.calls(columns=ALL)
     assert before["response"].isna().all()
     archive.sync(served.project, responses=True)

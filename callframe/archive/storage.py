@@ -18,6 +18,7 @@ import pyarrow.fs as pafs
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
+from deltalake.schema import Field, PrimitiveType
 
 from callframe import frame
 from callframe.archive.schema import DAY, on_days
@@ -225,7 +226,7 @@ class DeltaStore:
         dtypes = {field.name: field.type for field in pa.schema(table.schema())}
         for field in self.schema:
             if field.name not in dtypes and field.name in frame.RESPONSE_COLUMNS:
-                continue  # the next commit adds what earlier versions of callframe did not store
+                continue  # the next change adds what earlier versions of callframe did not store
             if field.name not in dtypes:
                 raise FileFormatError(f"The archive {self.uri} has no column {field.name}: it was removed.")
             if not _is_same_type(dtypes[field.name], field.type):
@@ -300,17 +301,23 @@ class TableSnapshot:
         predicate = None if days is None else " OR ".join(f"{DAY} = '{day.isoformat()}'" for day in sorted(days))
         commit = CommitProperties(app_transactions=[Transaction(*transaction)] if transaction else None)
         with self.store.translate_errors("written"):
+            self._add_missing_columns()
             write_deltalake(
                 self._table,
                 rows.cast(self.store.schema),
                 mode="overwrite",
-                schema_mode="merge",
                 predicate=predicate,
                 commit_properties=commit,
                 writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=_ROWS_PER_GROUP),
             )
         self._files = None
         return self.version
+
+    def _add_missing_columns(self) -> None:
+        present = {field.name for field in self._table.schema().fields}
+        missing = [name for name in self.store.schema.names if name not in present]
+        if missing:
+            self._table.alter.add_columns([Field(name, PrimitiveType("string")) for name in missing])
 
     def transaction_version(self, name: str) -> int | None:
         """Return the number that the latest commit with this name recorded, None if there is none."""
