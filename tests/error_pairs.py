@@ -168,7 +168,7 @@ LATER_TOGETHER: list[Pair] = [
     ("RuntimeError: 2 assets have no parent: [a, b]", "RuntimeError: 1 asset has no parent: [c]"),
     ("minio.error.S3Error: S3 operation failed; code: NoSuchKey, message: Object does not exist, resource: /a/b, request_id: 17A2, object_name: b", "minio.error.S3Error: S3 operation failed; code: NoSuchKey, message: Object does not exist, resource: /c/d.csv, request_id: 99AB, object_name: d.csv"),
     ("RuntimeError: temperature 81.2 °C above limit 80 °C", "RuntimeError: temperature 355 K above limit 353 K"),
-    ("FileNotFoundError: [Errno 2] No such file or directory: '/tmp/a.csv'", "FileNotFoundError: [Errno 2] No such file or directory: b'/tmp/b.csv'"),
+    ("FileNotFoundError: [Errno 2] No such file or directory: '/in/a.csv'", "FileNotFoundError: [Errno 2] No such file or directory: b'/in/b.csv'"),
     ("RuntimeError: retry 1 of 5 failed after 0.5s", "RuntimeError: retry 4 of 5 failed after 1m"),
     ("kubernetes.client.exceptions.ApiException: (404)\nReason: Not Found\nHTTP response headers: HTTPHeaderDict({'a': 'b'})", "kubernetes.client.exceptions.ApiException: (404)\nReason: Not Found\nHTTP response headers: HTTPHeaderDict({'a': 'c', 'd': 'e'})"),
 ]  # fmt: skip
