@@ -10,15 +10,22 @@ from typing import TYPE_CHECKING, Any
 import notebook_servers
 import pytest
 from chromium import launch
+from contract import ContractCheck, Exchange
 from hypothesis import settings
+from services import FakeServer
 
 from callframe.http.transport import is_loopback
+from callframe.sample.middleware import Middleware
+from callframe.sample.project_data import CallStore, ProjectData
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from notebook_servers import Server
     from playwright.sync_api import Browser
+    from services import ReceivedRequest, Reply
+
+    from callframe.sample.middleware import BufferedResponse
 
 USER_SETTINGS = ("CDF_", "IDP_", "COGNITE_", "LOGIN_FLOW", "PROVIDER")
 
@@ -93,6 +100,57 @@ def fail_if_blocked(blocked: list[str]) -> Iterator[None]:
     hosts, blocked[:] = list(blocked), []
     if hosts:
         pytest.fail(f"The test tried to reach another machine: {', '.join(hosts)}.")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def contract_check() -> Iterator[ContractCheck]:
+    """Collect what is sent to and by the embedded service, and what callframe sends to fake servers."""
+    check = ContractCheck()
+    record_exchange, reply = Middleware._record, FakeServer.reply
+    from_records, add_call = ProjectData.from_records.__func__, CallStore.add  # type: ignore[attr-defined] # a method
+    add_function = ProjectData.add_function
+
+    def record(self: Middleware, scope: Any, body: bytes, response: BufferedResponse | None, *more: Any) -> None:
+        record_exchange(self, scope, body, response, *more)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        path, query = (scope[name].decode("latin-1") for name in ("raw_path", "query_string"))
+        request = scope["method"], path, query, headers, body
+        is_gateway = response is not None and response.status == 502  # whose page stands for an answer
+        answer = () if response is None or is_gateway else (response.status, response.body)
+        check.record(Exchange(*request, *answer))
+
+    def record_request(self: FakeServer, request: ReceivedRequest) -> Reply:
+        path, _, query = request.path.partition("?")
+        check.record(Exchange(request.method, path, query, request.headers, request.body))
+        return reply(self, request)
+
+    def record_given(cls: type[ProjectData], /, **options: Any) -> Any:
+        check.record_given(**options)
+        return from_records(cls, **options)
+
+    def record_call(self: CallStore, call: Any) -> None:
+        check.record_given(calls=[call])
+        add_call(self, call)
+
+    def record_function(self: ProjectData, function: Any) -> None:
+        check.record_given(functions=[function])
+        add_function(self, function)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Middleware, "_record", record)
+        patch.setattr(FakeServer, "reply", record_request)
+        patch.setattr(ProjectData, "from_records", classmethod(record_given))
+        patch.setattr(CallStore, "add", record_call)
+        patch.setattr(ProjectData, "add_function", record_function)
+        yield check
+
+
+@pytest.fixture(autouse=True)
+def keep_the_contract(contract_check: ContractCheck) -> Iterator[None]:
+    """Fail a test in which the embedded service or callframe broke the published contract."""
+    yield
+    if problems := contract_check.problems():
+        pytest.fail("Against the published contract:\n" + "\n".join(problems))
 
 
 @pytest.fixture(autouse=True)
