@@ -469,6 +469,18 @@ def measured_attrs(calls: pd.DataFrame) -> dict[Hashable | None, Any]:
     return {**calls.attrs} if known is None else {**calls.attrs, KEY: known.to_json()}
 
 
+def warn_about_repeated(calls: pd.DataFrame) -> None:
+    """Warn where rows are counted and some repeat a call, as after `pd.concat` of frames that overlap."""
+    known = Coverage.of(calls)
+    other = None if known is None else known.other_rows
+    if repeated := count_repeated(calls) if known is None else other and other.repeated:
+        warn(
+            f"{format_repeated(repeated)}, of {len(calls):,}, and each row counts. Drop them:"
+            " calls.drop_duplicates(['function_id', 'call_id'], keep='last').",
+            UserWarning,
+        )
+
+
 def warn_about_removed(calls: pd.DataFrame, what: str) -> None:
     """Warn where a frame cannot tell something any more, because rows or the coverage were removed after the fetch."""
     if (known := Coverage.of(calls)) is None:

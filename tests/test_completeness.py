@@ -238,6 +238,15 @@ def test_repeated_calls_are_told_without_coverage_too() -> None:
     assert completeness_text(pd.concat([calls, calls])) == "completeness not known, 2 rows repeat a call"
 
 
+@pytest.mark.parametrize("measure", [cf.summarize, cf.failures, cf.rollup])
+@pytest.mark.parametrize("attrs", [True, False])
+def test_measures_that_count_a_call_twice_say_so(measure: Change, *, attrs: bool) -> None:
+    calls = with_repeats(fetched_frame(scheduled_calls(range(8))))
+    calls.attrs = calls.attrs if attrs else {}
+    with pytest.warns(UserWarning, match="4 rows repeat a call, of 12, and each row counts"):
+        measure(calls)
+
+
 def test_missed_runs_of_a_filtered_frame_say_that_they_are_unknown() -> None:
     calls = fetched_frame(scheduled_calls(range(NOW_MS - DAY_MS, NOW_MS, HOUR_MS)))
     with pytest.warns(UserWarning, match=r"Missed runs of 1 of 1 functions are unknown. f7: .* only 5 of the 24 calls"):

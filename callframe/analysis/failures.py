@@ -15,6 +15,7 @@ import pandas as pd
 from callframe import frame
 from callframe.analysis import dask, message_templates, tracebacks
 from callframe.analysis.grouping import COLUMNS, concat, parse_by
+from callframe.completeness import warn_about_repeated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -123,6 +124,11 @@ def failures(calls: CallFrame, by: str | Sequence[str] | None = None, *, client:
     ArgumentError
         `by` is unknown.
 
+    Warns
+    -----
+    UserWarning
+        Rows repeat a call; each row counts.
+
     Examples
     --------
     >>> import callframe as cf
@@ -136,6 +142,7 @@ def failures(calls: CallFrame, by: str | Sequence[str] | None = None, *, client:
     if partitions is not None:
         return _table(partitions.reduce(_NEEDED, functools.partial(_count_groups, names=names), _merge), names)
     frame.check(calls)
+    warn_about_repeated(calls)
     return _table(_count_groups(calls, names), names)
 
 

@@ -15,7 +15,7 @@ from callframe.analysis.grouping import group, parse_by, span_ms
 from callframe.analysis.kaplan_meier import RUNNING, TIMEOUT, outcomes, parse_failed, status_codes
 from callframe.analysis.statistics import block_ms
 from callframe.analysis.summary import summary_table
-from callframe.completeness import Coverage
+from callframe.completeness import Coverage, warn_about_repeated
 from callframe.errors import ArgumentError, FrameError
 from callframe.limits import RunLimit
 from callframe.timespan import NO_TIME, floor_ms, from_epoch_ms, parse_duration, to_milliseconds, to_timedelta
@@ -82,6 +82,11 @@ def rollup(
     ArgumentError
         `freq`, `fetched_at` or `client` is invalid.
 
+    Warns
+    -----
+    UserWarning
+        Rows repeat a call; each row counts.
+
     Examples
     --------
     >>> import callframe as cf
@@ -95,6 +100,7 @@ def rollup(
     partitions = dask.as_partitions(calls, client)
     if partitions is None:
         frame.check(calls)
+        warn_about_repeated(calls)
     coverage = Coverage.of(calls) if partitions is None else partitions.coverage
     count = functools.partial(_count, width_ms=width_ms, fetched_ms=_fetched_ms(coverage, fetched_at))
     table = count(calls) if partitions is None else _add(list(partitions.map(_NEEDED, count)))

@@ -15,7 +15,7 @@ from callframe.analysis.aggregates import Options
 from callframe.analysis.grouping import TIME, group, parse_by, span_ms
 from callframe.analysis.kaplan_meier import TIMEOUT, estimate_curves, observe, parse_failed
 from callframe.analysis.statistics import block_ms, wilson
-from callframe.completeness import Coverage
+from callframe.completeness import Coverage, warn_about_repeated
 from callframe.errors import ArgumentError
 from callframe.limits import DEFAULT_LATE_AFTER, RunLimit
 from callframe.timespan import NO_TIME, from_epoch_ms, parse_duration, to_timedelta
@@ -117,6 +117,11 @@ def summarize(
     ArgumentError
         `by`, `run_limit`, `late_after`, `failed` or `client` is invalid.
 
+    Warns
+    -----
+    UserWarning
+        Rows repeat a call; each row counts.
+
     Examples
     --------
     >>> import callframe as cf
@@ -131,6 +136,7 @@ def summarize(
     partitions = dask.as_partitions(calls, client)
     if partitions is None:
         frame.check(calls)
+        warn_about_repeated(calls)
         coverage, measures = Coverage.of(calls), aggregates.measure(calls, options)
     else:
         coverage, measures = partitions.coverage, _measure_partitions(partitions, options)
