@@ -79,6 +79,8 @@ def connect(
     Toolkit (`CDF_CLUSTER`, `CDF_PROJECT`, `LOGIN_FLOW`, `IDP_CLIENT_ID` ...), then from a `.env` file in the current
     folder or its parent. No request is sent before the first use of the project, except by an interactive login.
 
+    The clock of the service, measured by the dates of its responses, decides what "now" and ages mean.
+
     Parameters
     ----------
     client
@@ -329,7 +331,7 @@ class Project:
             Earliest start time: a timestamp, a date, an ISO 8601 string or an age such as `"7d"` or `"36h"`, in UTC
             unless it has a time zone. 7 days ago by default. The service keeps calls for 90 days.
         end
-            End of the start times, excluded; now by default.
+            End of the start times, excluded; by default now, by the service's clock, as for ages.
         status
             Only calls of this status, or these. Here and below, an empty list selects no calls.
         schedule
@@ -361,6 +363,8 @@ class Project:
             Something could not be read.
         RecordWarning
             Invalid records were set aside, or a status is unknown.
+        ClockWarning
+            The clock of this computer is wrong; the service's is used instead.
 
         Examples
         --------

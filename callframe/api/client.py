@@ -276,7 +276,8 @@ class Client:
             failures[outcome.kind] += 1
             is_last = failures[outcome.kind] > allowed[outcome.kind]
             if outcome.is_transient:
-                is_last |= self._outage.is_declared(failed_since=successes, is_last_retry=is_last)
+                has_outage = self._outage.is_declared(failed_since=successes, is_last_retry=is_last)
+                is_last |= has_outage and failures.total() > 1
             if is_last:
                 raise outcome.error
             if outcome.is_transient:

@@ -141,7 +141,7 @@ class Outage:
     Whether the service as a whole fails, so that each request need not find that out by all its retries.
 
     It is declared by a request that failed in spite of all retries while no other succeeded. From then on requests are
-    not retried, until one succeeds or none has failed for a while.
+    retried once, until one succeeds or none has failed for a while.
     """
 
     def __init__(self) -> None:
