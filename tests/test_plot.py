@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from factories import MINUTE_MS, START_MS, attach_coverage, call_frame, make_call
+from factories import DAY_MS, MINUTE_MS, START_MS, attach_coverage, call_frame, make_call
 from matplotlib.colors import to_hex
 
 from callframe import frame, plot
@@ -32,6 +32,8 @@ PLOTS: dict[str, Callable[..., Axes]] = {
     "schedule_delays over time": lambda calls, **more: plot.schedule_delays(calls, over="time", **more),
     "failures": plot.failures,
     "failures over time": lambda calls, **more: plot.failures(calls, over="time", **more),
+    "incidents": plot.incidents,
+    "changes": plot.changes,
     "timeline": plot.timeline,
     "heatmap": plot.heatmap,
     "heatmap of delays": lambda calls, **more: plot.heatmap(calls, "delays", **more),
@@ -109,7 +111,7 @@ def test_title_and_footer_of_every_plot_can_be_chosen(plot_name: str) -> None:
     assert not any("complete" in text.get_text() for text in ax.texts)
 
 
-@pytest.mark.parametrize("plot_name", PLOTS)
+@pytest.mark.parametrize("plot_name", [name for name in PLOTS if name not in {"incidents", "changes"}])
 def test_options_of_matplotlib_are_passed_to_the_artists_of_every_plot(plot_name: str) -> None:
     ax = PLOTS[plot_name](many(30, status="Failed"), alpha=0.123)
     artists = [*ax.lines, *ax.patches, *ax.collections]
@@ -327,3 +329,32 @@ def test_history_of_failures_is_the_share_of_finished_calls() -> None:
 def test_history_of_an_unknown_quantity_lists_the_known_ones() -> None:
     with pytest.raises(ArgumentError, match="expected one of 'calls', 'failures', 'durations', 'delays'"):
         plot.history(rollup(frame.empty()), "costs")
+
+
+def test_an_incident_is_a_bar_from_its_first_to_its_last_failure() -> None:
+    calls = many(3_000)
+    inside = calls["start_time"].between(calls["start_time"].iloc[600], calls["start_time"].iloc[690])
+    ax = plot.incidents(calls.assign(status=calls["status"].mask(inside, "Failed")), alpha=0.5)
+    [bar] = ax.patches
+    assert bar.get_width() * 1440 == pytest.approx(30)
+    assert bar.get_alpha() == 0.5
+    assert any("93 of 93 calls lost" in text.get_text() for text in ax.texts)
+
+
+def test_a_change_is_a_dot_in_its_interval() -> None:
+    calls = many(20_000, functions=1)
+    late = calls["start_time"] >= calls["start_time"].iloc[12_000]
+    ax = plot.changes(calls.assign(duration=calls["duration"].mask(late, calls["duration"] * 3)), alpha=0.5)
+    dots = ax.collections[1].get_offsets()
+    assert np.asarray(dots)[:, 0] == pytest.approx([START_MS / DAY_MS + 12_000 / 1440], abs=0.01)
+    assert ax.collections[0].get_alpha() == 0.5
+    assert any("duration x 3.0" in text.get_text() for text in ax.texts)
+
+
+def test_a_contrast_has_two_bars_a_row_and_is_pale_where_it_may_be_chance() -> None:
+    calls = many(300)
+    ax = plot.contrast(calls, calls["function"] == "1")
+    bars = [bar for bar in ax.patches if bar.get_width()]
+    assert "function: 1" in {text.get_text() for text in ax.texts}
+    assert max(bar.get_width() for bar in bars) == 1
+    assert {bar.get_alpha() for bar in ax.patches} == {0.35, 1.0}
