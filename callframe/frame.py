@@ -297,7 +297,7 @@ def _labels(function_ids: pa.ChunkedArray, labels: Mapping[int, str]) -> pd.Cate
     categories = sorted(set(by_function))
     codes = np.array([categories.index(label) for label in by_function], dtype="int32")
     codes = codes[encoded.indices.to_numpy()]
-    return categorical(codes, categories)
+    return _categorical(codes, categories)
 
 
 def _statuses(statuses: pa.ChunkedArray) -> pd.Categorical:
@@ -307,11 +307,10 @@ def _statuses(statuses: pa.ChunkedArray) -> pd.Categorical:
     categories = status_categories([name for name, count in zip(names, counts, strict=True) if count])
     position = {name: code for code, name in enumerate(categories)}
     codes = np.array([position.get(name, -1) for name in names], dtype="int32")[indices]
-    return categorical(codes, categories)
+    return _categorical(codes, categories)
 
 
-def categorical(codes: np.ndarray, categories: Sequence[str]) -> pd.Categorical[Any]:
-    """Make a categorical column from codes, -1 where missing, and the texts that they stand for."""
+def _categorical(codes: np.ndarray, categories: Sequence[str]) -> pd.Categorical[Any]:
     return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(pd.Series(categories, dtype=TEXT)))
 
 
@@ -348,7 +347,7 @@ def _from_dictionary(
     words = column.dictionary.to_pylist()
     categories = sort(words)
     codes = np.array([categories.index(word) for word in words], dtype="int32")
-    return categorical(codes[column.indices.to_numpy()], categories)
+    return _categorical(codes[column.indices.to_numpy()], categories)
 
 
 _FROM_ARROW: dict[str, Callable[[pa.ChunkedArray], Any]] = {

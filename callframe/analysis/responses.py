@@ -172,16 +172,13 @@ def _errors(texts: pd.Series, rule: Callable[[Any], bool]) -> list[_Error | None
     return [errors[code] for code in codes.tolist()]
 
 
-def _judged_status(status: pd.Series, rows: np.ndarray, failed: np.ndarray) -> pd.Categorical[Any]:
+def _judged_status(status: pd.Series, rows: np.ndarray, failed: np.ndarray) -> pd.Series:
     """Make the statuses of judged calls Completed or Error response, and leave the others."""
-    present = status.cat.categories.to_list()
-    categories = frame.status_categories([*present, *[frame.ERROR_RESPONSE][: int(failed.any())]])
-    codes = pd.Index(categories).get_indexer(pd.Index(present))[status.cat.codes.to_numpy()].astype("int32")
-    codes[status.isna().to_numpy()] = -1
-    codes[rows] = categories.index("Completed")
-    if failed.any():
-        codes[rows[failed]] = categories.index(frame.ERROR_RESPONSE)
-    return frame.categorical(codes, categories)
+    judged = np.where(failed, frame.ERROR_RESPONSE, "Completed")
+    categories = frame.status_categories([*status.cat.categories, *judged.tolist()])
+    status = status.astype(pd.CategoricalDtype(pd.Series(categories, dtype=frame.TEXT)))
+    status.iloc[rows] = judged  # type: ignore[call-overload] # the stubs expect another categorical
+    return status
 
 
 def _unread(calls: pd.DataFrame, responses: pd.DataFrame) -> dict[int, str]:
