@@ -73,7 +73,7 @@ class _Counts:
     """
 
     table: pd.DataFrame
-    starts: pd.Series
+    starts: tuple[Any, Any]
     groups: list[_Group]
     templates: list[dict[str, int]]
 
@@ -245,7 +245,7 @@ def _count_groups(calls: pd.DataFrame, names: Sequence[str]) -> _Counts:
     rows = rows[["function", "call_id"]].assign(
         **within, _group=codes, count=1, first_seen=rows["start_time"], last_seen=rows["start_time"]
     )
-    starts = calls["start_time"].agg(["min", "max"])
+    starts = calls["start_time"].min(), calls["start_time"].max()
     return _Counts(_sum(rows, [*within, "_group", "function"]), starts, groups, templates)
 
 
@@ -262,8 +262,8 @@ def _merge(parts: Sequence[_Counts]) -> _Counts:
         tables.append(part.table.assign(_group=merged[part.table["_group"].to_numpy()]))
     table = concat(tables)
     keys = [name for name in table.columns if name not in _AGGREGATES]
-    starts = pd.concat([part.starts for part in parts]).agg(["min", "max"])
-    return _Counts(_sum(table, keys), starts, list(codes), templates)
+    starts = pd.DatetimeIndex([start for part in parts for start in part.starts])
+    return _Counts(_sum(table, keys), (starts.min(), starts.max()), list(codes), templates)
 
 
 def _sum(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
