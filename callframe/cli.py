@@ -173,9 +173,9 @@ def _print_file(write: Callable[[Any], None]) -> None:
 
 @main.command(short_help="List the functions.")
 def functions() -> None:
-    """List the functions: label, id, status, time of deployment and owner."""
+    """List the functions: label, id, family (function or app), status, time of deployment and owner."""
     with cf.connect() as project:
-        table = project.functions()[["function", "function_id", "status", "created_time", "owner"]]
+        table = project.functions()[["function", "function_id", "family", "status", "created_time", "owner"]]
     rows = [[" ".join(_format(cell).split()) for cell in row] for row in table.astype("object").to_numpy()]
     columns = list(zip(table.columns, *rows, strict=True))
     padded = [[cell.ljust(max(map(len, column))) for cell in column] for column in columns]

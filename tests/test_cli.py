@@ -563,7 +563,7 @@ def test_report_on_a_missing_file_is_a_failure(run: Run, tmp_path: Path) -> None
 def test_functions_are_listed_by_label(run: Run) -> None:
     lines = run("functions").stdout.splitlines()
     assert [line.split()[:3] for line in lines] == [
-        ["function", "function_id", "status"],
-        ["ingest", str(FUNCTION), "Ready"],
-        ["report", str(OTHER), "Ready"],
+        ["function", "function_id", "family"],
+        ["ingest", str(FUNCTION), "function"],
+        ["report", str(OTHER), "function"],
     ]

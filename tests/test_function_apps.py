@@ -21,6 +21,7 @@ from services import (
     serve_project,
 )
 
+import callframe as cf
 from callframe.api import function_apps
 from callframe.completeness import coverage, is_complete
 from callframe.errors import IncompleteError, IncompleteWarning, NotFoundError, RecordWarning
@@ -30,6 +31,7 @@ from callframe.sample.server import Faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import pandas as pd
 
@@ -146,6 +148,18 @@ def test_forbidden_app_is_incomplete() -> None:
         pytest.warns(IncompleteWarning, match="1 of 3 functions could not .*\n  energy app/1: 403"),
     ):
         assert call_ids(served.project.calls()) == [1, 5]
+
+
+def test_archive_keeps_calls_of_apps(served: ServedProject, tmp_path: Path) -> None:
+    archive = cf.Archive(tmp_path / "calls.delta")
+    assert archive.sync(served.project).complete
+    before = len(served.service.requests)
+    assert archive.sync(served.project).new == 0
+    listings = [request for request in served.service.requests[before:] if request.path.endswith("both/calls")]
+    assert len(listings) == 1
+    kept = archive.calls()
+    assert call_ids(kept) == [1, 2, 3, 4, 5]
+    assert kept["function"].value_counts().to_dict() == {"energy app/1": 3, "seven": 1, "both": 1}
 
 
 @pytest.mark.parametrize("workers", [1, 5])

@@ -117,7 +117,8 @@ class Sync:
         if not isinstance(self._responses, bool):
             self._response_ids = [found for one in as_list(self._responses) for found in catalogue.find_functions(one)]
         if not complete:
-            self._add_problem("the functions", "not all of them could be listed")
+            reasons = "; ".join(f"{one.function}: {one.reasons[0]}" for one in catalogue.left_out[:_MAX_FAILURES])
+            self._add_problem("the functions", f"not all of them could be listed ({reasons})")
         try:
             schedules = self._client.list_schedules()
         except (ServiceError, TransportError) as error:

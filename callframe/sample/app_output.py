@@ -16,26 +16,13 @@ if TYPE_CHECKING:
 _ERROR_SHARE = 7
 """Responses of 100 that report an error."""
 
-
-def _validation_error(details: CallDetails, path: str) -> dict[str, Any]:
-    field = ("site", "from", "unit")[details.number(0, 2)]
-    return _error(400, "ValidationError", f"Input validation failed for {path}: {field}: Field required")
-
-
-def _execution_error(details: CallDetails, path: str) -> dict[str, Any]:
-    reason = f"ZeroDivisionError: float division by zero in meter {details.tag()}"
-    return _error(500, "ExecutionError", f"Function execution failed in {path}: {reason}")
-
-
-def _route_not_found(_: CallDetails, path: str) -> dict[str, Any]:
-    return _error(404, "RouteNotFound", f"No route found for GET /v1{path}")
-
-
-_ERRORS = (_execution_error, _execution_error, _validation_error, _route_not_found)
-
-
-def _error(status: int, error_type: str, message: str) -> dict[str, Any]:
-    return {"success": False, "statusCode": status, "errorType": error_type, "message": message}
+_EXECUTION_ERROR = "Function execution failed in {path}: ZeroDivisionError: float division by zero in meter {tag}"
+_ERRORS = (
+    (500, "ExecutionError", _EXECUTION_ERROR),
+    (500, "ExecutionError", _EXECUTION_ERROR),
+    (400, "ValidationError", "Input validation failed for {path}: site: Field required"),
+    (404, "RouteNotFound", "No route found for GET /v1{path}"),
+)
 
 
 def response(routes: Sequence[str], record: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -43,11 +30,13 @@ def response(routes: Sequence[str], record: Mapping[str, Any]) -> dict[str, Any]
     if record["status"] != "Completed":
         return None
     details, (method, path) = _request(routes, record)
-    if details.number(1, 100) <= _ERROR_SHARE:
-        body = _ERRORS[details.number(0, len(_ERRORS) - 1)](details, path)
-    else:
-        body = {"success": True, "statusCode": 200, "data": {"kwh": details.number(0, 99_999), "until": details.time}}
-    return {**body, "method": method, "path": path}
+    request = {"method": method, "path": path}
+    if details.number(1, 100) > _ERROR_SHARE:
+        data = {"kwh": details.number(0, 99_999), "until": details.time}
+        return {"success": True, "statusCode": 200, "data": data, **request}
+    status, error_type, message = _ERRORS[details.number(0, len(_ERRORS) - 1)]
+    message = message.format(path=path, tag=details.tag())
+    return {"success": False, "statusCode": status, "errorType": error_type, "message": message, **request}
 
 
 def log(routes: Sequence[str], record: Mapping[str, Any]) -> list[dict[str, Any]]:
