@@ -221,7 +221,7 @@ def _assign(times_ms: NDArray[np.int64], due: Minutes, start: int, end: int) -> 
 def _beside(due: Minutes, times_ms: NDArray[np.int64]) -> Minutes:
     """Find the last of some scheduled times before each call, and the first after it, as two rows."""
     if not len(due):
-        return np.full((2, len(times_ms)), -_CERTAIN_MS, dtype="int64")  # far from everything
+        return np.full((2, len(times_ms)), -1, dtype="int64")  # before 1970, beside nothing
     after = np.searchsorted(due * MINUTE_MS, times_ms)
     return np.stack([due[np.maximum(after - 1, 0)], due[np.minimum(after, len(due) - 1)]])
 
