@@ -13,20 +13,16 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from factories import NOW, call_frames, edge_case_rows, fetched_frame, few_examples, frame_from_rows, make_call
+from factories import NOW, NOW_MS, call_frames, edge_case_rows, fetched_frame, few_examples, frame_from_rows, make_call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal, assert_series_equal
 
 import callframe as cf
 from callframe import frame
-from callframe.analysis.aggregates import to_buckets
-from callframe.analysis.grouping import group, parse_by
-from callframe.analysis.kaplan_meier import estimate_curves, observe
 from callframe.analysis.summary import QUANTILES
 from callframe.completeness import completeness_text
 from callframe.errors import ArgumentError, FrameError
-from callframe.limits import RunLimit
 from callframe.timespan import NO_TIME
 
 if TYPE_CHECKING:
@@ -108,26 +104,38 @@ def test_summary_is_that_in_memory(calls: pd.DataFrame, by: Any, shares: list[fl
 def test_summary_of_edge_cases_is_that_in_memory(rows: list[dict[str, Any]], shares: list[float], by: Any) -> None:
     calls = frame_from_rows(rows).sort_values(["start_time", "call_id"], ignore_index=True)
     summary, exact = cf.summarize(partitioned(calls, shares), by), cf.summarize(calls, by)
-    approximate = [*DURATIONS, *DELAYS, *INTERVALS, *ABOVE]
+    approximate = [*DURATIONS, *DELAYS, *INTERVALS]
     assert_frame_equal(summary.drop(columns=approximate), exact.drop(columns=approximate))
-    assert_within_one_percent(summary, exact, DELAYS)
+    assert_within_one_percent(summary, exact, [*DURATIONS, *DELAYS])
 
 
-@settings(deadline=None, max_examples=60)
-@given(edge_case_rows(), edges, st.sampled_from(["function", "status", ["function", "1D"]]))
-def test_durations_of_edge_cases_are_those_of_a_curve_of_buckets(
-    rows: list[dict[str, Any]], shares: list[float], by: Any
-) -> None:
-    calls = frame_from_rows(rows).sort_values(["start_time", "call_id"], ignore_index=True)
-    summary = cf.summarize(partitioned(calls, shares), by)
-    levels = parse_by(by, durations=True, several=True)
-    groups, observed = group(calls, levels), observe(calls, RunLimit(), levels)
-    longest_ms = groups.max(observed.time_ms)
-    curves = estimate_curves(to_buckets(observed.time_ms), observed.is_event, groups, None, longest_ms)
-    expected = {f"duration_{name}": curves.quantile(share) for name, share in QUANTILES.items()}
-    for name, values in expected.items():
-        ordered = pd.Series(values, index=groups.index).reindex(summary.index)
-        assert milliseconds(summary[name]).tolist() == ordered.tolist()
+@pytest.mark.parametrize("cut_off", [{"status": "Running"}, {"status": "Timeout"}, {"status": "Failed"}])
+def test_a_call_that_was_cut_off_just_before_another_ended_is_not_longer_than_it(cut_off: dict[str, Any]) -> None:
+    durations_ms = [(cut_off, 10_000), ({}, 10_010), ({}, 10_010), ({}, 30_000), ({}, 30_000)]
+    rows = [
+        make_call(id=call_id, start_time=NOW_MS - duration_ms, end_time=NOW_MS, **changes)
+        for call_id, (changes, duration_ms) in enumerate(durations_ms, 1)
+    ]
+    calls = fetched_frame(rows)
+    summary, exact = (cf.summarize(one, failed="censor") for one in (partitioned(calls, [0.3]), calls))
+    assert exact["duration_p50"].tolist() == [pd.Timedelta(seconds=10.01)]
+    assert summary["duration_p50"].tolist() == exact["duration_p50"].tolist()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_quantiles_of_small_groups_are_within_one_percent_however_calls_were_cut_off(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    size = int(rng.integers(72, 1_200))
+    durations_ms = np.round(np.exp(rng.normal(9, 1, size))).astype("int64")
+    statuses = rng.choice(["Completed", "Failed", "Timeout", "Running"], size, p=[0.6, 0.2, 0.1, 0.1])
+    rows = [
+        make_call(id=call_id, start_time=NOW_MS - int(duration_ms), end_time=NOW_MS, status=str(status))
+        for call_id, (duration_ms, status) in enumerate(zip(durations_ms, statuses, strict=True), 1)
+    ]
+    calls = fetched_frame(rows)
+    for failed in ("exclude", "censor"):
+        summary, exact = (cf.summarize(one, failed=failed) for one in (partitioned(calls, [0.2, 0.7]), calls))
+        assert_within_one_percent(summary, exact, DURATIONS)
 
 
 @few_examples

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import callframe as cf
 from callframe import frame
 from callframe.analysis.aggregates import to_buckets
+from callframe.analysis.kaplan_meier import estimate_distribution
 from callframe.errors import ArgumentError, FrameError
 
 STUCK_MS = 15 * 60_000
@@ -195,6 +196,35 @@ def test_quantiles_of_heavy_tails_are_within_one_percent(seed: int, failed: str)
             expected, values = exact[f"{measure}_{name}"], summary[f"{measure}_{name}"]
             assert values.isna().tolist() == expected.isna().tolist()
             assert ((values - expected).abs() / expected.abs()).max() <= 0.01
+
+
+@pytest.mark.parametrize("failed", ["exclude", "censor"])
+@pytest.mark.parametrize("seed", range(6))
+def test_rank_of_a_quantile_is_too_high_by_no_more_than_the_weight_of_calls_cut_off(seed: int, failed: str) -> None:
+    rng = np.random.default_rng(seed)
+    size = int(rng.integers(72, 1_200))
+    durations_ms = np.exp(rng.normal(9, 1, size)).astype("int64")
+    statuses = rng.choice(["Completed", "Failed", "Timeout"], size, p=[0.7, 0.2, 0.1])
+    rows = [row_of(status=str(s), duration=int(d)) for s, d in zip(statuses, durations_ms, strict=True)]
+    summary = cf.summarize_rollup(rollup_of(*rows), failed=failed)
+    cut_off = np.isin(statuses, ["Timeout", "Failed"] if failed == "censor" else ["Timeout"])
+    observed = (statuses == "Completed") | cut_off
+    durations_ms, cut_off = durations_ms[observed], cut_off[observed]
+    curve = estimate_distribution(durations_ms.astype("float64"), ~cut_off)
+    shared = np.isin(to_buckets(durations_ms), to_buckets(durations_ms[~cut_off])) & cut_off
+    for name, share in QUANTILES.items():
+        quantile_ms = summary.loc["a", f"duration_{name}"] / MS
+        if pd.isna(quantile_ms):
+            continue
+        done_before, done = (
+            np.append(0, curve.done)[np.searchsorted(curve.time_ms, time_ms, side="right")]
+            for time_ms in (quantile_ms / 1.011, quantile_ms * 1.011)
+        )
+        counted = durations_ms[shared & (durations_ms <= quantile_ms * 1.011)]
+        survival = 1 - np.append(0, curve.done)[np.searchsorted(curve.time_ms, counted, side="left")]
+        at_risk = (durations_ms[None, :] >= counted[:, None]).sum(axis=1)
+        assert done >= share - 1e-9
+        assert done_before <= share + (survival / at_risk).sum() + 1e-9
 
 
 @pytest.mark.parametrize("limits_ms", [[540_000] * 2, [540_000, 900_000], [100_500] * 2])

@@ -29,7 +29,7 @@ from callframe.analysis.statistics import Blocks, block_ms, quarter_ms
 from callframe.timespan import DAY_MS, NO_TIME, floor_ms, to_milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from callframe.limits import RunLimit
 
@@ -61,7 +61,8 @@ class Options:
     """
     The options of a summary, parsed.
 
-    Without `fetched_ms` the coverage of the calls has the time of the fetch. Aggregates need the length of `block_ms`.
+    Without `fetched_ms` the coverage of the calls has the time of the fetch. Aggregates need the length of `block_ms`,
+    and count durations in `exact_buckets` by the millisecond.
     """
 
     levels: Mapping[str, int]
@@ -70,6 +71,7 @@ class Options:
     failed: str = "exclude"
     fetched_ms: int | None = None
     block_ms: int = DAY_MS
+    exact_buckets: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,8 +166,10 @@ def aggregate(calls: pd.DataFrame, options: Options) -> Aggregate:
     start_ms, delay_ms = (to_milliseconds(calls[name]) for name in ("start_time", "schedule_delay"))
     quarters = floor_ms(start_ms, quarter_ms(options.block_ms))
     delayed = np.flatnonzero(delay_ms != NO_TIME)
-    durations = _histogram(groups.codes, observed.status, quarters, observed.time_ms)
-    delays = _histogram(groups.codes[delayed], DELAY, np.zeros_like(delayed), delay_ms[delayed])
+    bucket_ms = to_buckets(observed.time_ms)
+    bucket_ms = np.where(np.isin(bucket_ms, options.exact_buckets), observed.time_ms, bucket_ms)
+    durations = _histogram(groups.codes, observed.status, quarters, bucket_ms)
+    delays = _histogram(groups.codes[delayed], DELAY, np.zeros_like(delayed), to_buckets(delay_ms[delayed]))
     call_id = calls["call_id"].to_numpy()
     ends = [(int(start_ms[row]), int(call_id[row])) for row in [*finished[:1], *finished[-1:]]]
     return Aggregate(label(groups, options.levels, columns), pd.concat([durations, delays]), ends)
@@ -189,6 +193,24 @@ def merge(parts: Sequence[Aggregate], levels: Mapping[str, int]) -> Aggregate:
         [*ends[:1], *ends[-1:]],
         ends == sorted(ends) and all(part.in_order for part in parts),
     )
+
+
+def undecided_buckets(aggregate: Aggregate, options: Options, shares: Iterable[float]) -> tuple[int, ...]:
+    """
+    List the buckets in which the order of ended and censored calls decides a quantile.
+
+    Aggregated, a censored call counts as longer than the ended ones in its bucket. The curve of the calls is between
+    that one and the curve in which it counts as shorter, and so are its quantiles.
+    """
+    durations = aggregate.histogram.query("kind != @DELAY and bucket_ms != @NO_TIME")
+    codes, kind, _, bucket_ms, count = (durations[name].to_numpy() for name in (*_KEYS, "count"))
+    is_event = outcomes(options.levels, options.failed)[0][kind]
+    groups = Groups(codes, aggregate.groups.index)
+    longer = estimate_curves(2 * bucket_ms, is_event, groups, count)
+    shorter = estimate_curves(2 * bucket_ms + is_event, is_event, groups, count)
+    differs = np.any([longer.quantile(share) // 2 != shorter.quantile(share) // 2 for share in shares], axis=0)
+    is_open = differs[codes]
+    return tuple(np.intersect1d(bucket_ms[is_open & is_event], bucket_ms[is_open & ~is_event]).tolist())
 
 
 def measures_of(aggregate: Aggregate, options: Options) -> Measures:
@@ -224,9 +246,9 @@ def count_statuses(groups: Groups, status: np.ndarray, weights: np.ndarray | Non
     return dict(zip(_STATUSES, counts.reshape(-1, len(_STATUSES)).T.copy(), strict=True))
 
 
-def _histogram(codes: np.ndarray, kind: np.ndarray | int, start_ms: np.ndarray, time_ms: np.ndarray) -> pd.DataFrame:
+def _histogram(codes: np.ndarray, kind: np.ndarray | int, start_ms: np.ndarray, bucket_ms: np.ndarray) -> pd.DataFrame:
     """Count calls by group, kind, start and bucket."""
-    keys = pd.DataFrame({"group": codes, "kind": kind, "start_ms": start_ms, "bucket_ms": to_buckets(time_ms)})
+    keys = pd.DataFrame({"group": codes, "kind": kind, "start_ms": start_ms, "bucket_ms": bucket_ms})
     return keys.groupby(_KEYS, sort=False).size().rename("count").reset_index()
 
 

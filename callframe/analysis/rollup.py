@@ -144,9 +144,12 @@ def summarize_rollup(
     """
     Summarize a rollup by group: counts, failure rate, durations and schedule delays.
 
-    Counts are exact, quantiles within 1 % of those of the calls. Durations are of completed work, as in `summarize`:
-    the work of a Timeout, and of a Running call that is not stuck, takes longer than the time observed, and failed
-    calls are left out. Calls censored in the bucket of one that ended count as longer than it. Where the curve does not
+    Counts are exact. Quantiles are within 1 % of those of the calls, unless censored calls share a bucket with
+    completed ones below the quantile. They count as longer than those, so a quantile is never more than 1 % too low; it
+    may be that of a share which is larger by the weight of those calls in the curve (Efron, 1967, Proc. Fifth Berkeley
+    Symp. 4:831), usually their share of all calls. Durations are of completed work, as in `summarize`: the work of a
+    Timeout, and of a Running call that is not stuck, takes longer than the time observed, and failed calls are left
+    out. Where the curve does not
     reach a quantile, the quantile is missing, and the column `..._above` has the lowest time of the bucket of the
     longest time observed, which the quantile exceeds.
 

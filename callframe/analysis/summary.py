@@ -59,9 +59,9 @@ def summarize(
     The time of the fetch is in the coverage; without coverage it is the latest time in the frame.
 
     A Dask DataFrame of calls, such as `Archive.dask` returns, is summarized partition by partition. Quantiles of
-    durations and delays are then within 1 %, because times are counted in buckets: calls that were censored in the
-    bucket of an event count as longer than it. All else is exact. Partitions that do not follow each other in time are
-    sorted first, which takes longer.
+    durations and delays are then within 1 %, because times are counted in buckets. All else is exact. Partitions that
+    do not follow each other in time are sorted first, and buckets in which the order of completed and censored calls
+    decides a quantile are read a second time, by the millisecond.
 
     Parameters
     ----------
@@ -182,17 +182,23 @@ def _measure_partitions(partitions: Partitions, options: Options) -> Measures:
     span = span_ms(np.array([latest_ms if first_ms is None else first_ms, latest_ms]), options.levels)
     fetched_ms = partitions.coverage.fetched_ms if partitions.coverage else latest_ms
     options = replace(options, fetched_ms=fetched_ms, block_ms=block_ms(span))
+    result = _aggregate_partitions(partitions, options)
+    if not result.in_order:
+        partitions = partitions.sort()
+        result = _aggregate_partitions(partitions, options)
+    if undecided := aggregates.undecided_buckets(result, options, QUANTILES.values()):
+        options = replace(options, exact_buckets=undecided)
+        result = _aggregate_partitions(partitions, options)
+    return aggregates.measures_of(result, options)
+
+
+def _aggregate_partitions(partitions: Partitions, options: Options) -> Aggregate:
     aggregate = partial(aggregates.aggregate, options=options)
     merge = partial(aggregates.merge, levels=options.levels)
-
-    def total(partitions: Partitions) -> Aggregate:
-        if TIME in options.levels:  # many groups, each in few partitions: no worker could hold them all
-            return merge(list(partitions.map(aggregates.NEEDED, aggregate)))
-        merged: Aggregate = partitions.reduce(aggregates.NEEDED, aggregate, merge)
-        return merged
-
-    result = total(partitions)
-    return aggregates.measures_of(result if result.in_order else total(partitions.sort()), options)
+    if TIME in options.levels:  # many groups, each in few partitions: no worker could hold them all
+        return merge(list(partitions.map(aggregates.NEEDED, aggregate)))
+    merged: Aggregate = partitions.reduce(aggregates.NEEDED, aggregate, merge)
+    return merged
 
 
 def quantiles_by_function(
