@@ -324,6 +324,12 @@ def test_durations_are_those_of_calls_that_completed(calls: pd.DataFrame) -> Non
         pd.testing.assert_frame_equal(found[names], expected[names])
 
 
+def test_contrast_compares_routes() -> None:
+    calls = judged(*([{"error": "x"}, {}] * 100), route=["GET /a", "GET /b"] * 100)
+    found = cf.contrast(calls, calls["status"] == "Error response").set_index("attribute")
+    assert (found["value"]["route"], found["difference"]["route"]) == ("GET /a", 1.0)
+
+
 def test_dask_counts_them_too(calls: pd.DataFrame) -> None:
     dd = pytest.importorskip("dask.dataframe")
     lazy = dd.from_pandas(calls, npartitions=3)

@@ -50,10 +50,10 @@ def contrast(
     Find what is different about selected calls, such as those that failed or those of two hours.
 
     Every attribute is compared: function, schedule, status, hour and weekday (UTC), duration, schedule delay, failure
-    group, calls that ran at the start, deployment, time since the last call of the function, and words of messages and
-    logs. Of each, the row shows the value, or the range of values, that is most more frequent among the selected calls
-    than among the rest. Failure groups and words are compared among at most 500 failures on either side, chosen
-    evenly.
+    group, calls that ran at the start, deployment, route of a function app, time since the last call of the function,
+    and words of messages and logs. Of each, the row shows the value, or the range of values, that is most more frequent
+    among the selected calls than among the rest. Failure groups and words are compared among at most 500 failures on
+    either side, chosen evenly.
 
     The difference has Newcombe's interval of two Wilson intervals (1998, Statist. Med. 17:873, method 10). Calls of one
     hour are not independent, so counts are divided by a design effect of hours (Rao and Scott, 1992, Biometrics
@@ -159,6 +159,9 @@ def _attributes(calls: pd.DataFrame, start: np.ndarray) -> Iterator[_Attribute]:
     several = np.bincount(owner)[owner] > 1
     names = [f"{labels[code]} {function_id}" for code, function_id in zip(owner, ids, strict=True)]
     yield _Attribute("deployment", np.where(several[deployment], deployment, -1), names)
+    if "route" in calls:
+        route, routes = pd.factorize(calls["route"])
+        yield _Attribute("route", route, list(routes))
 
 
 def _binned(name: str, milliseconds: np.ndarray) -> _Attribute:

@@ -422,9 +422,9 @@ def _labels(groups: Sequence[_Group], templates: Sequence[str]) -> list[str]:
     names, details = [], []
     for group, template in zip(groups, templates, strict=True):
         names.append(": ".join(filter(None, (group.exception, template))))
-        place = f", in `{_shorten(group.functions[-1], 30)}`" if group.functions else ", no trace"
-        cause = f", caused by {_shorten(str(group.causes[0][0]), 30)}" if group.causes else ""
         kind = ", in a response" if group.status == frame.ERROR_RESPONSE else ""
+        place = f", in `{_shorten(group.functions[-1], 30)}`" if group.functions else "" if kind else ", no trace"
+        cause = f", caused by {_shorten(str(group.causes[0][0]), 30)}" if group.causes else ""
         details.append((kind, kind + place, kind + place + cause, f", {group.id}"))
     levels = [int(not any(map(str.isalnum, message_templates.skeleton(text).replace("<*>", "")))) for text in templates]
     labels: list[str] = []
