@@ -202,11 +202,12 @@ def test_service_without_apps_is_asked_once_and_the_functions_are_complete(statu
     assert app_requests(server) == 1
 
 
-def test_service_that_forbids_apps_is_asked_and_reported_once() -> None:
-    server = service_of(error_reply(403))
+@pytest.mark.parametrize("status", [401, 403])
+def test_service_that_forbids_apps_is_asked_and_reported_once(status: int) -> None:
+    server = service_of(error_reply(status))
     with client_of(server, workers=1) as client:
         project = Project(client, clock=lambda: NOW_MS / 1000)
-        with pytest.warns(IncompleteWarning, match="Function apps, if there are any, are not read: 403"):
+        with pytest.warns(IncompleteWarning, match="Function apps, if there are any, are not read: 40"):
             assert len(project.calls(strict=True)) == 3
         with warnings.catch_warnings():
             warnings.simplefilter("error")

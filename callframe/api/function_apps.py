@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from callframe.api.client import APPS
 from callframe.api.schemas import Function, Page
 from callframe.api.workers import Workers
-from callframe.errors import CallframeError, ForbiddenError, RateLimitError, ServiceError
+from callframe.errors import CallframeError, ForbiddenError, RateLimitError, ServiceError, UnauthorizedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +70,7 @@ def _is_refusal(error: ServiceError) -> bool:
 def _refused(client: Client, error: ServiceError) -> AppListing:
     client.app_refusal = outcome = f"not available: {error}"
     notice = None
-    if isinstance(error, ForbiddenError):
+    if isinstance(error, ForbiddenError | UnauthorizedError):
         notice = f"Function apps, if there are any, are not read: {error}"
     return AppListing(Page([]), outcome, notice)
 
