@@ -15,7 +15,7 @@ from scipy.stats import CensoredData, ecdf
 import callframe as cf
 from callframe import frame
 from callframe.analysis.grouping import Groups
-from callframe.analysis.kaplan_meier import Curves, estimate_curves, estimate_distribution
+from callframe.analysis.kaplan_meier import Curves, estimate_curves
 from callframe.errors import ArgumentError, FrameError
 from callframe.timespan import NO_TIME
 
@@ -83,14 +83,6 @@ def test_numbers_at_risk_and_events_agree_with_publication() -> None:
     curve = cf.survival(remissions(TREATED)).query("events > 0")
     assert curve["at_risk"].tolist() == [21, 17, 15, 12, 11, 7, 6]
     assert curve["events"].tolist() == [3, 1, 1, 1, 1, 1, 1]
-
-
-def test_distribution_agrees_with_publication() -> None:
-    weeks = TREATED.split()
-    times = np.array([float(week.rstrip("+")) for week in weeks])
-    distribution = estimate_distribution(times, np.array([not week.endswith("+") for week in weeks]))
-    assert (1 - distribution.done).round(4).tolist() == list(TREATED_CURVE.values())
-    assert distribution.quantile(np.array([0.1, 0.5, 0.9])).tolist() == [6, 23, np.inf]
 
 
 @pytest.mark.parametrize(("weeks", "median", "low", "high"), [(TREATED, 23, 13, None), (PLACEBO, 8, 4, 11)])

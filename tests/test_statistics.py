@@ -7,7 +7,7 @@ import pytest
 from factories import DAY_MS, HOUR_MS
 from scipy.stats import binomtest, false_discovery_control
 
-from callframe.analysis.statistics import Blocks, correct_p_values, design_effect, wilson
+from callframe.analysis.statistics import Blocks, correct_p_values, wilson
 
 
 @pytest.mark.parametrize(
@@ -36,15 +36,6 @@ def test_rate_of_no_calls_is_missing() -> None:
 def test_wilson_interval_covers_the_true_rate(rate: float, n: int) -> None:
     _, low, high = wilson(np.random.default_rng(2).binomial(n, rate, 20_000), np.full(20_000, n))
     assert np.mean((low <= rate) & (high >= rate)) > 0.945
-
-
-def test_design_effect_of_bursts_is_about_their_length() -> None:
-    bursts = np.repeat(np.random.default_rng(0).random(1000) < 0.1, 12).astype(float)
-    assert 9 < design_effect(bursts, np.arange(12_000) >= 6_000, np.arange(12_000) // 860) < 24
-
-
-def test_design_effect_of_equal_values_is_1() -> None:
-    assert design_effect(np.ones(100), np.arange(100) >= 50, np.zeros(100)) == 1
 
 
 # Design effects of blocks of time

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -10,8 +9,11 @@ import numpy as np
 import pandas as pd
 
 from callframe import frame, timespan
-from callframe.analysis.kaplan_meier import Distribution, estimate_distribution
-from callframe.analysis.statistics import design_effect, wilson
+from callframe.analysis.aggregates import is_finished
+from callframe.analysis.failures import failure_groups
+from callframe.analysis.grouping import Groups
+from callframe.analysis.kaplan_meier import COMPLETED, ObservedDurations, estimate_curves, observe, parse_failed
+from callframe.analysis.statistics import Z95, Blocks, correct_p_values, wilson
 from callframe.completeness import Coverage, observed_until_ms
 from callframe.errors import ArgumentError
 from callframe.limits import RunLimit
@@ -20,50 +22,47 @@ from callframe.timespan import DAY_MS, NO_TIME, to_milliseconds, to_timedelta
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from callframe.analysis.kaplan_meier import Curves
     from callframe.timespan import TimeLike
 
 _Columns: TypeAlias = "dict[str, np.ndarray]"
 
-DURATION_VERDICTS = ("slower", "faster", "no evidence", "too few calls")
-FAILURE_VERDICTS = ("more failures", "fewer failures", "no evidence", "too few calls")
+NO_DIFFERENCE, CANNOT_TELL, TOO_FEW = "no difference that matters", "cannot tell", "too few calls"
+DURATION_VERDICTS = ("slower", "faster", NO_DIFFERENCE, CANNOT_TELL, TOO_FEW)
+TAIL_VERDICTS = ("slower tail", "faster tail", NO_DIFFERENCE, CANNOT_TELL, TOO_FEW)
+FAILURE_VERDICTS = ("more failures", "fewer failures", NO_DIFFERENCE, CANNOT_TELL, TOO_FEW)
+HOURS_OF_WEEK = ("same", "matched", "differ")
 
-_DRAWS = 4_000
-_DTYPES = {
-    "at": "datetime64[ms, UTC]",
-    "completed_before": "int64",
-    "completed_after": "int64",
-    "duration_p50_before": "timedelta64[ms]",
-    "duration_p50_after": "timedelta64[ms]",
-    "duration_p50_before_above": "timedelta64[ms]",
-    "duration_p50_after_above": "timedelta64[ms]",
-    "duration_ratio": "float64",
-    "duration_ratio_low": "float64",
-    "duration_ratio_high": "float64",
-    "duration_p_value": "float64",
-    "duration_p_value_corrected": "float64",
-    "duration_verdict": "float64",  # until there are verdicts
-    "finished_before": "int64",
-    "finished_after": "int64",
-    "failure_rate_before": "float64",
-    "failure_rate_after": "float64",
-    "failure_rate_change": "float64",
-    "failure_rate_change_low": "float64",
-    "failure_rate_change_high": "float64",
-    "failure_p_value": "float64",
-    "failure_p_value_corrected": "float64",
-    "failure_verdict": "float64",
-}
+_WEEK_MS = 7 * DAY_MS
+_SIDES = ("before", "after")
+_MEASURES = ("duration", "tail", "failure")
+_SHARES = {"p50": 0.5, "p95": 0.95}
+_MIN_TAIL_CALLS = 59  # of fewer, the longest is below p95 with a probability of more than 5 %
+_POWER_80 = 1 + 0.8416212335729143 / Z95  # a change is found in 80 % of cases if its interval is that much wider
+_MIN_DAYS = 3
+_ORDER = [
+    "at", "hours_of_week", "completed_before", "completed_after",
+    *(f"duration_p50_{side}{end}" for end in ("", "_above") for side in _SIDES),
+    *(f"duration_{name}" for name in ("ratio", "ratio_low", "ratio_high", "ratio_detectable", "p_value")),
+    "duration_p_value_corrected", "duration_verdict",
+    *(f"duration_p95_{side}{end}" for end in ("", "_above") for side in _SIDES),
+    *(f"tail_{name}" for name in ("ratio", "ratio_low", "ratio_high", "ratio_detectable", "p_value")),
+    "tail_p_value_corrected", "tail_verdict", "finished_before", "finished_after", "effective_before",
+    "effective_after", "failure_rate_before", "failure_rate_after", "failure_rate_change", "failure_rate_change_low",
+    "failure_rate_change_high", "failure_rate_change_detectable", "failure_p_value", "failure_p_value_corrected",
+    "failure_verdict", "new_failure_groups", "new_failures",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Options:
-    """The thresholds of verdicts, and the seed of random draws."""
+    """The thresholds of verdicts, and what failed calls count as in durations."""
 
     alpha: float
     min_calls: int
     min_ratio: float
     min_difference: float
-    seed: int
+    failed: str
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
@@ -85,7 +84,7 @@ def compare(
     min_calls: int = 30,
     min_ratio: float = 1.1,
     min_difference: float = 0.02,
-    seed: int = 0,
+    failed: str = "exclude",
 ) -> pd.DataFrame:
     """
     Compare durations and failure rates of each function before and after a time.
@@ -93,26 +92,26 @@ def compare(
     Give two call frames, or one and the time at which to split it: `compare(calls, at="2026-10-29T12:00")`. Without a
     time, `compare(calls)` splits each function that was redeployed at its own deploy, and leaves out the others.
 
-    Durations are of completed work. The work of a Timeout counts as longer than any of it, that of a Running call as
-    longer than its age, unless it is stuck, Running for more than 15 minutes. Failed calls, and calls without a
-    duration, are left out. The median is the shortest duration by which half of the work is done (by Kaplan-Meier where
-    calls are Running). Its ratio has a bootstrap interval (Efron, 1979, Ann. Statist. 7:1): medians of resamples are
-    drawn from their exact distribution (Maritz and Jarrett, 1978, JASA 73:194), which takes no longer for many calls.
-    In the ratio, a median below 1 ms, the resolution of the clock, counts as 1 ms. The p-value is that of the log-rank
-    test (Mantel, 1966, Cancer Chemother. Rep. 50:163).
+    Durations are of completed work, as in `summarize`: Timeout and Running calls are censored, failed ones left out.
+    Their median and p95 are compared by the ratio. Its interval takes each quantile to where a band of the Kaplan-Meier
+    curve, log-log transformed, crosses it (Brookmeyer and Crowley, 1982, Biometrics 38:29), the sides sharing the width
+    in proportion to their variance; the p-value is that of the shares that take longer than the quantile of both sides
+    together. In the ratio, less than 1 ms, the resolution of the clock, counts as 1 ms.
 
     A Timeout is a failure; Running calls are in no rate. The difference of the rates has Newcombe's interval of two
     Wilson intervals (Newcombe, 1998, Statist. Med. 17:873, method 10), and its p-value is that of Fisher's exact test.
 
-    Both tests assume that calls are independent, and they are not: an outage fails many in a row, a slow night slows
-    many. So the number of calls is reduced by a design effect, estimated from the variance between days and between
-    blocks of consecutive calls and from the correlation of neighbours (Rao and Scott, 1992, Biometrics 48:577): an
-    outage of 12 calls has about the weight of one independent failure. The p-values still ignore dependence over more
-    than a sixteenth of the calls, such as a bad week in a month; an outage that fills most of a side, which looks like
-    a lasting change; and causes other than the deploy, such as other input or other hours of the day.
+    Calls are not independent: an outage fails many in a row, a slow night slows many. So variances are multiplied, and
+    numbers of calls divided, by a design effect (Rao and Scott, 1992, Biometrics 48:577) estimated from the variance
+    between days of either side, with Student's t for few days. A few days therefore rarely tell, and a change within
+    hours of the data's end cannot be told from a bad day. Dependence over several days, such as a bad week in a month,
+    and causes other than the deploy are ignored.
 
-    Verdicts hold over all functions: the p-values of durations and failures are corrected together, by the method of
-    Benjamini and Hochberg (1995, JRSS B 57:289).
+    Weekends and nights may differ from other hours, so only calls at the same hours of the week are compared, if one of
+    the sides lasts a week; else `hours_of_week` is `"differ"`, and a verdict may be about the hours.
+
+    Verdicts hold over all functions: the p-values are corrected together, by the method of Benjamini and Hochberg
+    (1995, JRSS B 57:289).
 
     Parameters
     ----------
@@ -133,23 +132,33 @@ def compare(
         The smallest ratio that matters: a function is slower from 1.1 up, and faster from 1 / 1.1 down.
     min_difference
         The smallest difference of failure rates that matters.
-    seed
-        Seed of the random draws: the same seed gives the same interval.
+    failed
+        As in `summarize`.
 
     Returns
     -------
     comparison
         One row per function, with `function` str as the index, the strongest evidence first. `at` datetime64[ms, UTC],
-        missing for two frames. For durations: `completed_before`, `completed_after` int64; `duration_p50_before`,
-        `duration_p50_after` timedelta64[ms], missing where half of the work took longer than any that was observed to
-        end, and then `duration_p50_before_above`, `duration_p50_after_above` with the longest time observed, missing
-        otherwise; `duration_ratio`, `duration_ratio_low`, `duration_ratio_high` float64, where the ratio is missing
-        with a median and the interval is then one-sided; `duration_p_value`, `duration_p_value_corrected`;
-        `duration_verdict` category: slower, faster, no evidence, too few calls. For failures: `finished_before`,
-        `finished_after` int64; `failure_rate_before`, `failure_rate_after`; `failure_rate_change`,
-        `failure_rate_change_low`, `failure_rate_change_high`; `failure_p_value`, `failure_p_value_corrected` float64;
-        `failure_verdict` category: more failures, fewer failures, no evidence, too few calls. p-values are missing
-        where there are too few calls. The verdict of a change also requires an interval without 1, or without 0.
+        missing for two frames; `hours_of_week` category: same, matched (calls at other hours are left out of all that
+        follows), differ.
+
+        For durations: `completed_before`, `completed_after` int64; for p50 and p95 `duration_p50_before`,
+        `duration_p50_after` timedelta64[ms], missing where more of the work took longer than any that was observed to
+        end, and then `duration_p50_before_above`, `duration_p50_after_above` with the longest time observed. Of p50
+        `duration_ratio`, of p95 `tail_ratio` float64, missing with a quantile, each with `..._low`, `..._high`, and
+        `..._detectable`, the smallest ratio that would be found in 80 % of cases. `duration_p_value`, `tail_p_value`,
+        and `..._corrected`, missing with too few calls. `duration_verdict` category: slower, faster, no difference that
+        matters, cannot tell, too few calls; `tail_verdict`: slower tail, faster tail, and the same others.
+
+        For failures: `finished_before`, `finished_after`, and how many independent calls these are worth,
+        `effective_before`, `effective_after` int64; `failure_rate_before`, `failure_rate_after`, `failure_rate_change`,
+        with `..._low`, `..._high` and `..._detectable`; `failure_p_value`, `failure_p_value_corrected` float64;
+        `failure_verdict` category: more failures, fewer failures, and the same others. `new_failure_groups`, the groups
+        of `failure_groups` that no call of the function had before, and `new_failures`, their calls, int64, at all
+        hours.
+
+        There is a change if the corrected p-value is at most `alpha`, the interval is without 1, or 0, and the change
+        matters. No difference matters if the interval is within what does not matter. Intervals are 95 %.
 
     Raises
     ------
@@ -166,14 +175,14 @@ def compare(
     >>> comparison["duration_verdict"].to_dict()
     {'ingest-sap-orders': 'slower'}
     """
-    options = _Options(alpha, min_calls, min_ratio, min_difference, seed)
+    options = _Options(alpha, min_calls, min_ratio, min_difference, parse_failed(failed))
     frame.check(before)
     if after is not None:
         frame.check(after)
         if at is not None:
             raise ArgumentError("Both after and at are given; give two frames, or one and the time to split it.")
-        return _table(*_columns(before, after), {}, options)
-    columns, names = _columns(before)
+        return _table(*_columns(before, after, failed=failed), {}, options)
+    columns, names = _columns(before, failed=failed)
     if at is None or at == "deploy":
         times = _split_at_deploys(before, columns, names)
     else:
@@ -183,34 +192,33 @@ def compare(
     return _table(columns, names, times, options)
 
 
-def _columns(*frames: pd.DataFrame) -> tuple[_Columns, list[str]]:
+def _columns(*frames: pd.DataFrame, failed: str) -> tuple[_Columns, list[str]]:
     """Convert what is compared of each call into arrays, and list the functions, which these hold by position."""
     categories = [calls["function"].cat.remove_unused_categories().cat.categories for calls in frames]
     names = sorted({str(name) for index in categories for name in index})
-    parts = [_columns_of(calls, names) | {"is_after": np.full(len(calls), k == 1)} for k, calls in enumerate(frames)]
+    parts = [
+        _columns_of(calls, names, failed) | {"is_after": np.full(len(calls), number == 1)}
+        for number, calls in enumerate(frames)
+    ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, names
 
 
-def _columns_of(calls: pd.DataFrame, names: list[str]) -> _Columns:
+def _columns_of(calls: pd.DataFrame, names: list[str], failed: str) -> _Columns:
     function = calls["function"].cat
     positions = pd.Index(names).get_indexer(pd.Index(function.categories.astype(str)))
-    completed, timeout, running = (
-        (calls["status"] == status).to_numpy() for status in ("Completed", "Timeout", "Running")
-    )
-    start, duration = to_milliseconds(calls["start_time"]), to_milliseconds(calls["duration"])
-    age = np.maximum(observed_until_ms(calls) - start, 0)
-    has_duration, is_stuck = duration != NO_TIME, running & (age > RunLimit().longest_ms)
+    observed = observe(calls, RunLimit(), failed=failed)
+    finished = is_finished(observed.status)
     return {
         "function": np.append(positions, -1)[function.codes.to_numpy()],
         "function_id": calls["function_id"].to_numpy(),
-        "start": start,
-        "day": start // DAY_MS,
-        "time": np.select([timeout, running], [np.inf, age.astype("float64")], duration.astype("float64")),
-        "observed": np.where(running, age, np.where(has_duration, duration, 0)),
-        "in_durations": timeout | (completed & has_duration) | (running & ~is_stuck),
-        "completed": completed,
-        "running": running,
-        "failed": calls["status"].isin(frame.FAILURES).to_numpy(),
+        "start": to_milliseconds(calls["start_time"]),
+        "status": observed.status,
+        "time": observed.time_ms,
+        "is_event": observed.is_event & (observed.time_ms != NO_TIME),
+        "ended": finished & (observed.time_ms != NO_TIME),
+        "finished": finished,
+        "failed": finished & (observed.status != COMPLETED),
+        "group": failure_groups(calls).to_numpy(dtype="object", na_value=""),
     }
 
 
@@ -243,168 +251,200 @@ def _last_deploys(coverage: Coverage) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 def _table(columns: _Columns, names: list[str], times: dict[int, int], options: _Options) -> pd.DataFrame:
-    rows = {
-        position: _compare_durations(calls, options) | _compare_failures(calls, options) | {"at": times.get(position)}
-        for position, calls in _by_function(columns)
+    columns = _select(columns, columns["function"] >= 0)
+    positions, function = np.unique(columns["function"], return_inverse=True)
+    columns["code"] = 2 * function + columns["is_after"]
+    functions = len(positions)
+    hours, kept = _match_hours(columns, functions, options.min_calls)
+    new = _new_failures(columns, functions)
+    columns = _select(columns, kept)
+    table: dict[str, Any] = {
+        "at": frame.time_column([times.get(int(position)) for position in positions]),
+        "hours_of_week": pd.Categorical.from_codes(hours, dtype=_category(HOURS_OF_WEEK)),
     }
-    index = pd.Index([names[position] for position in rows], dtype=frame.TEXT, name="function")
-    table = {name: _typed([row.get(name) for row in rows.values()], dtype) for name, dtype in _DTYPES.items()}
+    blocks = Blocks.of(columns["code"], columns["start"], 2 * functions, _block_ms(columns, functions))
+    failures, effect = _compare_failures(columns, blocks, functions, options)
+    table |= _compare_durations(columns, blocks, functions, options, effect) | failures | new
+    index = pd.Index([names[position] for position in positions], dtype=frame.TEXT, name="function")
     return _with_verdicts(pd.DataFrame(table).set_axis(index), options)
-
-
-def _by_function(columns: _Columns) -> Iterator[tuple[int, _Columns]]:
-    """Yield the calls of each function, those before first, in order of start."""
-    order = np.argsort(columns["start"], kind="stable")
-    side = (columns["function"] * 2 + columns["is_after"])[order].astype("int32")
-    order = order[np.argsort(side, kind="stable")]
-    functions = columns["function"][order]
-    for position in np.unique(functions[functions >= 0]).tolist():
-        rows = order[np.searchsorted(functions, position) : np.searchsorted(functions, position, side="right")]
-        yield position, _select(columns, rows)
 
 
 def _select(columns: _Columns, rows: np.ndarray) -> _Columns:
     return {name: column[rows] for name, column in columns.items()}
 
 
-def _typed(values: list[Any], dtype: str) -> pd.Series[Any]:
-    """Make a column, None as missing."""
-    if dtype.startswith("datetime64"):
-        return frame.time_column(values)
-    if dtype.startswith("timedelta64"):
-        durations = [NO_TIME if value is None else int(value) for value in values]
-        return pd.Series(to_timedelta(np.array(durations, dtype="int64")))
-    return pd.Series(values, dtype=dtype)
+def _category(names: tuple[str, ...]) -> pd.CategoricalDtype[Any]:
+    return pd.CategoricalDtype(pd.Series(names, dtype=frame.TEXT))
 
 
-def _compare_durations(calls: _Columns, options: _Options) -> dict[str, float | None]:
-    """Compare the durations of one function."""
-    row: dict[str, float | None] = {
-        "completed_before": int((calls["completed"] & ~calls["is_after"]).sum()),
-        "completed_after": int((calls["completed"] & calls["is_after"]).sum()),
-    }
-    work = _select(calls, calls["in_durations"])
-    is_after, times, completed = work["is_after"], work["time"], work["completed"]
-    sides = [
-        _Side(estimate_distribution(times[side], completed[side]), int(work["observed"][side].max(initial=0)))
-        for side in (~is_after, is_after)
-    ]
-    for name, side in zip(("before", "after"), sides, strict=True):
-        row |= {f"duration_p50_{name}": side.median, f"duration_p50_{name}_above": side.median_above}
-    if is_after.all() or not is_after.any():
-        return row
-    if all(side.median is not None for side in sides):
-        row["duration_ratio"] = _ratio(sides[1].at_least, sides[0].at_least)
-    ended = ~work["running"]
-    if min((ended & is_after).sum(), (ended & ~is_after).sum()) >= options.min_calls:
-        low, high = _ratio_interval(work, sides, options.seed)
-        row |= {"duration_ratio_low": low, "duration_ratio_high": high}
-        row["duration_p_value"] = _log_rank(times, completed, is_after, work["day"])
-    return row
+def _count(columns: _Columns, of: np.ndarray, functions: int) -> np.ndarray:
+    """Count calls: a row per function, with those before and after."""
+    return np.bincount(columns["code"], of, minlength=2 * functions).astype("int64").reshape(-1, 2)
 
 
-@dataclass(frozen=True)
-class _Side:
-    """The durations before, or after: their distribution, and the longest time observed."""
-
-    distribution: Distribution
-    longest: int
-
-    @property
-    def median(self) -> float | None:
-        median = float(self.distribution.quantile(0.5))
-        return median if np.isfinite(median) else None
-
-    @property
-    def median_above(self) -> float | None:
-        return None if self.median is not None or not self.longest else self.longest
-
-    @property
-    def at_least(self) -> float:
-        return self.longest if self.median is None else self.median
+def _bounds(columns: _Columns, functions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the first and the last start of each side of each function; the latest and the earliest without any."""
+    first, last = np.full(2 * functions, np.iinfo("int64").max), np.zeros(2 * functions, dtype="int64")
+    np.minimum.at(first, columns["code"], columns["start"])
+    np.maximum.at(last, columns["code"], columns["start"])
+    return first.reshape(-1, 2), last.reshape(-1, 2)
 
 
-def _ratio(after: Any, before: Any) -> Any:
-    """Divide durations in milliseconds, the resolution of the clock."""
-    return np.maximum(after, 1) / np.maximum(before, 1)
+def _block_ms(columns: _Columns, functions: int) -> int:
+    """Choose the length of blocks: days, or an eighth of less than three days."""
+    first, last = _bounds(columns, functions)
+    span_ms = int(np.maximum(last - first, 0).sum(axis=1).max(initial=0))
+    return DAY_MS if span_ms >= (_MIN_DAYS - 0.5) * DAY_MS else max(1, span_ms // 8)
 
 
-def _ratio_interval(work: _Columns, sides: list[_Side], seed: int) -> tuple[float, float]:
-    """Draw medians of resamples; one beyond the longest time observed counts as whatever widens the interval."""
-    times, is_after, ended = work["time"], work["is_after"], ~work["running"]
-    middle = estimate_distribution(times, ended & np.isfinite(times)).quantile(0.5)
-    effect = design_effect((times > middle).astype("float64"), is_after, work["day"])
-    rng = np.random.default_rng(seed)
-    drawn = [
-        _draw_medians(side.distribution, (ended & rows).sum() / effect, rng)
-        for side, rows in zip(sides, (~is_after, is_after), strict=True)
-    ]
-    least = [np.where(np.isinf(medians), side.longest, medians) for medians, side in zip(drawn, sides, strict=True)]
-    low = np.quantile(_ratio(least[1], drawn[0]), 0.025, method="inverted_cdf")
-    high = np.quantile(_ratio(drawn[1], least[0]), 0.975, method="inverted_cdf")
-    return float(low), float(high)
-
-
-def _draw_medians(distribution: Distribution, n: float, rng: np.random.Generator) -> np.ndarray:
+def _match_hours(columns: _Columns, functions: int, min_calls: int) -> tuple[np.ndarray, np.ndarray]:
     """
-    Draw medians of resamples.
+    Choose calls at hours of the week that both sides have equally often; returns how each function fared, and a mask.
 
-    The k-th smallest of n uniform numbers follows Beta(k, n - k + 1); a resample is the quantile at such a number.
+    Of a side that lasts a week or more, the whole weeks next to the other side are taken; of both, the hours of the
+    week that lie within the other.
     """
-    n = max(1, round(n))
-    rank = -(-n // 2)
-    return distribution.quantile(rng.beta(rank, n - rank + 1, _DRAWS))
+    first, last = _bounds(columns, functions)
+    length = np.maximum(last - first, 0)
+    weeks = (length + DAY_MS // 2) // _WEEK_MS
+    side = columns["is_after"].astype("int64")
+    function, start = columns["code"] // 2, columns["start"]
+    distance = np.where(side == 1, start - first[function, 1], last[function, 0] - start)
+    kept = (weeks[function, side] == 0) | (distance <= weeks[function, side] * _WEEK_MS)
+    phase = (start - first[function, 1 - side]) % _WEEK_MS
+    kept &= (weeks[function, 1 - side] > 0) | (phase <= length[function, 1 - side])
+    counts, ended = (_count(columns, columns["finished"] & mask, functions) for mask in (kept, True))
+    has_week, is_whole = weeks.max(axis=1) > 0, (counts == ended).all(axis=1)
+    enough = has_week & (counts.min(axis=1) >= np.minimum(min_calls, ended.min(axis=1)))
+    hours = np.select([enough & is_whole, enough], [0, 1], default=2)
+    return hours, kept | ~enough[function]
 
 
-def _log_rank(times: np.ndarray, completed: np.ndarray, is_after: np.ndarray, days: np.ndarray) -> float:
+def _new_failures(columns: _Columns, functions: int) -> dict[str, np.ndarray]:
+    """Count the failure groups, and their calls, that no call of the function had before."""
+    rows = np.flatnonzero(columns["failed"])
+    table = pd.DataFrame({name: columns[name][rows] for name in ("code", "group", "is_after")})
+    table["function"] = table["code"] // 2
+    sides = table.groupby(["function", "group"])["is_after"].agg(["min", "sum"])
+    new = sides[sides["min"]].groupby("function")["sum"].agg(["count", "sum"]).reindex(range(functions), fill_value=0)
+    return {"new_failure_groups": new["count"].to_numpy("int64"), "new_failures": new["sum"].to_numpy("int64")}
+
+
+def _compare_durations(
+    columns: _Columns, blocks: Blocks, functions: int, options: _Options, failure_effect: np.ndarray
+) -> dict[str, Any]:
+    """Compare medians and p95."""
+    code, time_ms = columns["code"], columns["time"]
+    observed = ObservedDurations(columns["status"], time_ms, columns["is_event"], np.empty(0, dtype="int64"))
+    curves, pooled = (
+        estimate_curves(time_ms, observed.is_event, Groups(codes, pd.RangeIndex(size)))
+        for codes, size in ((code, 2 * functions), (code // 2, functions))
+    )
+    completed, ended = (_count(columns, columns[name], functions) for name in ("is_event", "ended"))
+    table: dict[str, Any] = {f"completed_{side}": completed[:, k] for k, side in enumerate(_SIDES)}
+    for measure, quantile, fewest in (("duration", "p50", 1), ("tail", "p95", _MIN_TAIL_CALLS)):
+        share = _SHARES[quantile]
+        values = curves.quantile(share)
+        for name, times in (("", values), ("_above", curves.above(values))):
+            sides = times.reshape(-1, 2)
+            table |= {f"duration_{quantile}_{side}{name}": to_timedelta(sides[:, k]) for k, side in enumerate(_SIDES)}
+        variance = share / ((1 - share) * np.log1p(-share) ** 2 * np.maximum(ended.ravel(), 1))
+        effect = curves.design_effect(share, blocks, observed, code, sides=2)
+        ratio, low, high = _ratios(curves, share, variance * effect)
+        statistic, p_value = _test(curves, pooled, share, ended)
+        widened = curves.design_effect(share, blocks, observed, code, sides=2, statistic=np.repeat(statistic, 2))
+        p_value = _p_value(p_value, variance * widened)
+        enough = ended.min(axis=1) >= max(options.min_calls, fewest)
+        has_both = ended.min(axis=1) > 0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            detectable = np.exp(np.log(high / low) / 2 * _POWER_80)
+        table |= {f"{measure}_ratio": np.where(has_both, ratio, np.nan)}
+        named = {"ratio_low": low, "ratio_high": high, "ratio_detectable": detectable, "p_value": p_value}
+        table |= {f"{measure}_{name}": np.where(enough, column, np.nan) for name, column in named.items()}
+        failure_effect = np.maximum(failure_effect, effect) if quantile == "p50" else failure_effect
+    finished = _count(columns, columns["finished"], functions)
+    effective = np.round(finished / failure_effect.reshape(-1, 2)).astype("int64")
+    return table | {f"effective_{side}": effective[:, k] for k, side in enumerate(_SIDES)}
+
+
+def _ratios(curves: Curves, share: float, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
-    Test whether work ends equally soon on both sides.
+    Divide the quantiles after by those before, with the ends of the interval.
 
-    scipy.stats.logrank is no use: its integers overflow from a million calls on, and the score of each call is needed
-    here, whether it ended less its cumulative hazard. The statistic is the sum of the scores after.
+    `variance` is that of the log-log survival of each side. A quantile that is not reached is beyond the longest time
+    observed: it counts as that, or as infinite, whichever widens the interval.
     """
-    ends, deaths = np.unique(times[completed], return_counts=True)
-    all_times, times_after = np.sort(times), np.sort(times[is_after])
-    at_risk = len(all_times) - np.searchsorted(all_times, ends).astype("float64")
-    share = (len(times_after) - np.searchsorted(times_after, ends)) / at_risk
-    hazard = np.append(0, np.cumsum(deaths / at_risk))
-    scores = completed - hazard[np.searchsorted(ends, times, side="right")]
-    several = at_risk > 1
-    variance = share * (1 - share) * deaths * (at_risk - deaths) / np.where(several, at_risk - 1, 1)
-    total = float(variance[several].sum())
-    if total <= 0:
-        return 1.0
-    z = abs(float(scores[is_after].sum())) / math.sqrt(total)
-    return math.erfc(z / math.sqrt(2 * design_effect(scores, is_after, days, z)))
+    sides = variance.reshape(-1, 2)
+    width = Z95 * variance / np.repeat(np.sqrt(sides.sum(axis=1)), 2)
+    middle = np.log(-np.log1p(-share))
+    at: dict[str, np.ndarray] = {}
+    with np.errstate(over="ignore"):
+        for name, shift in (("low", -width), ("middle", 0 * width), ("high", width)):
+            times = curves.quantile(-np.expm1(-np.exp(middle + shift)))
+            at[name] = np.where(times == NO_TIME, np.inf, np.maximum(times, 1.0)).reshape(-1, 2)
+    longest = np.maximum(curves.longest_ms, 1).reshape(-1, 2)
+    least = np.minimum(at["low"], longest)
+    with np.errstate(invalid="ignore"):
+        ratio = at["middle"][:, 1] / at["middle"][:, 0]
+        low, high = least[:, 1] / at["high"][:, 0], at["high"][:, 1] / least[:, 0]
+    return np.where(np.isfinite(at["middle"]).all(axis=1), ratio, np.nan), low, high
 
 
-def _compare_failures(calls: _Columns, options: _Options) -> dict[str, float | None]:
-    """Compare the failure rates of one function."""
-    calls = _select(calls, calls["completed"] | calls["failed"])
-    failed, is_after = calls["failed"], calls["is_after"]
-    n = np.array([(~is_after).sum(), is_after.sum()])
-    failures = np.array([(failed & ~is_after).sum(), (failed & is_after).sum()])
-    rate = wilson(failures, n)[0]
-    row: dict[str, float | None] = {
-        "finished_before": int(n[0]),
-        "finished_after": int(n[1]),
-        "failure_rate_before": rate[0],
-        "failure_rate_after": rate[1],
-        "failure_rate_change": rate[1] - rate[0],
-    }
-    if n.min() < options.min_calls:
-        return row
+def _test(curves: Curves, pooled: Curves, share: float, ended: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Test whether equal shares take longer than the quantile of both sides together, or than its last event.
+
+    Returns the difference of log-log survivals in standard errors of independent calls, and as it is.
+    """
+    quantile = pooled.quantile(share)
+    time_ms = np.repeat(np.where(quantile == NO_TIME, pooled.last_event, quantile), 2)
+    half = 0.5 / np.maximum(ended.ravel(), 1)
+    survival = np.clip(curves.survival_at(time_ms), half, 1 - half)
+    transformed = np.log(-np.log(survival)).reshape(-1, 2)
+    difference = transformed[:, 0] - transformed[:, 1]
+    variance = share / ((1 - share) * np.log1p(-share) ** 2 * np.maximum(ended, 1))
+    return difference / np.sqrt(variance.sum(axis=1)), difference
+
+
+def _p_value(difference: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    from scipy.special import ndtr  # noqa: PLC0415 - slow to import, and not needed to fetch
+
+    p_value: np.ndarray = 2 * ndtr(-np.abs(difference) / np.sqrt(variance.reshape(-1, 2).sum(axis=1)))
+    return p_value
+
+
+def _compare_failures(
+    columns: _Columns, blocks: Blocks, functions: int, options: _Options
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Compare failure rates; returns the design effects, too."""
     from scipy.special import ndtri  # noqa: PLC0415 - slow to import, and not needed to fetch
 
-    effect = design_effect(failed.astype("float64"), is_after, calls["day"])
-    rate, low, high = wilson(failures / effect, n / effect)
-    z = -float(ndtri(_fisher(failures, n) / 2))
-    effect = max(effect, design_effect(failed.astype("float64"), is_after, calls["day"], z))
-    return row | {
-        "failure_rate_change_low": rate[1] - rate[0] - math.hypot(rate[1] - low[1], high[0] - rate[0]),
-        "failure_rate_change_high": rate[1] - rate[0] + math.hypot(high[1] - rate[1], rate[0] - low[0]),
-        "failure_p_value": _fisher(failures / effect, n / effect),
+    failed, finished = columns["failed"], columns["finished"]
+    failures, n = _count(columns, failed, functions), _count(columns, finished, functions)
+    rate = wilson(failures, n)[0]
+    change = rate[:, 1] - rate[:, 0]
+    enough = n.min(axis=1) >= options.min_calls
+    effect = blocks.effects(failed, finished, sides=2)
+    sides = effect.reshape(-1, 2)
+    _, low, high = wilson(failures / sides, n / sides)
+    down, up = (
+        np.hypot(rate[:, 1] - low[:, 1], high[:, 0] - rate[:, 0]),
+        np.hypot(high[:, 1] - rate[:, 1], rate[:, 0] - low[:, 0]),
+    )
+    statistic = -ndtri(np.array([_fisher(*row) for row in zip(failures, n, strict=True)]) / 2)
+    widened = blocks.effects(failed, finished, sides=2, statistic=np.repeat(statistic, 2)).reshape(-1, 2)
+    p_value = np.array([_fisher(*row) for row in zip(failures / widened, n / widened, strict=True)])
+    table: dict[str, Any] = {}
+    for k, side in enumerate(_SIDES):
+        table |= {f"finished_{side}": n[:, k], f"failure_rate_{side}": rate[:, k]}
+    named = {
+        "rate_change_low": change - down,
+        "rate_change_high": change + up,
+        "rate_change_detectable": (down + up) / 2 * _POWER_80,
+        "p_value": p_value,
     }
+    table["failure_rate_change"] = change
+    return table | {f"failure_{name}": np.where(enough, column, np.nan) for name, column in named.items()}, effect
 
 
 def _fisher(failures: np.ndarray, n: np.ndarray) -> float:
@@ -418,39 +458,25 @@ def _fisher(failures: np.ndarray, n: np.ndarray) -> float:
 
 def _with_verdicts(table: pd.DataFrame, options: _Options) -> pd.DataFrame:
     """Correct the p-values over all tests, add the verdicts, and put the strongest evidence first."""
-    corrected = _correct(table[["duration_p_value", "failure_p_value"]].to_numpy())
-    table["duration_p_value_corrected"], table["failure_p_value_corrected"] = corrected.T
-    is_evident = corrected <= options.alpha
-    ratio, low, high = table["duration_ratio"], table["duration_ratio_low"], table["duration_ratio_high"]
-    # Where a median is beyond the longest time observed, the ratio is unknown: the known end of its interval stands in.
-    least, most = ratio.fillna(low.where(np.isinf(high))), ratio.fillna(high.where(low < 1))
-    table["duration_verdict"] = _verdicts(
-        is_evident[:, 0] & (low > 1) & (least >= options.min_ratio),
-        is_evident[:, 0] & (high < 1) & (most <= 1 / options.min_ratio),
-        table["duration_p_value"].isna(),
-        DURATION_VERDICTS,
-    )
-    change, low, high = (table[f"failure_rate_change{end}"] for end in ("", "_low", "_high"))
-    table["failure_verdict"] = _verdicts(
-        is_evident[:, 1] & (low > 0) & (change >= options.min_difference),
-        is_evident[:, 1] & (high < 0) & (change <= -options.min_difference),
-        table["failure_p_value"].isna(),
-        FAILURE_VERDICTS,
-    )
-    return table.iloc[np.argsort(np.fmin(*corrected.T), kind="stable")]
-
-
-def _verdicts(worse: Any, better: Any, too_few: Any, names: tuple[str, ...]) -> pd.Categorical[Any]:
-    codes = np.select([too_few, worse, better], [3, 0, 1], default=2)
-    return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(pd.Series(names, dtype=frame.TEXT)))
-
-
-def _correct(p_values: np.ndarray) -> np.ndarray:
-    """Correct p-values over all tests; a missing one stays missing."""
-    from scipy.stats import false_discovery_control  # noqa: PLC0415 - slow to import, and not needed to fetch
-
-    known = ~np.isnan(p_values)
-    corrected = np.full(p_values.shape, np.nan)
-    if known.any():
-        corrected[known] = false_discovery_control(p_values[known], method="bh")
-    return corrected
+    names = [f"{measure}_p_value" for measure in _MEASURES]
+    corrected = correct_p_values(table[names].to_numpy())
+    evident = corrected <= options.alpha
+    for k, (name, verdicts) in enumerate(zip(names, (DURATION_VERDICTS, TAIL_VERDICTS, FAILURE_VERDICTS), strict=True)):
+        table[f"{name}_corrected"] = corrected[:, k]
+        if k < 2:  # noqa: PLR2004 - ratios of durations
+            column = f"{_MEASURES[k]}_ratio"
+            with np.errstate(divide="ignore"):
+                estimate, low, high = (np.log(table[column + end].to_numpy()) for end in ("", "_low", "_high"))
+            matters = np.log(options.min_ratio)
+        else:
+            estimate, low, high = (table[f"failure_rate_change{end}"].to_numpy() for end in ("", "_low", "_high"))
+            matters = options.min_difference
+        # Where a quantile is beyond the longest time observed, the ratio is unknown: the known end stands in.
+        least, most = (np.where(np.isnan(estimate), end, estimate) for end in (low, high))
+        worse = evident[:, k] & (low > 0) & (least >= matters)
+        better = evident[:, k] & (high < 0) & (most <= -matters)
+        alike = (low >= -matters) & (high <= matters)
+        codes = np.select([np.isnan(corrected[:, k]), worse, better, alike], [4, 0, 1, 2], default=3)
+        table[name.replace("p_value", "verdict")] = pd.Categorical.from_codes(codes, dtype=_category(verdicts))
+    order = np.argsort(np.nanmin(np.c_[corrected, np.full(len(table), 2.0)], axis=1), kind="stable")
+    return table[_ORDER].iloc[order]

@@ -283,10 +283,28 @@ class Curves:
         with np.errstate(over="ignore"):
             return np.exp(-np.exp(middle + half)), np.exp(-np.exp(middle - half))
 
-    def quantile(self, share: float) -> np.ndarray:
+    def quantile(self, share: float | np.ndarray) -> np.ndarray:
         """Find the earliest time of each group by which a share is done, `NO_TIME` where the curve stays above."""
-        goal = -math.log1p(-share) if share < 1 else math.inf
-        return self._first_time(self.hazard >= goal - _TOLERANCE)
+        with np.errstate(divide="ignore"):
+            goal = -np.log1p(-np.asarray(share))
+        return self._first_time(self.hazard >= (np.repeat(goal, self.rows) if goal.ndim else goal) - _TOLERANCE)
+
+    @property
+    def last_event(self) -> np.ndarray:
+        """The time of the last event of each group, `NO_TIME` without any."""
+        return np.append(self.time_ms, NO_TIME)[np.where(self.rows > 0, self.bounds[1:] - 1, -1)]
+
+    def survival_at(self, time_ms: np.ndarray) -> np.ndarray:
+        """Find the share of work of each group that is not done at a time, half of that which is done just then."""
+        group, survival = np.repeat(np.arange(len(self.calls)), self.rows), np.append(self.survival, 1.0)
+        earlier, until = (
+            np.bincount(group, compare(self.time_ms, time_ms[group]), minlength=len(self.calls)).astype("int64")
+            for compare in (np.less, np.less_equal)
+        )
+        first = self.bounds[:-1]
+        before, after = (survival[np.where(rows > 0, first + rows - 1, -1)] for rows in (earlier, until))
+        middle: np.ndarray = (before + after) / 2
+        return middle
 
     def interval(self, share: float, effect: np.ndarray | float = 1.0) -> tuple[np.ndarray, np.ndarray]:
         """
@@ -314,18 +332,21 @@ class Curves:
         observed: ObservedDurations,
         codes: np.ndarray,
         counts: np.ndarray | None = None,
+        **options: Any,
     ) -> np.ndarray:
         """
         Estimate the design effect of a quantile of each group: that of the share of calls that took longer.
 
-        Where the curve does not reach the quantile, it is that of the last event. Rows stand for `counts` calls.
+        Where the curve does not reach the quantile, it is that of the last event. Rows stand for `counts` calls. The
+        options are those of `Blocks.effects`.
         """
         time_ms, is_event = observed.time_ms, observed.is_event
-        last = np.append(self.time_ms, NO_TIME)[np.where(self.rows > 0, self.bounds[1:] - 1, -1)]
         quantile = self.quantile(share)
-        longer = time_ms > np.where(quantile == NO_TIME, last, quantile)[codes]
+        longer = time_ms > np.where(quantile == NO_TIME, self.last_event, quantile)[codes]
         known = longer | (is_event & (time_ms != NO_TIME))
-        return blocks.effects(longer, known) if counts is None else blocks.effects(longer * counts, known * counts)
+        if counts is not None:
+            longer, known = longer * counts, known * counts
+        return blocks.effects(longer, known, **options)
 
     def _log_log_band(self, effect: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
         """Compute the logarithm of the hazard and half the width of its band, by the variance of Greenwood (1926)."""
@@ -412,26 +433,3 @@ def _sort(
         return packed >> (bits + 1), ((packed >> 1) & ((1 << bits) - 1)) + lowest, packed & 1, None
     order = np.lexsort((time_ms, codes))
     return codes[order], time_ms[order], events[order], None if weights is None else weights[order]
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """The share of work that is done by each time, rising; the rest takes longer than anything observed."""
-
-    time_ms: np.ndarray
-    done: np.ndarray
-
-    def quantile(self, shares: np.ndarray | float) -> np.ndarray:
-        """Find the earliest times by which shares are done, infinite where the distribution does not get there."""
-        position = np.searchsorted(self.done, np.asarray(shares) - _TOLERANCE, side="left")
-        return np.append(self.time_ms, np.inf)[position]
-
-
-def estimate_distribution(time_ms: np.ndarray, events: np.ndarray) -> Distribution:
-    """Estimate the distribution of one group; a time that is infinite is censored beyond all others."""
-    finite = np.isfinite(time_ms)
-    beyond = float(time_ms[finite].max(initial=0)) + 1
-    whole = np.where(finite, time_ms, beyond).astype("int64")
-    groups = Groups(np.zeros(len(time_ms), dtype="int64"), pd.RangeIndex(1))
-    curves = estimate_curves(whole, events & finite, groups)
-    return Distribution(curves.time_ms.astype("float64"), -np.expm1(-curves.hazard))
