@@ -102,7 +102,11 @@ def check_slower(run: Run) -> None:
     verdicts = run.table("compare")["duration_verdict"]
     assert list(verdicts.index[verdicts == "slower"]) == ["ingest-sap-orders"]
     placebo = run.table("placebo")
-    assert set(placebo["duration_verdict"]) | set(placebo["failure_verdict"]) == {"no evidence", "too few calls"}
+    assert set(placebo["duration_verdict"]) | set(placebo["failure_verdict"]) <= {
+        "no difference that matters",
+        "cannot tell",
+        "too few calls",
+    }
     minutes = run.table("limit")["minutes"]
     assert minutes["p95 without the timeouts"] < 10 <= minutes["p95 is above"]
 

@@ -363,7 +363,7 @@ def _compare_durations(
         table |= {f"{measure}_{name}": np.where(enough, column, np.nan) for name, column in named.items()}
         failure_effect = np.maximum(failure_effect, effect) if quantile == "p50" else failure_effect
     finished = _count(columns, columns["finished"], functions)
-    effective = np.round(finished / failure_effect.reshape(-1, 2)).astype("int64")
+    effective = np.ceil(finished / failure_effect.reshape(-1, 2)).astype("int64")
     return table | {f"effective_{side}": effective[:, k] for k, side in enumerate(_SIDES)}
 
 

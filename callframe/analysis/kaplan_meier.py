@@ -175,7 +175,7 @@ def survival(
     labels = {name: groups.index.get_level_values(name).take(positions) for name in map(str, groups.index.names)}
     columns = rows.drop(columns=["group", "order"]).assign(
         duration=to_timedelta(rows["duration"].to_numpy()),
-        effective_calls=np.round(curves.calls / effect).astype("int64")[positions],
+        effective_calls=np.ceil(curves.calls / effect).astype("int64")[positions],
     )
     return pd.concat([pd.DataFrame(labels, index=rows.index), columns], axis=1)
 

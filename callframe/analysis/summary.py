@@ -158,7 +158,7 @@ def summary_table(measures: Measures) -> pd.DataFrame:
     table: dict[str, Any] = {"calls": calls}
     table |= {name: columns[name] for name in ("completed", *aggregates.FAILURES, "running", "stuck", "other")}
     table |= {"failure_rate": rate, "failure_rate_low": low, "failure_rate_high": high}
-    table["effective_calls"] = np.round(finished / np.maximum.reduce(list(effects.values()))).astype("int64")
+    table["effective_calls"] = np.ceil(finished / np.maximum.reduce(list(effects.values()))).astype("int64")
     for name, share in QUANTILES.items():
         table[f"duration_{name}"] = durations.quantile(share)
         if name in aggregates.WITH_INTERVAL:
