@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import callframe as cf
 from callframe import frame
 from callframe.analysis.aggregates import to_buckets
-from callframe.analysis.kaplan_meier import estimate_distribution
+from callframe.analysis.grouping import Groups
+from callframe.analysis.kaplan_meier import estimate_curves
 from callframe.errors import ArgumentError, FrameError
 
 STUCK_MS = 15 * 60_000
@@ -210,18 +211,19 @@ def test_rank_of_a_quantile_is_too_high_by_no_more_than_the_weight_of_calls_cut_
     cut_off = np.isin(statuses, ["Timeout", "Failed"] if failed == "censor" else ["Timeout"])
     observed = (statuses == "Completed") | cut_off
     durations_ms, cut_off = durations_ms[observed], cut_off[observed]
-    curve = estimate_distribution(durations_ms.astype("float64"), ~cut_off)
+    one_group = Groups(np.zeros(len(durations_ms), dtype="int64"), pd.RangeIndex(1))
+    curve = estimate_curves(durations_ms, ~cut_off, one_group)
     shared = np.isin(to_buckets(durations_ms), to_buckets(durations_ms[~cut_off])) & cut_off
     for name, share in QUANTILES.items():
         quantile_ms = summary.loc["a", f"duration_{name}"] / MS
         if pd.isna(quantile_ms):
             continue
         done_before, done = (
-            np.append(0, curve.done)[np.searchsorted(curve.time_ms, time_ms, side="right")]
+            np.append(0, 1 - curve.survival)[np.searchsorted(curve.time_ms, time_ms, side="right")]
             for time_ms in (quantile_ms / 1.011, quantile_ms * 1.011)
         )
         counted = durations_ms[shared & (durations_ms <= quantile_ms * 1.011)]
-        survival = 1 - np.append(0, curve.done)[np.searchsorted(curve.time_ms, counted, side="left")]
+        survival = 1 - np.append(0, 1 - curve.survival)[np.searchsorted(curve.time_ms, counted, side="left")]
         at_risk = (durations_ms[None, :] >= counted[:, None]).sum(axis=1)
         assert done >= share - 1e-9
         assert done_before <= share + (survival / at_risk).sum() + 1e-9
