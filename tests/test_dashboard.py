@@ -484,6 +484,7 @@ def test_unexpected_error_in_a_tab_is_shown(explorer: Explorer, monkeypatch: pyt
 def test_grouping_changes_the_rows_of_the_summary(explorer: Explorer) -> None:
     explorer._controls.by.value = "status"
     assert "Calls by status" in text(explorer._tabs["Overview"]._details.value)
+    assert '<ol class="findings">' in explorer._tabs["Overview"]._details.value
 
 
 def test_schedules_are_named_in_the_summary(explorer: Explorer, schedules: pd.DataFrame) -> None:

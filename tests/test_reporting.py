@@ -47,7 +47,7 @@ PLAIN = (
     "html head meta title style link body main header footer nav section article h1 h2 h3 h4 p a b strong small dl dt"
     " dd div table caption thead tbody tr th td figure img figcaption meter pre details summary ul li"
 )
-TAGS = set(PLAIN.split())
+TAGS = {*PLAIN.split(), "ol", "code"}
 
 
 class Read(HTMLParser):
@@ -140,6 +140,14 @@ def attacked() -> str:
 
 
 # Content
+
+
+def test_page_opens_with_the_findings(demo: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    calls, planned = demo
+    page = html(calls, schedules=planned)
+    places = [page.index(sentence) for sentence in cf.findings(calls, planned)["sentence"]]
+    assert places == sorted(places)
+    assert places[-1] < page.index('id="functions"')
 
 
 def test_key_figures_are_those_of_pandas(page: Read, demo: tuple[pd.DataFrame, pd.DataFrame]) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 from callframe import frame, reporting
 from callframe.analysis.concurrency import concurrency_peaks, overlapping_runs
 from callframe.analysis.failures import failure_groups, failures
+from callframe.analysis.findings import findings
 from callframe.analysis.rollup import summarize_rollup
 from callframe.analysis.schedules import missed_runs, schedule_report
 from callframe.analysis.summary import summarize
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 MAX_ROWS = 30
 """Functions in a plot with a row per function; more would not be legible."""
 
+MAX_FINDINGS_CALLS = 200_000
+
 _INDEPENDENT_OF_VIEW = (
-    "calls", "worst_calls", "failures", "failed", "schedules", "schedule_report", "missed", "late", "overlaps", "peaks",
-    "_calls_of_any_status", "_schedule_names",
+    "calls", "findings", "worst_calls", "failures", "failed", "schedules", "schedule_report", "missed", "late",
+    "overlaps", "peaks", "_calls_of_any_status", "_schedule_names",
 )  # fmt: skip
 _DAY_S = 86_400
 _ROLLUP_BY = {"status": "status", "1h": "1D", "1d": "1D", "schedule": "function"}
@@ -75,6 +78,12 @@ class CallAnalysis:
     def key_figures(self) -> list[KeyFigure]:
         """The key figures at the top."""
         return key_figures(self.calls, self.schedule_report, self.selection.tz)
+
+    @cached_property
+    def findings(self) -> list[dict[Any, Any]]:
+        """What is wrong with the selected calls, in sentences; none of so many that it would take seconds."""
+        calls = self._calls_of_any_status
+        return findings(calls, self.schedules).to_dict("records") if len(calls) <= MAX_FINDINGS_CALLS else []
 
     @cached_property
     def failures(self) -> pd.DataFrame:

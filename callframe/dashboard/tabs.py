@@ -244,7 +244,7 @@ def _tables(*shown: Table, classes: str = "wide") -> str:
 
 
 def _overview(analysis: CallAnalysis) -> str:
-    return _tables(
+    return render_part("findings", analysis.findings) + _tables(
         display_table(analysis.summary, tz=analysis.selection.tz, columns=PAGE_COLUMNS, max_rows=MAX_SUMMARY_ROWS)
     )
 

@@ -8,6 +8,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 from callframe import plot, reporting
+from callframe.analysis.findings import findings
 from callframe.analysis.rollup import summarize_rollup
 from callframe.analysis.schedules import missed_runs, schedule_report
 from callframe.analysis.summary import summarize
@@ -43,6 +44,7 @@ def render(calls: pd.DataFrame, *, schedules: pd.DataFrame | None, title: str | 
     summary = summarize(calls)
     content = {
         "figures": key_figures(calls, report, tz),
+        "findings": findings(calls, schedules).to_dict("records"),
         "functions": display_table(summary, tz=tz, columns=PAGE_COLUMNS),
         "episodes": tables.episodes_table(calls, tz),
         "schedules": None if report is None else tables.schedules_table(report),
