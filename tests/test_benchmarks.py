@@ -95,3 +95,12 @@ def test_unknown_benchmark_is_rejected_with_the_valid_names() -> None:
     completed = run("speed")
     assert completed.returncode == 2
     assert ", ".join([*RESULTS, "structure"]) in " ".join(completed.stderr.split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rates", "durations", "compare", "power"])
+def test_simulations_print_their_results(name: str) -> None:
+    command = [sys.executable, "-m", "benchmarks.simulations", name, "--repeats", "3"]
+    completed = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=400, check=False)
+    assert completed.returncode == 0, completed.stderr
+    assert len(re.findall(r"^.*: .*%", completed.stdout, re.MULTILINE)) >= 4

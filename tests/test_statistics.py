@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from factories import DAY_MS, HOUR_MS
+from factories import DAY_MS, HOUR_MS, START_MS
 from scipy.stats import binomtest, false_discovery_control
 
 from callframe.analysis.statistics import Blocks, correct_p_values, wilson
@@ -79,3 +79,39 @@ def test_corrected_p_values_agree_with_scipy_and_missing_ones_stay_missing() -> 
     corrected = correct_p_values(p_values)
     assert corrected[known] == pytest.approx(false_discovery_control(p_values[known]))
     assert np.isnan(corrected[1, 1])
+
+
+# Coverage of known truths; benchmarks/simulations.py has the large version
+
+
+def starts_of(rng: np.random.Generator, repeats: int, n: int, days: int) -> np.ndarray:
+    return np.sort(rng.uniform(0, days * DAY_MS, (repeats, n)), axis=1).astype("int64") + START_MS
+
+
+@pytest.mark.parametrize(("days", "n"), [(14, 1344), (30, 720)])
+def test_interval_of_failures_in_outages_covers_the_true_rate(days: int, n: int) -> None:
+    rng, repeats = np.random.default_rng(days), 400
+    begins = rng.random((repeats, n + 12)) < 0.004
+    failed = np.logical_or.reduce([begins[:, 12 - k : n + 12 - k] for k in range(12)])
+    codes = np.repeat(np.arange(repeats), n)
+    effects = Blocks.of(codes, starts_of(rng, repeats, n, days).ravel(), repeats).effects(
+        failed.ravel(), np.ones(failed.size)
+    )
+    truth, failures, sizes = 1 - 0.996**12, failed.sum(axis=1), np.full(repeats, n)
+    shares = []
+    for effect in (effects, 1.0):
+        _, low, high = wilson(failures / effect, sizes / effect)
+        shares.append(float(np.mean((low <= truth) & (high >= truth))))
+    assert shares[0] > 0.87
+    assert shares[1] < 0.6
+
+
+def test_interval_of_independent_calls_is_never_narrower() -> None:
+    rng, repeats, n = np.random.default_rng(4), 200, 300
+    failed = rng.random((repeats, n)) < 0.1
+    codes = np.repeat(np.arange(repeats), n)
+    effects = Blocks.of(codes, starts_of(rng, repeats, n, 30).ravel(), repeats).effects(
+        failed.ravel(), np.ones(failed.size)
+    )
+    assert effects.min() >= 1
+    assert np.median(effects) < 1.5

@@ -208,6 +208,9 @@ def _columns_of(calls: pd.DataFrame, names: list[str], failed: str) -> _Columns:
     positions = pd.Index(names).get_indexer(pd.Index(function.categories.astype(str)))
     observed = observe(calls, RunLimit(), failed=failed)
     finished = is_finished(observed.status)
+    is_failure = finished & (observed.status != COMPLETED)
+    groups = np.full(len(calls), None, dtype="object")
+    groups[is_failure] = failure_groups(calls[is_failure]).to_numpy(dtype="object")
     return {
         "function": np.append(positions, -1)[function.codes.to_numpy()],
         "function_id": calls["function_id"].to_numpy(),
@@ -217,8 +220,8 @@ def _columns_of(calls: pd.DataFrame, names: list[str], failed: str) -> _Columns:
         "is_event": observed.is_event & (observed.time_ms != NO_TIME),
         "ended": finished & (observed.time_ms != NO_TIME),
         "finished": finished,
-        "failed": finished & (observed.status != COMPLETED),
-        "group": failure_groups(calls).to_numpy(dtype="object", na_value=""),
+        "failed": is_failure,
+        "group": groups,
     }
 
 
@@ -251,13 +254,14 @@ def _last_deploys(coverage: Coverage) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 def _table(columns: _Columns, names: list[str], times: dict[int, int], options: _Options) -> pd.DataFrame:
-    columns = _select(columns, columns["function"] >= 0)
+    if (columns["function"] < 0).any():
+        columns = _select(columns, columns["function"] >= 0)
     positions, function = np.unique(columns["function"], return_inverse=True)
     columns["code"] = 2 * function + columns["is_after"]
     functions = len(positions)
     hours, kept = _match_hours(columns, functions, options.min_calls)
     new = _new_failures(columns, functions)
-    columns = _select(columns, kept)
+    columns = columns if kept.all() else _select(columns, kept)
     table: dict[str, Any] = {
         "at": frame.time_column([times.get(int(position)) for position in positions]),
         "hours_of_week": pd.Categorical.from_codes(hours, dtype=_category(HOURS_OF_WEEK)),

@@ -230,7 +230,7 @@ def _by_function(calls: pd.DataFrame, *, title: str, footer: bool, ax: Axes | No
         style.annotate_empty(ax, "no calls with a duration")
     arrow = "arrow: longer than observed, for work that was cut off or still runs" if len(beyond) else ""
     description = style.describe_calls(calls, arrow) if footer else None
-    x = "duration [log scale]; dot: median, bars: middle 50 % and 90 %"
+    x = "duration of completed work [log scale]; dot: median, bars: middle 50 % and 90 %"
     style.label_axes(ax, description, title=title, x=x, grid="x")
     return ax
 
@@ -299,7 +299,7 @@ def _over_time(
         for deployed in style.to_matplotlib_dates(pd.Series(_deploys(calls, name), dtype="datetime64[ms, UTC]")):
             ax.axvline(deployed, color=options["color"], linestyle="--", linewidth=1.1)
     limit_durations(ax, seconds)
-    label = column.replace("_", " ")
+    label = "duration of completed work" if column == "duration" else column.replace("_", " ")
     if shown:
         style.limit_times(ax, times)
         style.time_axis(ax, tz)
