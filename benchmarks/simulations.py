@@ -194,7 +194,57 @@ def power(rng: np.random.Generator, repeats: int) -> list[str]:
     return rows
 
 
-SIMULATIONS = {"rates": rates, "durations": durations, "compare": compare, "power": power}
+def changes(rng: np.random.Generator, repeats: int) -> list[str]:
+    """Print how often months without a change have one, and how often a step is found within a day."""
+    rows = []
+    cases: list[tuple[float, int, float, float]] = [
+        (30, 96, 0.2, 1),
+        (14, 96, 0.2, 1),
+        (30, 24, 0.2, 1),
+        (30, 96, 0, 1),
+    ]
+    cases += [(30, per_day, 0, 1.3) for per_day in (24, 48, 96, 288)] + [
+        (30, 288, day_sd, 1.3) for day_sd in (0.1, 0.2)
+    ]
+    for days, per_day, day_sd, factor in cases:
+        options: dict[str, Any] = {"days": days, "per_day": per_day, "day_sd": day_sd, "factor": factor}
+        calls, _ = simulate(rng, repeats=repeats, outage=0.0005, **options)
+        found = [cf.changes(own) for _, own in calls.groupby("function", observed=True)]
+        text = f"days {days}, {per_day} a day, day sd {day_sd}, factor {factor}:"
+        text += f" found in {np.mean([len(t) > 0 for t in found]):.1%}"
+        if factor > 1:
+            near = [t[abs(t["time"] - split_time(days)) <= pd.Timedelta("1D")] for t in found]
+            every = pd.concat(near)
+            times = covered(every.assign(at_low=every["time_low"], at_high=every["time_high"]), "at", split_time(days))
+            text += f", within a day {np.mean([len(t) > 0 for t in near]):.1%}; time covers {times:.1%},"
+            text += f" size covers {covered(every, 'change', factor):.1%}"
+        rows.append(text)
+    return rows
+
+
+def incidents(rng: np.random.Generator, repeats: int) -> list[str]:
+    """Print in how many months of independent failures at steady rates there is an incident."""
+    rows = []
+    for name, low, high in (("few calls", 1.3, 2.9), ("few and many calls", 1.3, 4.2)):
+        found = 0
+        for _ in range(repeats):
+            counts = (10 ** rng.uniform(low, high, 20)).astype(int)
+            function = np.repeat([f"f{k}" for k in range(20)], counts)
+            start_ms = START_MS + rng.integers(0, 30 * DAY_MS, len(function))
+            failed = rng.random(len(function)) < np.repeat(10 ** rng.uniform(-3, -0.4, 20), counts)
+            found += len(cf.incidents(call_frame(function, start_ms, np.full(len(function), 1000), failed))) > 0
+        rows.append(f"20 functions of {name}: an incident in {found / repeats:.1%} of months")
+    return rows
+
+
+SIMULATIONS = {
+    "rates": rates,
+    "durations": durations,
+    "compare": compare,
+    "power": power,
+    "changes": changes,
+    "incidents": incidents,
+}
 
 
 def main() -> None:
