@@ -113,7 +113,7 @@ def test_title_and_footer_of_every_plot_can_be_chosen(plot_name: str) -> None:
 
 @pytest.mark.parametrize("plot_name", [name for name in PLOTS if name not in {"incidents", "changes"}])
 def test_options_of_matplotlib_are_passed_to_the_artists_of_every_plot(plot_name: str) -> None:
-    ax = PLOTS[plot_name](many(30, status="Failed"), alpha=0.123)
+    ax = PLOTS[plot_name](many(30, status="Timeout"), alpha=0.123)
     artists = [*ax.lines, *ax.patches, *ax.collections]
     assert any(artist.get_alpha() == 0.123 for artist in artists)
 
