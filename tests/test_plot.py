@@ -358,3 +358,17 @@ def test_a_contrast_has_two_bars_a_row_and_is_pale_where_it_may_be_chance() -> N
     assert "function: 1" in {text.get_text() for text in ax.texts}
     assert max(bar.get_width() for bar in bars) == 1
     assert {bar.get_alpha() for bar in ax.patches} == {0.35, 1.0}
+
+
+def test_every_failure_of_the_timeline_has_a_mark() -> None:
+    calls = many(40, status="Failed")
+    marks = [one for one in plot.timeline(calls).collections if len(one.get_offsets()) == 40]
+    assert len(marks) == 1
+
+
+def test_delays_of_seconds_and_of_hours_have_different_colours_in_the_heatmap() -> None:
+    calls = many(360, functions=1)
+    late = np.where(calls.index < 120, 1_000, np.where(calls.index < 240, 20_000, 7_200_000))
+    ax = plot.heatmap(calls.assign(schedule_delay=pd.to_timedelta(late, unit="ms").as_unit("ms")), "delays")
+    shades = ax.collections[0].norm(np.array([1.0, 20.0, 7_200.0]))
+    assert np.diff(shades).min() > 0.2

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from callframe import frame
 from callframe.analysis.activity import by_hour_of_week, function_counts
@@ -43,7 +43,7 @@ def timeline(
     """
     Draw the calls of one day as bars, one row per function.
 
-    Running calls are open-ended. More than 5,000 calls are counted in bins of five minutes, darker for more calls, with
+    Running calls are open-ended, and a mark is above each failure. More than 5,000 calls are counted in bins of five minutes, darker for more calls, with
     a mark above each bin with a failure; the footer says so.
 
     Parameters
@@ -149,13 +149,21 @@ def heatmap(
         "cmap": "OrRd" if of == "failures" else "Blues", "vmin": 0, "vmax": max(np.nanmax(values, initial=0.0), 1.0),
         "edgecolors": "white", "linewidth": 0.8,
     }  # fmt: skip
+    if of == "delays" and np.nanmax(values, initial=0.0) > 0:
+        del options["vmin"], options["vmax"]  # delays of seconds and of hours are all to be seen
+        options["norm"] = LogNorm(max(min(np.nanmin(values), np.nanmax(values) / 10), 0.1), max(np.nanmax(values), 1.0))
     image = ax.pcolormesh(np.arange(25), np.arange(8), np.ma.masked_invalid(values), **(options | kwargs))
     missing = np.argwhere(np.isnan(values))
     ax.scatter(missing[:, 1] + 0.5, missing[:, 0] + 0.5, marker="x", s=14, color="#bbbbbb", linewidth=0.8)
     bar = ax.figure.colorbar(image, ax=ax, pad=0.01, aspect=24)
     bar.set_label(_QUANTITIES[of])
     bar.outline.set_visible(False)
-    bar.ax.yaxis.set_major_locator(MaxNLocator(5, integer=of != "delays"))
+    if "norm" in options:
+        bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        bar.ax.yaxis.set_major_formatter("{x:g}")
+        bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        bar.ax.yaxis.set_major_locator(MaxNLocator(5, integer=of != "delays"))
     ax.set_ylim(7, 0)
     ax.set_yticks(np.arange(7) + 0.5, list(table.index))
     ax.set_xticks(np.arange(0, 25, 3), [f"{hour:02d}" for hour in range(0, 25, 3)])
@@ -276,6 +284,9 @@ def _draw_bars(ax: Axes, inside: pd.DataFrame, rows: dict[str, int], last: pd.Ti
                 "edgecolor": colour if status == "Completed" else "white",
             }  # fmt: skip
             ax.barh(row[here], np.maximum(end - begin, 1 / 2880)[here], 0.7, begin[here], **(options | kwargs))
+    failed = inside["status"].isin(frame.FAILURES).to_numpy()
+    colours = [style.COLOURS.get(status, style.OTHER) for status in inside["status"][failed]]
+    ax.scatter(begin[failed], row[failed] + 0.42, marker="v", s=22, color=colours, linewidth=0, zorder=4)
     edges = np.full(running.sum(), edge)
     ax.scatter(edges, row[running], marker=">", s=18, color=style.COLOURS["Running"], clip_on=False)
     if len(inside):
