@@ -43,7 +43,9 @@ def timeline(
     """
     Draw the calls of one day as bars, one row per function.
 
-    Running calls are open-ended, and a mark is above each failure. More than 5,000 calls are counted in bins of five minutes, darker for more calls, with
+    Running calls are open-ended, and a mark is above each failure.
+
+    More than 5,000 calls are counted in bins of five minutes, darker for more calls, with
     a mark above each bin with a failure; the footer says so.
 
     Parameters
@@ -151,7 +153,9 @@ def heatmap(
     }  # fmt: skip
     if of == "delays" and np.nanmax(values, initial=0.0) > 0:
         del options["vmin"], options["vmax"]  # delays of seconds and of hours are all to be seen
-        options["norm"] = LogNorm(max(min(np.nanmin(values), np.nanmax(values) / 10), 0.1), max(np.nanmax(values), 1.0))
+        middle = max(np.nanmedian(values), 0.1)
+        low, high = max(min(np.nanmin(values), middle / 3), 0.03), max(np.nanmax(values), middle * 3)
+        options["norm"] = LogNorm(low, high)
     image = ax.pcolormesh(np.arange(25), np.arange(8), np.ma.masked_invalid(values), **(options | kwargs))
     missing = np.argwhere(np.isnan(values))
     ax.scatter(missing[:, 1] + 0.5, missing[:, 0] + 0.5, marker="x", s=14, color="#bbbbbb", linewidth=0.8)
