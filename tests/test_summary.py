@@ -523,7 +523,7 @@ def test_duration_within_functions_keeps_the_order_of_functions() -> None:
 
 def test_there_may_be_as_many_groups_as_calls() -> None:
     starts = pd.to_datetime(NOW_MS + np.arange(70_000) * MINUTE_MS, unit="ms", utc=True).as_unit("ms")
-    calls = with_durations(1).take(np.zeros(70_000, dtype="int64")).assign(start_time=starts)
+    calls = with_durations(1).take(np.zeros(70_000, dtype="int64")).assign(start_time=starts, call_id=np.arange(70_000))
     summary = summarize(calls, by="1min")
     assert (len(summary), summary["calls"].max(), set(summary["longest_failure_streak"])) == (70_000, 1, {0})
 
