@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -372,3 +373,8 @@ def test_delays_of_seconds_and_of_hours_have_different_colours_in_the_heatmap() 
     ax = plot.heatmap(calls.assign(schedule_delay=pd.to_timedelta(late, unit="ms").as_unit("ms")), "delays")
     shades = ax.collections[0].norm(np.array([1.0, 20.0, 7_200.0]))
     assert np.diff(shades).min() > 0.2
+
+
+def test_a_failure_group_says_when_it_was_first_and_last_seen() -> None:
+    texts = [text.get_text() for text in plot.failures(many(40, status="Failed")).texts]
+    assert any(re.fullmatch(r" 40, \d\d-\d\d \d\d:\d\d to \d\d-\d\d \d\d:\d\d(, new)?", text) for text in texts)

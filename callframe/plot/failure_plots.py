@@ -87,10 +87,11 @@ def failures(
             style.escape(group["label"]), (0, row + 0.22), (3, 0), textcoords="offset points", fontsize=8.5,
             color=style.TEXT, va="bottom",
         )  # fmt: skip
-        ax.text(group["count"], row, f" {group['count']:,}", fontsize=8.5, color=style.TEXT, va="center")
+        seen = f"{group['first_seen']:%m-%d %H:%M} to {group['last_seen']:%m-%d %H:%M}{', new' if group['new'] else ''}"
+        ax.text(group["count"], row, f" {group['count']:,}, {seen}", fontsize=8.5, color=style.TEXT, va="center")
     ax.set_yticks([])
     ax.set_ylim(-0.4, max(len(shown), 1) - 0.2)
-    ax.set_xlim(0, max(1, shown["count"].max() if len(shown) else 1) * 1.08)
+    ax.set_xlim(0, max(1, shown["count"].max() if len(shown) else 1) * 1.4)  # room for when a group was seen
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if groups.empty:
         style.annotate_empty(ax, "no calls that failed")
