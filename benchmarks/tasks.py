@@ -318,9 +318,16 @@ def analysis(rows: int, repeats: int) -> dict[str, Any]:
 
     calls = _sample_frame(rows)
     Coverage(0, described=CallSet.of(calls)).attach(calls)
+    failed = calls["status"] == "Failed"
     analyses: dict[str, Callable[[Any], object]] = {
-        "failures": cf.failures, "quality": cf.quality, "is_complete": cf.is_complete,
-    }  # fmt: skip
+        "failures": cf.failures,
+        "quality": cf.quality,
+        "is_complete": cf.is_complete,
+        "incidents": cf.incidents,
+        "changes": cf.changes,
+        "contrast": lambda calls: cf.contrast(calls, failed),
+        "findings": cf.findings,
+    }
     times_s: dict[str, list[float]] = {name: [] for name in analyses}
     for _ in range(repeats):
         for name, analyse in analyses.items():
