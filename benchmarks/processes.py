@@ -22,8 +22,21 @@ _VARIABLES = 5
 @contextlib.contextmanager
 def serve(*, calls: int, functions: int, latency_s: float = 0.0) -> Iterator[dict[str, str]]:
     """Serve a sample project; yields the environment variables that connect to it."""
-    command = [sys.executable, "-m", "callframe", "demo", "--serve", "--calls", str(calls)]
-    command += ["--functions", str(functions), "--latency-s", str(latency_s)]
+    options = ["--calls", str(calls), "--functions", str(functions), "--latency-s", str(latency_s)]
+    with _serve("callframe", "demo", "--serve", *options) as environment:
+        yield environment
+
+
+@contextlib.contextmanager
+def serve_history(name: str, order: str, calls: int, latency_s: float) -> Iterator[dict[str, str]]:
+    """Serve one of `benchmarks.fetching.HISTORIES`."""
+    with _serve("benchmarks.fetching", name, order, str(calls), str(latency_s)) as environment:
+        yield environment
+
+
+@contextlib.contextmanager
+def _serve(*arguments: str) -> Iterator[dict[str, str]]:
+    command = [sys.executable, "-m", *arguments]
     with subprocess.Popen(command, cwd=_TOP, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.processes import run, serve
+from benchmarks.fetching import HISTORIES, ORDERS
+from benchmarks.processes import run, serve, serve_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,7 +131,26 @@ def fetch(sizes: Sizes) -> list[Measurement]:
     """Fetch all calls of one function with callframe and with the official SDK, from the same service."""
     speed, memory = _fetch_with_both(sizes, 0.0, 6)
     speed_with_latency, _ = _fetch_with_both(sizes, sizes.latency_s, 25)
-    return [speed_with_latency, speed, memory]
+    histories = [_fetch_history(sizes, name, order) for name in HISTORIES for order in ORDERS]
+    return [speed_with_latency, speed, memory, *itertools.chain(*histories)]
+
+
+def _fetch_history(sizes: Sizes, name: str, order: str) -> list[Measurement]:
+    with serve_history(name, order, sizes.calls, sizes.latency_s) as service:
+        result = run("history", service, name, sizes.repeats)
+    if result["rows"] != HISTORIES[name].calls(sizes.calls):
+        raise AssertionError(f"Calls are missing: {result}")
+    ideal_s = HISTORIES[name].ideal_s(sizes.calls, sizes.latency_s)
+    details = f"{result['seconds']:.2f} s, ideal {ideal_s:.2f} s, "
+    details += f"{result['requests']} requests of {result['request_s']:.2f} s"
+    target = 1.5 if name.startswith("even") else 2.0
+    title = f"{sizes.calls:,} calls, {name}, {order}"
+    return [
+        Measurement(
+            "fetch", f"{title}: time relative to the ideal", result["seconds"] / ideal_s, target, " x", details
+        ),
+        Measurement("fetch", f"{title}: records read per call", result["records"] / result["rows"], 1.3, ""),
+    ]
 
 
 def _fetch_with_both(sizes: Sizes, latency_s: float, target: float) -> tuple[Measurement, Measurement]:

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,39 @@ def fetch_with_sdk() -> dict[str, Any]:
     start_s = time.perf_counter()
     calls = client.functions.calls.list(function_id=function.id, limit=None).to_pandas()
     return _fetch_result(calls["id"].tolist(), time.perf_counter() - start_s)
+
+
+def fetch_history(name: str, repeats: int) -> dict[str, Any]:
+    """Fetch one of `benchmarks.fetching.HISTORIES`; the first fetch, which opens connections, does not count."""
+    import pandas as pd
+
+    import callframe as cf
+    from benchmarks.fetching import DAY_MS, END_MS, FUNCTION_ID, HISTORIES
+
+    end = pd.Timestamp(END_MS, unit="ms", tz="UTC")
+    start = end - pd.Timedelta(HISTORIES[name].days * DAY_MS, unit="ms")
+    times_s, requests_s, records = list[float](), list[float](), list[int]()
+    with cf.connect() as project, warnings.catch_warnings():
+        warnings.simplefilter("ignore", cf.IncompleteWarning)  # what is older than 90 days is never complete
+        filter_calls = project.client.filter_calls
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            start_s = time.perf_counter()
+            page = filter_calls(*arguments, **options)
+            requests_s.append(time.perf_counter() - start_s)
+            records.append(len(page.items))
+            return page
+
+        project.client.filter_calls = counted  # type: ignore[method-assign]
+        for _ in range(repeats + 1):
+            records.clear()
+            project._cached_catalogue = None
+            start_s = time.perf_counter()
+            calls = project.calls(FUNCTION_ID, start=start, end=end, progress=False)
+            times_s.append(time.perf_counter() - start_s)
+    seconds = statistics.median(times_s[1:])
+    counts = {"rows": len(calls), "records": sum(records), "requests": len(records)}
+    return counts | {"seconds": seconds, "request_s": statistics.median(requests_s)}
 
 
 def decode(page_rows: int, repeats: int) -> dict[str, Any]:
@@ -560,6 +594,7 @@ def structure() -> dict[str, Any]:
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "callframe": fetch_with_callframe,
     "cognite-sdk": fetch_with_sdk,
+    "history": fetch_history,
     "decode": decode,
     "outputs": read_outputs,
     "csv": write_csv,
