@@ -11,7 +11,6 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import psutil
 import pytest
 from factories import DAY_MS, NOW, NOW_MS, call_record, call_records, function_record
 from hypothesis import given, settings
@@ -501,18 +500,6 @@ def test_worker_threads_end_with_the_fetch() -> None:
                 worker.join(5)
         alive = {thread.name for thread in workers if thread.is_alive()}
     assert alive <= {"callframe-demo"}
-
-
-@pytest.mark.slow
-def test_twenty_fetches_do_not_grow_memory() -> None:
-    process = psutil.Process()
-    with serve_project(ProjectData.generate(calls=30_000, end_time=NOW), page_cap=2_000) as served:
-        sizes = []
-        for _ in range(24):
-            served.project.calls(start="15d")
-            served.service.requests.clear()
-            sizes.append(process.memory_info().rss)
-    assert sizes[-1] - sizes[3] < 30_000_000
 
 
 # Progress

@@ -42,6 +42,7 @@ class MemoryClient:
     """Lists the calls without HTTP, ten a page, the newest first."""
 
     workers = 3
+    waiting = ""
 
     def filter_calls(self, _: int, conditions: dict[str, Any], *, cursor: str | None, **__: object) -> Page[Call]:
         window, first = conditions["startTime"], int(cursor or 0)

@@ -284,7 +284,9 @@ def run_queries(
     """
     stop = stop or threading.Event()
     with stop_on_interrupt(stop) as interrupted:
-        results = _Fetch(client, queries, report, stop).run()
+        state = _Fetch(client, queries, report, stop)
+        results = state.run()
+        state.release()
     if interrupted.is_set() and not any(INTERRUPTED in result.problems for result in results.values()):
         raise KeyboardInterrupt  # nothing is left to read, so only the caller can stop
     return results
@@ -329,6 +331,11 @@ class _Fetch:
                 return self._collect_results()
             except KeyboardInterrupt:
                 continue
+
+    def release(self) -> None:
+        """Release the pages, which the results hold: the workers, and so this, are in a cycle of references."""
+        self._queries.clear()
+        self._open.clear()
 
     def _read_pages(self, query: Query) -> Iterator[_PageResult]:
         """Read the pages of a query in a worker."""
