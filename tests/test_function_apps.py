@@ -22,7 +22,7 @@ from services import (
 )
 
 import callframe as cf
-from callframe.api import function_apps
+from callframe.api import catalogue
 from callframe.completeness import coverage, is_complete
 from callframe.errors import IncompleteError, IncompleteWarning, NotFoundError, RecordWarning
 from callframe.project import Project
@@ -229,7 +229,7 @@ def test_service_that_fails_to_list_apps_gives_the_other_calls_as_incomplete(rep
 
 
 def test_apps_are_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(function_apps, "GRACE_S", 0.2)
+    monkeypatch.setattr(catalogue, "GRACE_S", 0.2)
     done, started_s = threading.Event(), time.monotonic()
     with client_of(service_of(Reply(wait_for=done))) as client:
         with pytest.warns(IncompleteWarning, match=r"no answer from /function-apps within 0.2 s"):

@@ -196,11 +196,6 @@ class Client:
     def _read_record(self, path: str, description: str, record_type: type[Record]) -> Record:
         return self._request(path, description, partial(schemas.decode_record, record_type=record_type))
 
-    def _read_page(
-        self, path: str, description: str, record_type: type[Record], *, body: Mapping[str, Any] | None = None
-    ) -> Page[Record]:
-        return self._request(path, description, partial(schemas.decode_page, record_type=record_type), body=body)
-
     def _read_listing(
         self, path: str, description: str, record_type: type[Listed], *, stop: threading.Event | None = None
     ) -> Page[Listed]:
