@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 CATCHING = {
     "Calculate pump efficiency": (0.01, "division"),
@@ -34,6 +34,17 @@ _LOG_STEPS = (
     "WARNING: no data for {1} since {2}, using the last value",
     "Wrote {0} datapoints in batch {3}",
     "Request {4} took {0} ms",
+)
+
+_APP_ERROR_SHARE = 7
+"""Responses of 100 of a function app that report an error: its framework makes one of every exception."""
+
+_EXECUTION_ERROR = "Function execution failed in {path}: ZeroDivisionError: float division by zero in meter {tag}"
+_APP_ERRORS = (
+    (500, "ExecutionError", _EXECUTION_ERROR),
+    (500, "ExecutionError", _EXECUTION_ERROR),
+    (400, "ValidationError", "Input validation failed for {path}: site: Field required"),
+    (404, "RouteNotFound", "No route found for GET /v1{path}"),
 )
 
 
@@ -262,8 +273,6 @@ def error(call_id: int, start_ms: int, cause: int) -> dict[str, Any]:
 def log(function_name: str, record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the log of a call: a start, some steps, the traceback of a failure, an end if it completed."""
     details = CallDetails(record["id"], record["startTime"])
-    start = record["startTime"]
-    end = record.get("endTime", start + 60_000)
     lines = [f"Starting {function_name!r} (call {record['id']})"]
     for _ in range(details.number(2, 6)):
         step = _LOG_STEPS[details.number(0, len(_LOG_STEPS) - 1)]
@@ -276,9 +285,8 @@ def log(function_name: str, record: Mapping[str, Any]) -> list[dict[str, Any]]:
     if (caught := _caught_error(function_name, record)) is not None:
         lines.append(f"ERROR: {caught}")
     if record["status"] == "Completed":
-        lines.append(f"Done in {(end - start) / 1000:.1f} s")
-    gap = (end - start) / len(lines)
-    return [{"timestamp": round(start + gap * (k + 0.5)), "message": line} for k, line in enumerate(lines)]
+        lines.append(f"Done in {(_end_ms(record) - record['startTime']) / 1000:.1f} s")
+    return _log_entries(record, lines)
 
 
 def response(function_name: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -306,3 +314,48 @@ def _caught_error(function_name: str, record: Mapping[str, Any]) -> str | None:
         return None
     message, _ = ERROR_SAMPLES[cause](CallDetails(record["id"], record["startTime"]))
     return message
+
+
+def app_response(routes: Sequence[str], record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the response of a call of a function app, which may report an error; None unless the call completed."""
+    if record["status"] != "Completed":
+        return None
+    details, (method, path) = _request(routes, record)
+    request = {"method": method, "path": path}
+    if details.number(1, 100) > _APP_ERROR_SHARE:
+        data = {"kwh": details.number(0, 99_999), "until": details.time}
+        return {"success": True, "statusCode": 200, "data": data, **request}
+    status, error_type, message = _APP_ERRORS[details.number(0, len(_APP_ERRORS) - 1)]
+    message = message.format(path=path, tag=details.tag())
+    return {"success": False, "statusCode": status, "errorType": error_type, "message": message, **request}
+
+
+def app_log(routes: Sequence[str], record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the log of a call of a function app: its request, its error if any, and the status of its response."""
+    _, (method, path) = _request(routes, record)
+    body = app_response(routes, record)
+    lines = [f"{method} {path}", *(str(record["error"]).split("\n") if "error" in record else [])]
+    if body is not None:
+        lines += [] if body["success"] else [f"ERROR {body['errorType']}: {body['message']}"]
+        lines.append(f"{method} {path} -> {body['statusCode']}")
+    return _log_entries(record, lines)
+
+
+def _request(routes: Sequence[str], record: Mapping[str, Any]) -> tuple[CallDetails, tuple[str, str]]:
+    """Draw the method and the path of the request that started a call."""
+    details = CallDetails(record["id"], record["startTime"])
+    method, path = routes[details.number(0, len(routes) - 1)].split()
+    return details, (method, path)
+
+
+def _log_entries(record: Mapping[str, Any], lines: Sequence[str]) -> list[dict[str, Any]]:
+    """Spread lines over the run of a call."""
+    gap = (_end_ms(record) - record["startTime"]) / len(lines)
+    return [
+        {"timestamp": round(record["startTime"] + gap * (k + 0.5)), "message": line} for k, line in enumerate(lines)
+    ]
+
+
+def _end_ms(record: Mapping[str, Any]) -> int:
+    end_ms: int = record.get("endTime", record["startTime"] + 60_000)
+    return end_ms

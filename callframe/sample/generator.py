@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from callframe.errors import ArgumentError
-from callframe.sample import app_output, call_output
+from callframe.sample import call_output
 from callframe.sample.project_data import COMPLETED, FAILED, MISSING, RUNNING, TIMEOUT, CallStore, ProjectData
 from callframe.sample.specs import (
     DAY_MS,
@@ -172,11 +172,11 @@ class _ProjectBuilder:
 
     def _log(self, function_id: int, call: Mapping[str, Any]) -> list[dict[str, Any]]:
         spec = self._specs[function_id]
-        return app_output.log(spec.routes, call) if spec.routes else call_output.log(spec.name, call)
+        return call_output.app_log(spec.routes, call) if spec.routes else call_output.log(spec.name, call)
 
     def _response(self, function_id: int, call: Mapping[str, Any]) -> Any:
         spec = self._specs[function_id]
-        return app_output.response(spec.routes, call) if spec.routes else call_output.response(spec.name, call)
+        return call_output.app_response(spec.routes, call) if spec.routes else call_output.response(spec.name, call)
 
     def _add_function(self, spec: FunctionSpec, created_ms: int, rng: np.random.Generator) -> int:
         record: dict[str, Any] = {
