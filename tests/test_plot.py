@@ -191,14 +191,18 @@ def test_the_distribution_of_delays_shows_the_share_of_late_calls() -> None:
     assert "all calls (100.0% late)" in [text.get_text() for text in ax.get_legend().texts]
 
 
-def test_functions_are_coloured_by_their_number_of_late_calls_not_by_their_share() -> None:
-    calls = many(60, functions=4)
-    often, once = (calls["function_id"] < 4) & (calls.index >= 32), calls.index == 3
-    delay = calls["schedule_delay"].mask(often | once, pd.Timedelta("2min"))
-    ax = plot.schedule_delays(calls[(calls["function_id"] < 4) | (calls.index < 8)].assign(schedule_delay=delay))
-    legend = ax.get_legend()
+def test_the_functions_with_the_longest_delays_are_coloured() -> None:
+    calls = many(100, functions=5)
+    delay = (calls["schedule_delay"] + calls["function_id"] * pd.Timedelta("2min")).dt.as_unit("ms")
+    legend = plot.schedule_delays(calls.assign(schedule_delay=delay)).get_legend()
     assert legend is not None
-    assert [text.get_text().split()[0] for text in legend.get_texts()] == ["1", "2", "3", "all"]
+    assert [text.get_text().split()[0] for text in legend.get_texts()] == ["5", "4", "3", "all"]
+
+
+def test_a_function_without_late_calls_is_not_coloured() -> None:
+    legend = plot.schedule_delays(many(60)).get_legend()
+    assert legend is not None
+    assert [text.get_text().split()[0] for text in legend.get_texts()] == ["all"]
 
 
 def test_failure_groups_are_sorted_by_size() -> None:
@@ -206,6 +210,15 @@ def test_failure_groups_are_sorted_by_size() -> None:
         *(make_call(id=1 + k, status="Failed", error=f"{'a' if k < 5 else 'b'} broke") for k in range(7))
     )
     assert [bar.get_width() for bar in plot.failures(calls).patches][::-1] == [5, 2]
+
+
+def test_failure_groups_show_when_they_failed() -> None:
+    calls = many(60, functions=1)
+    failed = calls.index.isin([0, 59])
+    statuses = calls["status"].mask(failed, "Failed")
+    ax = plot.failures(calls.assign(status=statuses, error_message=calls["error_message"].mask(failed, "broke")))
+    _, bars = ax.collections
+    assert [path.vertices[0][0] for path in bars.get_paths()] == pytest.approx([0.83, 1.0])
 
 
 def test_failure_groups_have_the_colours_of_their_statuses() -> None:
@@ -244,6 +257,16 @@ def test_the_heatmap_counts_in_the_requested_time_zone() -> None:
 def test_no_peak_of_concurrency_is_lost() -> None:
     calls = many(9_000, functions=1, end_time=START_MS + 9_000 * MINUTE_MS)
     assert np.nanmax(np.asarray(plot.concurrency(calls).lines[0].get_ydata(), dtype=float)) == 9_000
+
+
+def test_concurrency_by_function_shows_the_peak_of_each_row() -> None:
+    calls = many(12, functions=2, end_time=START_MS + 60 * MINUTE_MS)
+    ends = calls["end_time"].mask(calls["function_id"] == 2, calls["start_time"] + pd.Timedelta("1s"))
+    ax = plot.concurrency(calls.assign(end_time=ends), by="function")
+    cells = np.ma.filled(ax.collections[0].get_array(), 0).reshape(2, -1)
+    assert [name.get_text() for name in ax.get_yticklabels()] == ["2", "1"]
+    assert cells.max(axis=1).tolist() == [1, 6]
+    assert [text.get_text().strip() for text in ax.texts[:2]] == ["1", "6"]
 
 
 def test_each_missed_run_is_a_mark() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, PowerNorm
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -26,6 +26,8 @@ MAX_BARS = 5_000
 
 _BINS = 288
 _PIXELS = 1200
+_CELLS = 240
+_MAX_ROWS = 15
 _DAY = pd.Timedelta(days=1)
 _QUANTITIES = {"calls": "calls", "failures": "calls that failed", "delays": "median schedule delay [s]"}
 
@@ -198,7 +200,7 @@ def concurrency(
     calls
         Call frame.
     by
-        `"function"` for one line per function, at most six with the highest peaks; None for all calls together.
+        `"function"` for one row per function, at most 15 with the highest peaks; None for all calls together.
     tz
         Time zone of the axis.
     title
@@ -208,12 +210,13 @@ def concurrency(
     ax
         Axes to draw into; by default of a new figure.
     **kwargs
-        Passed to `Axes.step`.
+        Passed to `Axes.step`, by function to `Axes.pcolormesh`.
 
     Returns
     -------
     ax
-        The axes: time, and running calls. The quota, and 80 % of it, are drawn if the curve comes near.
+        The axes: time, and running calls. The quota, and 80 % of it, are drawn if the curve comes near. By function the
+        colour is the maximum within a cell, and the number at the right the peak of the row.
 
     Raises
     ------
@@ -223,40 +226,58 @@ def concurrency(
         `by` or `tz` is unknown.
     """
     frame.check(calls)
-    ax = style.axes(ax, height=3.8)
     curve = concurrency_curve(calls, by=by)
-    quota = PROJECT_QUOTA if by is None else FUNCTION_QUOTA
     peak = int(curve["running"].max()) if len(curve) else 0
-    parts = {"all calls": curve}
+    title, x = title or "Calls running at the same time", f"time [{tz}]"
     if by is not None:
-        peaks = curve.groupby("function", observed=True)["running"].max().sort_values(ascending=False, kind="stable")
-        parts = {name: curve[curve["function"] == name] for name in peaks.index[: style.MAX_SERIES]}
-    for series, (name, part) in enumerate(parts.items()):
-        x, low, high = _envelope(part)
-        options: dict[str, Any] = {
-            "color": style.SERIES[series],
-            "linewidth": 1.0,
-            "label": style.truncate(name),
-        } | kwargs
-        alpha = 0.35 if by is None else 0.25
-        ax.fill_between(x, low, high, step="post", color=options["color"], alpha=alpha, linewidth=0)
-        ax.step(x, high, where="post", **options)
-    if by is not None and len(curve):
-        style.side_legend(ax)
-    _draw_quota(ax, quota, peak)
-    if len(curve):
-        style.limit_times(ax, curve["time"])
-        style.time_axis(ax, tz)
-    else:
-        style.annotate_empty(ax, "no calls that ran")
+        ax = _concurrency_by_function(curve, tz, ax, **kwargs)
+        note = f"peak {peak:,} of the {FUNCTION_QUOTA} that a function may run"
+        dense = "colour: maximum within a cell; number: peak"
+        style.label_axes(ax, style.describe_calls(calls, note, dense) if footer else None, title=title, x=x)
+        return ax
+    ax = style.axes(ax, height=3.8)
+    options: dict[str, Any] = {"color": style.SERIES[0], "linewidth": 1.0, "label": "all calls"} | kwargs
+    times, low, high = _envelope(curve)
+    ax.fill_between(times, low, high, step="post", color=options["color"], alpha=0.35, linewidth=0)
+    ax.step(times, high, where="post", **options)
+    _draw_quota(ax, PROJECT_QUOTA, peak)
+    _limit_times(ax, curve, tz)
     ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-    note = f"peak {peak:,} of the {quota} that {'a project' if by is None else 'a function'} may run"
-    is_dense = any(len(part) > 2 * _PIXELS for part in parts.values())
-    dense = "line: maximum within a pixel, shade: from the minimum to it" if is_dense else ""
+    note = f"peak {peak:,} of the {PROJECT_QUOTA} that a project may run"
+    dense = "line: maximum within a pixel, shade: from the minimum to it" if len(curve) > 2 * _PIXELS else ""
     description = style.describe_calls(calls, note, dense) if footer else None
-    title = title or "Calls running at the same time"
-    style.label_axes(ax, description, title=title, x=f"time [{tz}]", y="running calls", grid="y")
+    style.label_axes(ax, description, title=title, x=x, y="running calls", grid="y")
     return ax
+
+
+def _concurrency_by_function(curve: pd.DataFrame, tz: str, ax: Axes | None, **kwargs: Any) -> Axes:
+    """Draw a row of coloured cells per function, the highest peak at the top."""
+    peaks = curve.groupby("function", observed=True)["running"].max().sort_values(kind="stable").tail(_MAX_ROWS)
+    ax = style.axes(ax, height=style.rows_height(len(peaks)))
+    style.label_rows(ax, peaks.index.to_list())
+    _limit_times(ax, curve, tz)
+    if peaks.empty:
+        return ax
+    first, last = style.to_matplotlib_dates(curve["time"].agg(["min", "max"]))
+    edges = np.linspace(first, last, _CELLS + 1)
+    cells = np.zeros((len(peaks), _CELLS))
+    for row, name in enumerate(peaks.index):
+        part = curve[curve["function"] == name]
+        times, running = style.to_matplotlib_dates(part["time"]), part["running"].to_numpy()
+        cells[row] = np.append(0, running)[np.searchsorted(times, edges[:-1], side="right")]
+        np.maximum.at(cells[row], np.clip(np.searchsorted(edges, times, side="right") - 1, 0, _CELLS - 1), running)
+        ax.text(edges[-1], row, f" {peaks[name]:,}", va="center", fontsize=8.5, color=style.TEXT)
+    options: dict[str, Any] = {"cmap": "Blues", "norm": PowerNorm(0.4, vmin=0)} | kwargs
+    ax.pcolormesh(edges, np.arange(len(peaks) + 1) - 0.5, np.ma.masked_equal(cells, 0), **options)
+    return ax
+
+
+def _limit_times(ax: Axes, curve: pd.DataFrame, tz: str) -> None:
+    if curve.empty:
+        style.annotate_empty(ax, "no calls that ran")
+        return
+    style.limit_times(ax, curve["time"])
+    style.time_axis(ax, tz)
 
 
 def _first_time(calls: pd.DataFrame, start: str | pd.Timestamp | None, tz: str) -> pd.Timestamp:

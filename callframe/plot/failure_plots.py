@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from matplotlib.collections import LineCollection
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import blended_transform_factory
 
 from callframe import frame
 from callframe.analysis.activity import status_counts
+from callframe.analysis.failures import failure_groups
 from callframe.analysis.failures import failures as group_failures
 from callframe.errors import ArgumentError
 from callframe.plot import style
+from callframe.timespan import to_milliseconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +31,7 @@ STATES = {
 """Colour and marker of each state of a scheduled time without a call."""
 
 _MAX_SCHEDULES = 40
+_SPARKLINE_BINS = 48
 
 
 def failures(
@@ -79,8 +84,8 @@ def failures(
     shown = groups.head(MAX_GROUPS).iloc[::-1]
     ax = style.axes(ax, height=1.5 + 0.44 * max(2, len(shown)))
     rows = np.arange(len(shown))
-    colours = shown["status"].map(style.COLOURS).to_list()
-    options: dict[str, Any] = {"height": 0.3, "color": colours, "align": "center"}
+    colours = shown["status"].map(style.COLOURS)
+    options: dict[str, Any] = {"height": 0.3, "color": colours.to_list(), "align": "center"}
     ax.barh(rows, shown["count"], **(options | kwargs))
     for row, (_, group) in enumerate(shown.iterrows()):
         ax.annotate(
@@ -89,10 +94,12 @@ def failures(
         )  # fmt: skip
         seen = f"{group['first_seen']:%m-%d %H:%M} to {group['last_seen']:%m-%d %H:%M}{', new' if group['new'] else ''}"
         ax.text(group["count"], row, f" {group['count']:,}, {seen}", fontsize=8.5, color=style.TEXT, va="center")
+    _draw_sparklines(ax, calls, shown["group"], colours)
     ax.set_yticks([])
     ax.set_ylim(-0.4, max(len(shown), 1) - 0.2)
-    ax.set_xlim(0, max(1, shown["count"].max() if len(shown) else 1) * 1.4)  # room for when a group was seen
-    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    largest = max(1, shown["count"].max()) if len(shown) else 1
+    ax.set_xticks([tick for tick in MaxNLocator(4, integer=True).tick_values(0, largest) if tick <= largest])
+    ax.set_xlim(0, largest * 2.4)  # room for when a group was seen
     if groups.empty:
         style.annotate_empty(ax, "no calls that failed")
     total = f"{groups['count'].sum():,} failures in {len(groups)} groups"
@@ -176,6 +183,20 @@ def missed_runs(
     description = "; ".join([total, *more, style.describe_table(missed)]) if footer else None
     style.label_axes(ax, description, title=title or "Missed runs", x=f"scheduled time [{tz}]", grid="x")
     return ax
+
+
+def _draw_sparklines(ax: Axes, calls: pd.DataFrame, groups: pd.Series, colours: pd.Series) -> None:
+    """Draw at the right of each group how many of its calls failed in each part of the time of all calls."""
+    time_ms, group_of = to_milliseconds(calls["start_time"]), failure_groups(calls).to_numpy()
+    x = np.linspace(0.83, 1, _SPARKLINE_BINS)
+    place = blended_transform_factory(ax.transAxes, ax.transData)
+    for row, (group, colour) in enumerate(zip(groups, colours, strict=True)):
+        counts, _ = np.histogram(time_ms[group_of == group], _SPARKLINE_BINS, (time_ms.min(), time_ms.max() + 1))
+        heights = 0.6 * counts / counts.max()
+        bars = [[(at, row - 0.2), (at, row - 0.2 + height)] for at, height in zip(x, heights, strict=True) if height]
+        base = [[(x[0], row - 0.2), (1, row - 0.2)]]
+        ax.add_collection(LineCollection(base, colors=style.MUTED, linewidths=0.6, transform=place), autolim=False)
+        ax.add_collection(LineCollection(bars, colors=colour, linewidths=2.2, transform=place), autolim=False)
 
 
 def _failures_over_time(
