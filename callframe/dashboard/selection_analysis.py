@@ -81,9 +81,12 @@ class CallAnalysis:
 
     @cached_property
     def findings(self) -> list[dict[Any, Any]]:
-        """What is wrong with the selected calls, in sentences; none of so many that it would take seconds."""
+        """What is wrong with the selected calls, in sentences; of so many that it would take seconds, how to get it."""
         calls = self._calls_of_any_status
-        return findings(calls, self.schedules).to_dict("records") if len(calls) <= MAX_FINDINGS_CALLS else []
+        if len(calls) > MAX_FINDINGS_CALLS:
+            sentence = f"More than {MAX_FINDINGS_CALLS:,} calls are selected: their findings take seconds to compute."
+            return [{"sentence": sentence, "code": "cf.findings(calls, schedules)"}]
+        return findings(calls, self.schedules).to_dict("records")
 
     @cached_property
     def failures(self) -> pd.DataFrame:
