@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -258,7 +259,7 @@ def test_vacuum_keeps_versions_within_the_retention(updated: cf.Archive) -> None
 
 def test_vacuum_removes_earlier_versions_and_files_of_interrupted_processes(updated: cf.Archive) -> None:
     before, files = updated.calls(), list(Path(updated.path).rglob("*.parquet"))
-    leftover = Path(updated.path) / "start_date=2026-01-01" / "part-leftover.parquet"
+    leftover = Path(updated.path) / "start_date=2026-01-01" / f"part-00000-{uuid.uuid4()}-c000.zstd.parquet"
     leftover.parent.mkdir()
     leftover.write_bytes(b"")
     assert 1 < updated._tables.vacuum(0) <= len(files)
@@ -268,6 +269,17 @@ def test_vacuum_removes_earlier_versions_and_files_of_interrupted_processes(upda
     assert updated.coverage()["state"].tolist() == ["complete"]
     with pytest.raises(cf.errors.FileFormatError, match="damaged or missing"):
         cf.Archive(updated.path, version=1).calls()
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "exports/calls.parquet", "start_date=2026-01-01/mine.parquet", "part-00000-mine.parquet"]
+)
+def test_vacuum_keeps_files_of_the_user(updated: cf.Archive, name: str) -> None:
+    file = Path(updated._tables.uri) / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"mine")
+    updated._tables.vacuum(0)
+    assert file.read_bytes() == b"mine"
 
 
 def test_too_short_retention_is_refused_before_anything_else(tmp_path: Path) -> None:

@@ -405,7 +405,7 @@ class Archive:
 
     def vacuum(self, *, retention: DurationLike = "30d") -> int:
         """
-        Remove files that only older versions need.
+        Remove files that only older versions need, or that interrupted processes left; other files in the folder stay.
 
         Parameters
         ----------

@@ -34,6 +34,7 @@ LAYOUT = 1
 
 _DESCRIPTION = "callframe archive, layout {}: {}"
 _DESCRIPTION_PATTERN = re.compile(r"callframe archive, layout (\d+): (\w+)")
+_DATA_FILE_PATTERN = re.compile(r"part-\d{5}-[0-9a-f-]{36}-c\d{3}(\.\w+)?\.parquet")
 _ROWS_PER_GROUP = 131_072
 _OWN_FOLDERS = ("_callframe", "_delta_log")
 _MAX_ERROR_LENGTH = 300
@@ -160,7 +161,7 @@ class DeltaStore:
             return schema.empty_table().select(names)
         # Not through DeltaTable: workers of Dask read files without opening the log, and decode text to dictionaries.
         file_format = pads.ParquetFileFormat(read_options=pads.ParquetReadOptions(dictionary_columns=text))
-        options: dict[str, Any] = {"schema": schema, "format": file_format, "filesystem": self._filesystem()}
+        options: dict[str, Any] = {"schema": schema, "format": file_format, "filesystem": self.filesystem()}
         files = [unquote(path) for path in paths]
         try:
             return pads.dataset(files, **options).to_table(columns=names, filter=condition)
@@ -176,7 +177,14 @@ class DeltaStore:
                     ) from None
             raise self._file_error("read", error) from None
 
-    def _filesystem(self) -> pafs.FileSystem:
+    def is_own_file(self, path: str) -> bool:
+        """Whether a relative path is named as the data files of this table are."""
+        folder, _, name = path.rpartition("/")
+        is_in_place = folder.startswith(f"{DAY}=") and "/" not in folder if self._daily else not folder
+        return is_in_place and _DATA_FILE_PATTERN.fullmatch(name) is not None
+
+    def filesystem(self) -> pafs.FileSystem:
+        """Return the file system whose root is the folder of the table."""
         folder = local_folder(self.uri)
         if folder is not None:
             return pafs.SubTreeFileSystem(str(folder), pafs.LocalFileSystem())
@@ -340,9 +348,16 @@ class TableSnapshot:
         hours = -(-retention_ms // _HOUR_MS)
         with self.store.translate_errors("vacuumed"):
             self._table.create_checkpoint()
-            removed = self._table.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True)
+            removed = self._table.vacuum(hours, dry_run=False, enforce_retention_duration=False)
+            # A full vacuum would remove every unknown file, those of users too: it only lists the candidates.
+            unused = self._table.vacuum(hours, enforce_retention_duration=False, full=True)
+            orphans = [path for path in map(unquote, unused) if self.store.is_own_file(path)]
+            filesystem = self.store.filesystem()
+            for path in orphans:
+                with contextlib.suppress(FileNotFoundError):  # another process removed it
+                    filesystem.delete_file(path)
             self._table.cleanup_metadata()
-        return len(removed)
+        return len({*map(unquote, removed), *orphans})
 
     def restore(self, version: int) -> int:
         """Make an earlier version the newest, and return its new number."""
