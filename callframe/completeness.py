@@ -309,7 +309,7 @@ class Coverage:
         start: str | None = None,
         end: str | None = None,
     ) -> Coverage:
-        """Restrict the coverage to a selection, which holds `calls`; rows that lacked before go on lacking."""
+        """Restrict the coverage to a selection, which holds `calls`; rows that were missing before stay missing."""
         kept, described = [one for one in self.functions if not functions or one.function in functions], self.described
         if self.other_rows is None:
             counts, described = calls["function_id"].value_counts().to_dict(), CallSet.of(calls)

@@ -27,9 +27,8 @@ class RunLimit(NamedTuple):
     """
     The run limit of calls: how long the service lets them run.
 
-    Where it is not known it lies between the shortest and the longest that Cognite documents: 9 minutes on Google
-    Cloud, 15 in older texts. A Timeout then ran for at least
-    `shortest_ms`; a call Running beyond `longest_ms` is stuck.
+    Unless known, it is between the shortest and the longest that Cognite documents: 9 minutes on Google Cloud, 15 in
+    older texts. A Timeout ran for at least `shortest_ms`; a call Running beyond `longest_ms` is stuck.
     """
 
     shortest_ms: int = 9 * MINUTE_MS

@@ -1,4 +1,4 @@
-"""Reading what many calls left, their responses and logs, in parallel: one request per call."""
+"""Reads the responses and logs of many calls in parallel, with one request per call."""
 
 from __future__ import annotations
 
@@ -110,11 +110,10 @@ class OutputReader:
         store: Callable[[int, Output], str | None],
     ) -> list[str | None]:
         """
-        Read something of each call in parallel, and return why it could not be read completely, None if it was.
+        Read each call in parallel, and return for each why it could not be read completely, None if it was.
 
-        `read` runs in a worker; its result is passed to `store` in this thread, with the position of the call, which
-        returns what is wrong with it. Ctrl-C, or another thread that sets `stop`, ends the reading and keeps what was
-        stored.
+        `read` runs in a worker, `store` in this thread, with the position of the call; it returns what is wrong with
+        the result. After Ctrl-C, or when another thread sets `stop`, what was stored is kept.
         """
         keys = list(zip(calls["function_id"].tolist(), calls["call_id"].tolist(), strict=True))
         errors: list[str | None] = [INTERRUPTED] * len(keys)

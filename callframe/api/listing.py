@@ -1,4 +1,4 @@
-"""What the pages of a listing tell of the rest: its order, how many pages remain, and where to cut its window."""
+"""Estimates from the pages of a listing: its order, how many pages remain, and where to cut its window."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GROWTH = 4
 
 @dataclass
 class _Siblings:
-    """The parts of a listing in no order, which should have equally many rows; how many one had, 0 if none is read."""
+    """Parts of an unsorted listing, expected to have equally many rows: the most that one had, 0 if none is read."""
 
     rows: int = 0
 
@@ -31,8 +31,8 @@ class Listing:
     """
     The pages read so far of the calls in a window of start times.
 
-    The API does not document the order of a listing, so everything here is an estimate and affects speed alone: each
-    part of a window that is cut is listed again, to its end. `scale` is the number of pages to begin with.
+    The API does not document the order, so all of this is estimated and affects only speed: each part of a window that
+    is cut is listed again, to its end. `scale` is the number of pages to begin with.
     """
 
     def __init__(self, window: TimeRange, *, scale: int = 1, siblings: _Siblings | None = None) -> None:

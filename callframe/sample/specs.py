@@ -28,34 +28,12 @@ _MINUTES_PAST_THE_HOUR = (0, 5, 15, 20, 40)
 @dataclass(frozen=True)
 class FunctionSpec:
     """
-    One function of the sample project, in all of its deployments.
+    One function of the sample project, in all of its deployments; one with `routes` is a function app.
 
-    Parameters
-    ----------
-    name, external_id, description, owner, runtime, cpu, memory
-        Fields of the function record; an `external_id` of None is omitted.
-    periods
-        Minutes between the runs of each of its schedules, divisors of a day.
-    unscheduled
-        Calls without a schedule, of 150,000 calls in 14 days.
-    median_s, sigma
-        Median and shape of the log-normal duration.
-    failure_rate
-        Share of calls that fail outside the outage.
-    causes
-        Names of the error samples of these failures.
-    fails_in_outage
-        Whether it fails in the outage.
-    schedules_by_external_id
-        Whether its schedules have its external id instead of its id, which is deprecated.
-    errors_are_strings
-        Whether its errors are strings instead of objects.
-    redeployed
-        Whether it was redeployed during the call history.
-    never_called
-        Whether it has no calls.
-    routes
-        Routes of a function app; none for a function.
+    `periods` are the minutes between the runs of each of its schedules, divisors of a day; `unscheduled` counts calls
+    without a schedule, of 150,000 calls in 14 days. `failure_rate` is the share of failures outside the outage, with
+    `causes` from the error samples. Durations are log-normal with `median_s` and `sigma`. An `external_id` of None is
+    omitted; schedules by external id are deprecated.
     """
 
     name: str
