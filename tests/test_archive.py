@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable, TableFeatures, write_deltalake
 from factories import DAY_MS, HOUR_MS, NOW_MS, call_record, call_records, function_record
 from services import RUN_LIMIT_MS, changing_project, serve
 
@@ -280,6 +280,15 @@ def test_vacuum_keeps_files_of_the_user(updated: cf.Archive, name: str) -> None:
     file.write_bytes(b"mine")
     updated._tables.vacuum(0)
     assert file.read_bytes() == b"mine"
+
+
+def test_archive_with_deletion_vectors_is_refused(updated: cf.Archive) -> None:
+    table = DeltaTable(updated.path)
+    table.alter.add_feature(TableFeatures.DeletionVectors, allow_protocol_versions_increase=True)
+    with pytest.raises(cf.errors.FileFormatError, match="does not support: deletionVectors"):
+        updated.calls()
+    with pytest.raises(cf.errors.FileFormatError, match="does not support: deletionVectors"):
+        updated.compact()
 
 
 def test_too_short_retention_is_refused_before_anything_else(tmp_path: Path) -> None:

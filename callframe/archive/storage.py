@@ -231,6 +231,13 @@ class DeltaStore:
                 f"{self.uri} is an archive of layout {description[1]}, written by"
                 f" {'a newer' if is_newer else 'an older'} callframe; this version supports layout {LAYOUT}. {advice}."
             )
+        protocol = table.protocol()
+        features = set(protocol.reader_features or (["columnMapping"] if protocol.min_reader_version == 2 else []))  # noqa: PLR2004
+        if unsupported := ", ".join(sorted(features - {"timestampNtz"})):
+            raise FileFormatError(
+                f"The archive {self.uri} uses Delta features that callframe does not support: {unsupported}. Another"
+                " tool enabled them; turn them off there, or sync to a new folder."
+            )
         dtypes = {field.name: field.type for field in pa.schema(table.schema())}
         for field in self.schema:
             if field.name not in dtypes and field.name in frame.RESPONSE_COLUMNS:
