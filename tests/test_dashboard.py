@@ -22,7 +22,7 @@ from ipywidgets.widgets.widget import _instances as kept_widgets
 
 import callframe as cf
 from callframe import frame, reporting
-from callframe.dashboard import call_table, export
+from callframe.dashboard import call_table, export, selection_analysis
 from callframe.dashboard.controls import FilterOptions, shorten
 from callframe.dashboard.explorer import Redraw
 from callframe.dashboard.selection import TABS, Selection, select
@@ -485,6 +485,12 @@ def test_grouping_changes_the_rows_of_the_summary(explorer: Explorer) -> None:
     explorer._controls.by.value = "status"
     assert "Calls by status" in text(explorer._tabs["Overview"]._details.value)
     assert '<ol class="findings">' in explorer._tabs["Overview"]._details.value
+
+
+def test_too_many_calls_for_findings_are_reported(calls: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection_analysis, "MAX_FINDINGS_CALLS", len(calls) // 2)
+    shown = text(cf.explore(calls)._tabs["Overview"]._details.value)
+    assert "their findings take seconds to compute. cf.findings(calls, schedules)" in " ".join(shown.split())
 
 
 def test_schedules_are_named_in_the_summary(explorer: Explorer, schedules: pd.DataFrame) -> None:
