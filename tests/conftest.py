@@ -113,6 +113,8 @@ def contract_check() -> Iterator[ContractCheck]:
     def record(self: Middleware, scope: Any, body: bytes, response: BufferedResponse | None, *more: Any) -> None:
         record_exchange(self, scope, body, response, *more)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        if len(body) < int(headers.get("content-length", 0)):
+            return  # the client was killed
         path, query = (scope[name].decode("latin-1") for name in ("raw_path", "query_string"))
         request = scope["method"], path, query, headers, body
         is_gateway = response is not None and response.status == 502  # whose page stands for an answer
