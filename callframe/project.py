@@ -32,7 +32,7 @@ from callframe.errors import ArgumentError, ClockWarning, NotFoundError, warn
 from callframe.formatting import format_duration
 from callframe.http.clock import ServiceClock
 from callframe.http.secret import wrap_secret
-from callframe.http.transport import DEADLINE_S, MAX_BODY_MB, TIMEOUT_S, Transport
+from callframe.http.transport import DEADLINE_S, MAX_BODY_MB, TIMEOUT_S, StoppedError, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -378,9 +378,16 @@ class Project:
         schedule = None if schedule is None else as_list(schedule)
         ids = parse_call_ids(call_ids, start=start, end=end, status=status, schedule=schedule)
         statuses = parse_statuses(status)
-        catalogue = self._catalogue_for(functions)
+        stop = stop or threading.Event()
+        try:
+            catalogue = self._catalogue_for(functions, stop)
+            listed, broken = ([], []) if schedule is None else self._fetch_schedules(stop)
+        except StoppedError:
+            left_out = [FunctionCoverage(0, "functions", (fetch.INTERRUPTED,))]
+            catalogue, functions, schedule = Catalogue([], left_out=left_out), (), None
         left_out = concerning(catalogue.left_out, functions)
-        now_ms, skew_ms = self.now_ms(), self.client.clock.skew_ms
+        now_ms = self.client.clock.now_ms() if stop.is_set() else self.now_ms()
+        skew_ms = self.client.clock.skew_ms
         window = timespan.time_range("7d" if start is None else start, end, now_ms=now_ms)
         function_ids = [function_id for function in functions for function_id in catalogue.find_functions(function)]
         function_ids = list(dict.fromkeys(function_ids)) or [function.id for function in catalogue.functions]
@@ -390,7 +397,6 @@ class Project:
         else:
             schedules = []
             if schedule is not None:
-                listed, broken = self._fetch_schedules()
                 schedules = catalogue.find_schedules(listed, schedule)
                 left_out += concerning(broken, schedule)
             schedule_ids = [schedule_id for schedule_id, _ in schedules]
@@ -404,7 +410,6 @@ class Project:
                 created_ms={function.id: function.created_time for function in catalogue.functions},
                 sources=catalogue.sources,
             )
-        stop = stop or threading.Event()
         with stop_on_interrupt(stop):  # until there is a frame, or a second Ctrl-C would lose what was read
             return self._fetch_calls(catalogue, queries, request, left_out, strict=strict, progress=progress, stop=stop)
 
@@ -584,25 +589,25 @@ class Project:
             self._catalogue_for(calls["function_id"].unique().tolist())
         return OutputReader(self.client, stop, progress)
 
-    def _fetch_catalogue(self) -> Catalogue:
-        catalogue = read_catalogue(self.client)
+    def _fetch_catalogue(self, stop: threading.Event | None = None) -> Catalogue:
+        catalogue = read_catalogue(self.client, stop)
         for notice in catalogue.notices:
             warn(*notice)
         self._cached_catalogue = self.client.clock.local(), catalogue
         return catalogue
 
-    def _catalogue_for(self, functions: Sequence[str | int]) -> Catalogue:
+    def _catalogue_for(self, functions: Sequence[str | int], stop: threading.Event | None = None) -> Catalogue:
         """Return the functions, for a minute from the cache if only the labels of known ids are needed."""
         if self._cached_catalogue is not None and functions:
             fetched_s, catalogue = self._cached_catalogue
             is_recent = 0 <= self.client.clock.local() - fetched_s < _CATALOGUE_MAX_AGE_S
             if is_recent and all(isinstance(function, int) and function in catalogue.labels for function in functions):
                 return catalogue
-        return self._fetch_catalogue()
+        return self._fetch_catalogue(stop)
 
-    def _fetch_schedules(self) -> tuple[list[Schedule], list[FunctionCoverage]]:
+    def _fetch_schedules(self, stop: threading.Event | None = None) -> tuple[list[Schedule], list[FunctionCoverage]]:
         """Read the schedules, and what their listing lacks."""
-        page = self.client.list_schedules()
+        page = self.client.list_schedules(stop=stop)
         warn_about_listing(page, "schedules")
         return page.items, left_out_of(page, "schedules")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -747,3 +748,18 @@ def test_sample_project_can_be_fetched() -> None:
         calls = project.calls(start="30d")
     assert len(calls) == 2_000
     assert is_complete(calls)
+
+
+def test_stopping_while_functions_are_listed_gives_no_calls_and_says_so() -> None:
+    stop, end = threading.Event(), threading.Event()
+
+    def never_respond(_: ReceivedRequest) -> Reply:
+        stop.set()
+        return Reply(wait_for=end)
+
+    with client_of(FakeServer(respond=never_respond)) as client, Project(client) as project:
+        with pytest.warns(IncompleteWarning, match="functions: interrupted"):
+            calls = project.calls("seven", start="1d", schedule="daily", stop=stop)
+        end.set()
+    assert calls.empty
+    assert is_complete(calls) is False

@@ -138,7 +138,7 @@ class AppListing(NamedTuple):
     failed: bool = False
 
 
-def list_functions_and_apps(client: Client) -> tuple[Page[Function], AppListing]:
+def list_functions_and_apps(client: Client, stop: threading.Event | None = None) -> tuple[Page[Function], AppListing]:
     """
     List functions and function apps at the same time.
 
@@ -146,24 +146,24 @@ def list_functions_and_apps(client: Client) -> tuple[Page[Function], AppListing]
     again, and one that does not answer is waited for briefly.
     """
     if client.app_refusal is not None:
-        return client.list_functions(), AppListing(Page([]), client.app_refusal)
-    stop = threading.Event()
+        return client.list_functions(stop=stop), AppListing(Page([]), client.app_refusal)
+    stop_apps = threading.Event()
 
     def list_apps(client: Client) -> Iterator[AppListing]:
         try:
-            yield AppListing(client.list_function_apps(stop=stop))
+            yield AppListing(client.list_function_apps(stop=stop_apps))
         except ServiceError as error:
             yield _refused(client, error) if _is_refusal(error) else _failed(str(error))
         except Exception as error:  # noqa: BLE001 - without a result, the caller would wait in vain
             yield _failed(str(error) if isinstance(error, CallframeError) else repr(error))
 
-    with Workers(1, list_apps, stop) as workers:
+    with Workers(1, list_apps, stop_apps) as workers:
         if client.workers > 1:
             workers.submit(client)
-        functions, give_up_s = client.list_functions(), time.monotonic() + GRACE_S
+        functions, give_up_s = client.list_functions(stop=stop), time.monotonic() + GRACE_S
         if client.workers == 1:
             workers.submit(client)
-        while time.monotonic() < give_up_s:
+        while time.monotonic() < give_up_s and not (stop and stop.is_set()):
             if listing := workers.next_result():
                 return functions, listing
     return functions, _failed(f"no answer from {APPS} within {GRACE_S:g} s")
@@ -188,9 +188,9 @@ def _failed(reason: str) -> AppListing:
     return AppListing(Page([]), reason, f"Calls of function apps are missing: {reason}", failed=True)
 
 
-def read_catalogue(client: Client) -> Catalogue:
+def read_catalogue(client: Client, stop: threading.Event | None = None) -> Catalogue:
     """Read the functions and function apps of a project; the client learns which functions are apps."""
-    functions, listing = list_functions_and_apps(client)
+    functions, listing = list_functions_and_apps(client, stop)
     left_out = [*left_out_of(functions, "functions"), *left_out_of(listing.page, "function apps")]
     if listing.failed:
         left_out.append(FunctionCoverage(0, "function apps", (listing.outcome,)))

@@ -173,17 +173,17 @@ class Client:
         decode = partial(schemas.decode_record, record_type=CallResponse)
         return self._read_of_call(function_id, call_id, "/response", decode, stop=stop)
 
-    def list_functions(self) -> Page[Function]:
+    def list_functions(self, *, stop: threading.Event | None = None) -> Page[Function]:
         """List all functions: `POST /functions/list`."""
-        return self._read_listing("/functions/list", "the functions", Function)
+        return self._read_listing("/functions/list", "the functions", Function, stop=stop)
 
     def list_function_apps(self, *, stop: threading.Event | None = None) -> Page[Function]:
         """List all function apps: `GET /function-apps`, which not every project has."""
         return self._read_listing(APPS, "the function apps", Function, stop=stop)
 
-    def list_schedules(self) -> Page[Schedule]:
+    def list_schedules(self, *, stop: threading.Event | None = None) -> Page[Schedule]:
         """List all schedules: `POST /functions/schedules/list`."""
-        return self._read_listing("/functions/schedules/list", "the schedules", Schedule)
+        return self._read_listing("/functions/schedules/list", "the schedules", Schedule, stop=stop)
 
     def limits(self) -> Limits:
         """Read the limits of the service: `GET /functions/limits`."""
