@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import threading
 import warnings
@@ -763,3 +764,16 @@ def test_stopping_while_functions_are_listed_gives_no_calls_and_says_so() -> Non
         end.set()
     assert calls.empty
     assert is_complete(calls) is False
+
+
+@pytest.mark.slow
+def test_twenty_fetches_leave_little_in_memory() -> None:
+    code = (
+        "import callframe as cf, psutil\n"
+        "memory = psutil.Process().memory_info\n"
+        "with cf.demo(calls=40_000) as project:\n"
+        "    sizes = [(project.calls(start='30d', progress=False), memory().rss)[1] for _ in range(24)]\n"
+        "print(sizes[-1] - sizes[3])\n"
+    )
+    grown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(grown.stdout) < 30_000_000
