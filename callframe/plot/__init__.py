@@ -7,7 +7,7 @@ A plot is drawn into `ax`, or into a new figure, which a notebook shows at the e
 
 from callframe.plot.activity_plots import concurrency, heatmap, timeline
 from callframe.plot.duration_plots import durations, schedule_delays, survival
-from callframe.plot.evidence_plots import changes, contrast, incidents
+from callframe.plot.evidence_plots import changes, contrast, findings, incidents
 from callframe.plot.failure_plots import MAX_GROUPS, failures, missed_runs
 from callframe.plot.history_plots import history
 
@@ -18,6 +18,7 @@ __all__ = [
     "contrast",
     "durations",
     "failures",
+    "findings",
     "heatmap",
     "history",
     "incidents",

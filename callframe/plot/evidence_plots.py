@@ -1,7 +1,8 @@
-"""Incidents, changes and contrasts: what stands out, with its interval."""
+"""Findings, incidents, changes and contrasts: what stands out, with its interval."""
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.patches import Patch
 
 from callframe.analysis.changes import changes as find_changes
 from callframe.analysis.contrast import contrast as find_contrast
+from callframe.analysis.findings import findings as find_findings
 from callframe.analysis.incidents import incidents as find_incidents
 from callframe.plot import style
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MAX_ROWS = 20
+_SENTENCE_WIDTH = 105
 _MEASURES = {"duration": "duration", "schedule_delay": "delay", "failure_rate": "failures"}
 _LEAST = 0.05
 
@@ -242,6 +245,59 @@ def contrast(
     notes = "line: 95 % interval of the difference; pale: may be chance"
     description = style.describe_calls(calls, notes) if footer else None
     style.label_axes(ax, description, title=title or "What is different", x="share of calls", grid="x")
+    return ax
+
+
+def findings(
+    calls: pd.DataFrame,
+    schedules: pd.DataFrame | None = None,
+    *,
+    title: str | None = None,
+    footer: bool = True,
+    ax: Axes | None = None,
+    **kwargs: Any,
+) -> Axes:
+    """
+    Draw the sentences of `callframe.findings`, each with a bar of the calls that it cost.
+
+    Parameters
+    ----------
+    calls
+        Call frame.
+    schedules
+        Table that `Project.schedules` returned, to count missed runs.
+    title
+        Title in place of the default one.
+    footer
+        Whether to state below the axes what the plot covers.
+    ax
+        Axes to draw into; by default of a new figure.
+    **kwargs
+        Passed to `Axes.barh`.
+
+    Returns
+    -------
+    ax
+        The axes: about how many calls were lost or slowed down, the most harmful finding at the top.
+
+    Raises
+    ------
+    FrameError
+        `calls` is not a call frame, or `schedules` misses a column.
+    """
+    table = find_findings(calls, schedules).iloc[::-1]
+    ax = style.axes(ax, height=1.4 + 0.62 * max(2, len(table)))
+    rows, harm = np.arange(len(table)), table["harm"].fillna(0)
+    options: dict[str, Any] = {"height": 0.18, "color": style.COLOURS["Failed"]} | kwargs
+    ax.barh(rows - 0.2, harm, **options)
+    for row, sentence in enumerate(table["sentence"]):
+        lines = textwrap.fill(style.escape(sentence), _SENTENCE_WIDTH)
+        ax.annotate(lines, (0, row - 0.08), (3, 0), textcoords="offset points", fontsize=8.5, va="bottom")
+    ax.set_yticks([])
+    ax.set_ylim(-0.4, len(table) - 0.2)
+    ax.set_xlim(0, max(1, harm.max()) * 1.05)
+    description = style.describe_calls(calls) if footer else None
+    style.label_axes(ax, description, title=title or "What is wrong", x="calls lost or slowed down", grid="x")
     return ax
 
 
