@@ -64,7 +64,8 @@ def with_durations(*durations_s: float, **changes: Any) -> pd.DataFrame:
 
 
 def seconds(duration: Any) -> float | None:
-    return None if pd.isna(duration) else pd.Timedelta(duration) // pd.Timedelta(milliseconds=1) / SECOND_MS
+    millisecond = pd.Timedelta(milliseconds=1).as_unit("ms")  # of nanoseconds, pandas 2 could not divide long durations
+    return None if pd.isna(duration) else pd.Timedelta(duration).as_unit("ms") // millisecond / SECOND_MS
 
 
 def epoch_ms(time: Any) -> int | None:
