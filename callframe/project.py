@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 import pandas as pd
 
 from callframe import frame, timespan
-from callframe.api import fetch, schemas
+from callframe.api import fetch, listing, schemas
 from callframe.api.catalogue import (
     Catalogue,
     as_list,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
-    from callframe.api.fetch import Query
+    from callframe.api.listing import Query
     from callframe.api.schemas import Schedule
     from callframe.http.retry import Retry
     from callframe.timespan import TimeLike
@@ -393,7 +393,7 @@ class Project:
         function_ids = list(dict.fromkeys(function_ids)) or [function.id for function in catalogue.functions]
         if ids is not None:
             request = FetchRequest(now_ms, call_ids=ids, clock_skew_ms=skew_ms)
-            queries = fetch.plan_queries_by_ids(function_ids, ids, catalogue.sources)
+            queries = listing.plan_queries_by_ids(function_ids, ids, catalogue.sources)
         else:
             schedules = []
             if schedule is not None:
@@ -401,7 +401,7 @@ class Project:
                 left_out += concerning(broken, schedule)
             schedule_ids = [schedule_id for schedule_id, _ in schedules]
             request = FetchRequest(now_ms, window, statuses, schedule_ids, clock_skew_ms=skew_ms)
-            queries = fetch.plan_queries(
+            queries = listing.plan_queries(
                 function_ids,
                 window,
                 statuses=_statuses_to_query(statuses),

@@ -27,7 +27,7 @@ from services import (
 )
 
 from callframe import frame
-from callframe.api import fetch
+from callframe.api import fetch, listing
 from callframe.auth.tokens import TokenFunction
 from callframe.completeness import coverage, is_complete
 from callframe.errors import IncompleteWarning, RecordWarning
@@ -66,7 +66,7 @@ def fetch_window(served: ServedProject, start_ms: int, end_ms: int) -> pd.DataFr
 def run_queries(client: Client, function_ids: Sequence[int] = (7,), **arguments: Any) -> dict[int, FunctionResult]:
     """Read the last day of functions."""
     window = TimeRange(NOW_MS - DAY_MS, NOW_MS)
-    return fetch.run_queries(client, fetch.plan_queries(function_ids, window, workers=1), **arguments)
+    return fetch.run_queries(client, listing.plan_queries(function_ids, window, workers=1), **arguments)
 
 
 def requested_windows(served: ServedProject) -> list[tuple[int, int]]:
@@ -265,7 +265,7 @@ def test_calls_that_start_during_the_fetch_are_not_in_it() -> None:
             data.add_call(call_record(id=next(newer), startTime=next(newer)))
 
         window = TimeRange(NOW_MS - DAY_MS, NOW_MS)
-        results = fetch.run_queries(served.client, fetch.plan_queries([7], window, workers=2), report=report)
+        results = fetch.run_queries(served.client, listing.plan_queries([7], window, workers=2), report=report)
         fetched = frame.from_columns(results[7].tables, {})
     assert call_ids(fetched) == [call["id"] for call in call_records(50)]
     assert data.call_count > 50
@@ -343,7 +343,7 @@ def test_fetched_calls_are_those_that_match_the_query(  # noqa: PLR0917 - Hypoth
     with serve_project(data, page_cap=page_cap, workers=workers, faults=faults) as served:
         window = TimeRange(start_ms, end_ms)
         schedules = [] if schedule is None else [(schedule, None)]
-        queries = fetch.plan_queries(
+        queries = listing.plan_queries(
             sorted(functions), window, statuses=sorted(statuses), schedules=schedules, workers=workers
         )
         results = fetch.run_queries(served.client, queries)
@@ -514,7 +514,7 @@ def test_progress_increases_to_one() -> None:
 
     with serve_project(project_data(call_records(100)), page_cap=7) as served:
         window = TimeRange(NOW_MS - 100_000, NOW_MS)
-        fetch.run_queries(served.client, fetch.plan_queries([7], window, workers=5), report=report)
+        fetch.run_queries(served.client, listing.plan_queries([7], window, workers=5), report=report)
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(1)
     assert rows[-1] == 100
@@ -524,7 +524,7 @@ def test_progress_increases_to_one() -> None:
 
 
 def test_ids_are_requested_in_chunks_of_ten_thousand() -> None:
-    queries = fetch.plan_queries_by_ids([7, 8], list(range(1, 25_001)))
+    queries = listing.plan_queries_by_ids([7, 8], list(range(1, 25_001)))
     assert [(query.function_id, len(query.call_ids)) for query in queries] == [
         (7, 10_000), (7, 10_000), (7, 5_000), (8, 10_000), (8, 10_000), (8, 5_000)
     ]  # fmt: skip
@@ -547,6 +547,6 @@ def test_progress_says_what_is_waited_for() -> None:
 
     server = FakeServer(respond=respond)
     with client_of(server) as client:
-        query = fetch.Query(7, TimeRange(NOW_MS - DAY_MS, NOW_MS))
+        query = listing.Query(7, TimeRange(NOW_MS - DAY_MS, NOW_MS))
         fetch.run_queries(client, [query], report=lambda progress: told.add(progress.text))
     assert {"0 calls, waiting, 503", "5 calls"} <= told

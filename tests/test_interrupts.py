@@ -19,7 +19,7 @@ from test_fetch import project_data
 
 import callframe as cf
 from callframe import frame
-from callframe.api import fetch, workers
+from callframe.api import fetch, listing, workers
 from callframe.api.schemas import Call, Page
 from callframe.completeness import is_complete
 from callframe.errors import IncompleteWarning
@@ -51,13 +51,13 @@ class MemoryClient:
 
 
 def run_queries(stop: threading.Event) -> dict[int, fetch.FunctionResult]:
-    queries = fetch.plan_queries([7], WINDOW, workers=2)
+    queries = listing.plan_queries([7], WINDOW, workers=2)
     return fetch.run_queries(cast("Client", MemoryClient()), queries, stop=stop)
 
 
 def traced(on_line: Callable[[FrameType], None]) -> dict[int, fetch.FunctionResult] | None:
     """Run queries, and call a function before each line of the calling thread; None if interrupted itself."""
-    files = {fetch.__file__, workers.__file__}
+    files = {fetch.__file__, listing.__file__, workers.__file__}
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         if frame.f_code.co_filename not in files:

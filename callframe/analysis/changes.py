@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from callframe import frame
-from callframe.analysis.statistics import correct_p_values
+from callframe.analysis.statistics import check_alpha, correct_p_values
 from callframe.completeness import Coverage
-from callframe.errors import ArgumentError
 from callframe.timespan import DAY_MS, NO_TIME, from_epoch_ms, to_milliseconds
 
 if TYPE_CHECKING:
@@ -112,8 +111,7 @@ def changes(calls: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
     'ingest-sap-orders'
     """
     frame.check(calls)
-    if not 0 < alpha < 1:
-        raise ArgumentError(f"alpha={alpha!r}; expected a probability between 0 and 1.")
+    check_alpha(alpha)
     found = [(series, _find(series)) for series in _all_series(calls)]
     p_values = [change.p_value for _, own in found for change in own or [_NO_CHANGE]]
     corrected = iter(correct_p_values(np.array(p_values)).tolist())

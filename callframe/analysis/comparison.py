@@ -13,7 +13,7 @@ from callframe.analysis.aggregates import is_finished
 from callframe.analysis.failures import failure_groups
 from callframe.analysis.grouping import Groups
 from callframe.analysis.kaplan_meier import COMPLETED, ObservedDurations, estimate_curves, observe, parse_failed
-from callframe.analysis.statistics import Z95, Blocks, correct_p_values, wilson
+from callframe.analysis.statistics import Z95, Blocks, check_alpha, correct_p_values, wilson
 from callframe.completeness import Coverage, observed_until_ms
 from callframe.errors import ArgumentError
 from callframe.limits import RunLimit
@@ -65,8 +65,7 @@ class _Options:
     failed: str
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < 1:
-            raise ArgumentError(f"alpha={self.alpha!r}; expected a probability between 0 and 1.")
+        check_alpha(self.alpha)
         if self.min_calls < 1:
             raise ArgumentError(f"min_calls={self.min_calls!r}; expected at least 1.")
         if self.min_ratio < 1:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from callframe import frame
 from callframe.analysis.failures import failure_groups
-from callframe.errors import ArgumentError
+from callframe.analysis.statistics import check_alpha
 from callframe.timespan import NO_TIME, from_epoch_ms, to_milliseconds
 
 if TYPE_CHECKING:
@@ -98,8 +98,7 @@ def incidents(calls: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
     True
     """
     frame.check(calls)
-    if not 0 < alpha < 1:
-        raise ArgumentError(f"alpha={alpha!r}; expected a probability between 0 and 1.")
+    check_alpha(alpha)
     finished = _finished(calls)
     windows, base = _find_windows(finished, len(calls["function"].cat.categories), alpha)
     rows = [_describe(group, finished, base, calls) for group in _group(windows)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from callframe.errors import ArgumentError
 from callframe.timespan import DAY_MS
 
 Z95 = 1.959963984540054
@@ -15,6 +16,12 @@ _NEGLIGIBLE = 1e-6
 _OFFSETS = 4
 _MIN_BLOCKS = 4
 _DENSE_CELLS_PER_CALL = 4
+
+
+def check_alpha(alpha: float) -> None:
+    """Check a significance level of a user."""
+    if not 0 < alpha < 1:
+        raise ArgumentError(f"alpha={alpha!r}; expected a probability between 0 and 1.")
 
 
 def wilson(failures: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

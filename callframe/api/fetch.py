@@ -13,27 +13,24 @@ import sys
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import TYPE_CHECKING
 
 from callframe.api import schemas
-from callframe.api.client import DECODE_LOCK, MAX_IDS_PER_REQUEST
-from callframe.api.listing import Listing
-from callframe.api.schemas import InvalidRecord
+from callframe.api.client import DECODE_LOCK
+from callframe.api.listing import Query
 from callframe.api.workers import Workers, stop_on_interrupt
 from callframe.completeness import FunctionCoverage
 from callframe.errors import BadRequestError, CallframeError, InvalidResponseError
 from callframe.http.transport import StoppedError
-from callframe.timespan import DAY_MS, TimeRange
+from callframe.timespan import TimeRange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    import pyarrow as pa
 
     from callframe.api.client import Client
-    from callframe.api.schemas import Call, FunctionApp, Page
+    from callframe.api.schemas import Call, FunctionApp, InvalidRecord, Page
 
     Sources = Callable[[int], Sequence[FunctionApp | None]]
 
@@ -45,134 +42,7 @@ _MAX_PAGES_WITHOUT_NEW = 10
 _MAX_EMPTY_PAGES = 1_000
 _MAX_EXAMPLES = 5
 _USUAL_LIMITS = {100, 1_000, 10_000}
-_SAMPLE = 1_000
-_HASH_FACTOR, _HASH_SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(60)  # selects one in 16 ids
-_IGNORED = "the service ignored the filter {}"
 _BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
-
-
-@dataclass
-class Query:
-    """Calls of one function to read, in a window of start times or by ids, and how far they have been read."""
-
-    function_id: int
-    window: TimeRange | None = None
-    status: str | None = None
-    schedule_id: int | None = None
-    call_ids: tuple[int, ...] = ()
-    is_whole: bool = False
-    """Whether to read it in one piece, since the service ignores windows."""
-    app: FunctionApp | None = None
-    """By what to ask for the calls, which are listed whole, if not by the function."""
-
-    restarts: int = 0
-    listing: Listing | None = None
-    cursor: str | None = None
-    cursors: set[int] = field(default_factory=set)
-    ids_seen: set[int] = field(default_factory=set)
-    pages_without_new: int = 0
-    tables: list[pa.Table] = field(default_factory=list)
-    set_aside: Counter[InvalidRecord] = field(default_factory=Counter)
-    is_finished: bool = False
-    is_replaced: bool = False
-
-    def __post_init__(self) -> None:
-        """Start an empty listing."""
-        self.is_whole = self.is_whole or self.app is not None
-        if self.listing is None and self.window is not None:
-            self.listing = Listing(self.window)
-
-    @property
-    def size(self) -> int:
-        """Its share of the work: milliseconds of the window, or number of ids."""
-        return len(self.call_ids) if self.window is None else self.window.length_ms
-
-    @property
-    def filters(self) -> tuple[int, str | None, int | None, FunctionApp | None]:
-        """What it selects, in any window."""
-        return self.function_id, self.status, self.schedule_id, self.app
-
-    @property
-    def remaining_pages(self) -> float:
-        """Estimated number of pages that are not read yet."""
-        return 1.0 if self.listing is None else self.listing.remaining
-
-    def filter(self) -> dict[str, Any]:
-        """Return the filter of the API, with a millisecond more at both ends, should the service exclude them."""
-        assert self.window is not None  # noqa: S101 - queries by ids have no filter
-        conditions = {
-            "startTime": {"min": max(0, self.window.start_ms - 1), "max": self.window.end_ms},
-            "status": self.status,
-            "scheduleId": self.schedule_id,
-        }
-        return {name: value for name, value in conditions.items() if value is not None}
-
-    def add_page(self, page: Page[Call]) -> bool:
-        """Update the estimates; returns whether most calls are outside the window, so that cutting it is pointless."""
-        ids = np.array([call.id for call in page.items], dtype="uint64")
-        if len(ids) > _SAMPLE:
-            ids = ids[ids * _HASH_FACTOR >> _HASH_SHIFT == 0]
-        known_count = len(self.ids_seen)
-        self.ids_seen.update(ids.tolist())
-        self.pages_without_new = 0 if len(self.ids_seen) > known_count else self.pages_without_new + 1
-        if self.window is None or self.listing is None:
-            return False
-        sample = [call.start_time for call in page.items[:: max(1, len(page.items) // _SAMPLE)]]
-        low_ms, high_ms = self.window.start_ms, self.window.end_ms
-        inside = [time for time in sample if low_ms <= time < high_ms]
-        row_count = len(page.items) * len(inside) // max(1, len(sample))
-        self.listing.add_page(inside, row_count, is_last=page.next_cursor is None)
-        return 2 * sum(not low_ms - 1 <= time <= high_ms for time in sample) > len(sample)
-
-    def restarted(self) -> Query:
-        """Return the same query, unread."""
-        fields = (self.function_id, self.window, self.status, self.schedule_id, self.call_ids)
-        return Query(*fields, is_whole=self.is_whole, app=self.app, restarts=self.restarts + 1)
-
-    def split(self, count: int) -> list[Query]:
-        """Split into queries of consecutive time ranges of equal length."""
-        if self.is_whole:
-            return [self]
-        assert self.window is not None  # noqa: S101 - queries by ids are never split
-        return [Query(self.function_id, window, self.status, self.schedule_id) for window in self.window.split(count)]
-
-    def cut(self, workers: int) -> list[Query]:
-        """Cut into queries of consecutive time ranges, of lengths that follow from what was read."""
-        if self.listing is None or self.is_whole:
-            return []
-        parts = self.listing.cut(workers)
-        if len(parts) == 1:
-            return []
-        return [Query(self.function_id, part.window, self.status, self.schedule_id, listing=part) for part in parts]
-
-    def select(self, table: pa.Table) -> tuple[pa.Table, Counter[InvalidRecord]]:
-        """Select the calls of a page that match the query, and count the others by the reason that they do not."""
-        call_ids, start_ms = table["call_id"].to_numpy(), table["start_time"].to_numpy()
-        matches = {}
-        if self.app is None:
-            matches["its function is not the one that was asked for"] = _equal(table["function_id"], self.function_id)
-        is_inside = np.ones(len(call_ids), dtype=bool)
-        if self.window is not None:
-            low_ms, high_ms = self.window.start_ms, self.window.end_ms
-            is_inside = (start_ms >= low_ms) & (start_ms < high_ms)
-            matches[_IGNORED.format("startTime")] = is_inside | (start_ms == low_ms - 1) | (start_ms == high_ms)
-        if self.status is not None:
-            matches[_IGNORED.format("status")] = _equal(table["status"].cast(pa.string()), self.status)
-        if self.schedule_id is not None:
-            matches[_IGNORED.format("scheduleId")] = _equal(table["schedule_id"], self.schedule_id)
-        if self.call_ids:
-            matches["its id is not one of those that were asked for"] = np.isin(call_ids, self.call_ids)
-        is_match, others = np.ones(len(call_ids), dtype=bool), Counter[InvalidRecord]()
-        for reason, mask in matches.items():
-            if self.app is None and (differs := is_match & ~mask).any():
-                others[InvalidRecord(reason, int(call_ids[differs][0]))] += int(differs.sum())
-            is_match &= mask
-        is_match &= is_inside
-        return (table if is_match.all() else table.filter(pa.array(is_match))), others
-
-
-def _equal(column: pa.ChunkedArray, value: str | int) -> np.ndarray:
-    return np.asarray(pc.fill_null(pc.equal(column, value), False))  # noqa: FBT003 - no name in pyarrow
 
 
 @dataclass
@@ -209,64 +79,6 @@ class FetchProgress:
     def text(self) -> str:
         """The number of calls in words, and what is waited for."""
         return ", ".join(filter(None, [f"{self.rows:,} calls", self.waiting]))
-
-
-def plan_queries(
-    function_ids: Sequence[int],
-    window: TimeRange,
-    *,
-    statuses: Sequence[str] = (),
-    schedules: Sequence[tuple[int, int | None]] = (),
-    workers: int,
-    created_ms: Mapping[int, int | None] | None = None,
-    sources: Sources = lambda _: (None,),
-) -> list[Query]:
-    """
-    Make queries that together select the calls, and keep the workers busy.
-
-    The API filters by a single status and a single schedule. Schedules are given with the id of their function, None if
-    unknown. No statuses or no schedules means all. The time before a function was created, which should have no calls,
-    is read in one piece. `sources` are the function apps to ask for the calls of a function, None for itself.
-    """
-    filters = [
-        (function_id, app, status, schedule_id)
-        for function_id in function_ids
-        for app in sources(function_id)
-        for status in (statuses if statuses and app is None else (None,))
-        for schedule_id, schedule_function_id in (schedules or ((None, None),))
-        if schedule_function_id in {None, function_id}
-    ]
-    parts = max(1, workers // max(1, len(filters)))
-    return [
-        Query(function_id, part, status, schedule_id, app=app)
-        for function_id, app, status, schedule_id in filters
-        for part in ([window] if app else _split(window, (created_ms or {}).get(function_id), parts))
-    ]
-
-
-def _split(window: TimeRange, created_ms: int | None, parts: int) -> list[TimeRange]:
-    """Split a window into parts from a day before the function was created; what is before that is one part more."""
-    first_ms = (created_ms or 0) - DAY_MS
-    if parts == 1 or not window.start_ms < first_ms:
-        return window.split(parts)
-    if first_ms >= window.end_ms:
-        return [window]
-    return [*TimeRange(first_ms, window.end_ms).split(parts), TimeRange(window.start_ms, first_ms)]
-
-
-def plan_queries_by_ids(
-    function_ids: Sequence[int], call_ids: Sequence[int], sources: Sources = lambda _: (None,)
-) -> list[Query]:
-    """Make queries for calls by ids, one per request; every function is asked for all ids."""
-    chunks = [
-        tuple(call_ids[start : start + MAX_IDS_PER_REQUEST]) for start in range(0, len(call_ids), MAX_IDS_PER_REQUEST)
-    ]
-    return [
-        Query(function_id, call_ids=ids, app=app)
-        for function_id in function_ids
-        for app in sources(function_id)
-        for ids in (chunks if app is None else [tuple(call_ids)] if call_ids else [])
-    ]
 
 
 def run_queries(

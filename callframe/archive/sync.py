@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from callframe import frame
 from callframe.analysis.responses import with_responses
-from callframe.api import fetch
+from callframe.api import fetch, listing
 from callframe.api.catalogue import Catalogue, as_list, function_frame, read_catalogue, schedule_frame
 from callframe.api.client import LISTING_LIMIT
 from callframe.api.fetch_output import OutputReader
@@ -141,7 +141,7 @@ class Sync:
             if function_id in self._listed_ids and start_us >= kept_since_us:
                 ids.setdefault(function_id, []).append(call_id)
         sources = self._catalogue.sources
-        to_read = [query for key, found in ids.items() for query in fetch.plan_queries_by_ids([key], found, sources)]
+        to_read = [query for key, found in ids.items() for query in listing.plan_queries_by_ids([key], found, sources)]
         if to_read:
             self._commit(fetch.run_queries(self._client, to_read), {})
 
@@ -256,7 +256,7 @@ class Sync:
         """Fetch a step; None if it has too many calls."""
         skipped = [key for key in windows if self._is_skipped(key)]
         plan = [
-            fetch.Query(key, part, app=app)
+            listing.Query(key, part, app=app)
             for key, parts in windows.items()
             if key not in skipped
             for app in self._catalogue.sources(key)
