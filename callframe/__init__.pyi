@@ -36,11 +36,11 @@ from .errors import CallframeError as CallframeError
 from .errors import ClockWarning as ClockWarning
 from .errors import IncompleteWarning as IncompleteWarning
 from .errors import RecordWarning as RecordWarning
-from .formatting import style as style
 from .http.retry import Retry as Retry
 from .project import Project as Project
 from .project import connect as connect
 from .reporting import report as report
+from .reporting.notebook import style as style
 from .sample import demo as demo
 
 __all__: list[str]

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from IPython.core.formatters import DisplayFormatter
 
 import callframe as cf
-from callframe import formatting, frame
+from callframe import frame
 from callframe.completeness import FunctionCoverage
 from callframe.errors import FrameError, printable
 from callframe.formatting import (
@@ -32,6 +32,7 @@ from callframe.formatting import (
     format_percent,
     format_summary,
 )
+from callframe.reporting import notebook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,6 +76,7 @@ def formatter() -> Iterator[Any]:
     shell = SimpleNamespace(display_formatter=DisplayFormatter())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("IPython.get_ipython", lambda: shell)
+        notebook.show_in_notebooks()
         yield shell.display_formatter
 
 
@@ -292,7 +294,7 @@ def test_formatter_that_was_registered_before_shows_all_other_frames(
     html_formatter.for_type(pd.DataFrame, lambda _: "mine")
     monkeypatch.setitem(formatter.formatters, "text/html", html_formatter)
     for _ in range(2):
-        formatting.show_in_notebooks()
+        notebook.show_in_notebooks()
     assert "ingest" in display(summary)
     assert display(pd.DataFrame()) == "mine"
 

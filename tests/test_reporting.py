@@ -552,3 +552,19 @@ def test_deleted_schedules_are_checked_for_as_long_as_they_were_listed(
 def test_schedules_beside_an_archive_are_refused(archive: cf.Archive) -> None:
     with pytest.raises(cf.errors.ArgumentError, match="An archive has its own schedules"):
         cf.report(archive, io.BytesIO(), schedules=pd.DataFrame())
+
+
+# The link
+
+
+def test_notebook_links_a_report_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    link = cf.report(frame.empty(), "my report.html")
+    assert link.size_bytes == (tmp_path / "my report.html").stat().st_size
+    assert '<a href="my%20report.html"' in link._repr_html_()
+
+
+def test_report_elsewhere_is_named_without_a_link(tmp_path: Path) -> None:
+    link = cf.report(frame.empty(), tmp_path / "<report>.html")
+    assert "<a" not in link._repr_html_()
+    assert "&lt;report&gt;.html" in link._repr_html_()

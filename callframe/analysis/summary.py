@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from callframe import formatting, frame
+from callframe import frame
 from callframe.analysis import aggregates, dask
 from callframe.analysis.aggregates import Options
 from callframe.analysis.grouping import TIME, group, parse_by, span_ms
@@ -144,7 +144,6 @@ def summarize(
     if coverage is not None:
         coverage.attach(summary)
     summary.attrs |= {"late_after_s": options.late_after_ms / 1000, "failed": options.failed}
-    formatting.show_in_notebooks()
     return summary
 
 

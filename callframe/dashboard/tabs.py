@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 import pandas as pd
 
+from callframe.analysis.quality import quality
 from callframe.dashboard import call_table
 from callframe.dashboard.controls import Muted, shorten
 from callframe.dashboard.plots import PLOTS, plot_spec
@@ -273,9 +274,9 @@ def _concurrency(analysis: CallAnalysis) -> str:
 
 
 def _quality(analysis: CallAnalysis) -> str:
-    quality = tables.quality_table(analysis.calls)
-    no_problems = "" if quality.rows else paragraph(f"No problems were found: {quality.note}")
-    return no_problems + _tables(quality, tables.coverage_table(analysis.calls), classes="text")
+    found = tables.quality_table(quality(analysis.calls))
+    no_problems = "" if found.rows else paragraph(f"No problems were found: {found.note}")
+    return no_problems + _tables(found, tables.coverage_table(analysis.calls), classes="text")
 
 
 _DETAILS: dict[str, Callable[[CallAnalysis], str]] = {

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import html
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
+from urllib.parse import quote
 
 from callframe import frame
-from callframe.errors import ArgumentError
+from callframe.errors import ArgumentError, printable
 
 if TYPE_CHECKING:
     import os
@@ -19,6 +22,29 @@ MAX_CALLS = 1_000_000
 """How many calls of an archive are read one by one; for more there is their rollup."""
 
 
+class ReportLink:
+    """A report that was written; a notebook shows a link to it."""
+
+    def __init__(self, path: str | os.PathLike[str] | None, size_bytes: int) -> None:
+        self.path = None if path is None else Path(path)
+        self.size_bytes = size_bytes
+
+    def __repr__(self) -> str:
+        return f"<Report {self._name}, {self.size_bytes / 1000:,.0f} kB>"
+
+    def _repr_html_(self) -> str:
+        text = html.escape(printable(f"{self._name}, {self.size_bytes / 1000:,.0f} kB"))
+        try:
+            address = self.path and self.path.resolve().relative_to(Path.cwd()).as_posix()
+        except ValueError:  # a server opens only files below the folder of the notebook
+            address = None
+        return f'<a href="{html.escape(quote(address))}" target="_blank">{text}</a>' if address else text
+
+    @property
+    def _name(self) -> str:
+        return "in an open file" if self.path is None else str(self.path)
+
+
 def report(
     calls: pd.DataFrame | Archive,
     path: str | os.PathLike[str] | IO[bytes],
@@ -29,7 +55,7 @@ def report(
     title: str | None = None,
     tz: str = "UTC",
     traces: bool = True,
-) -> None:
+) -> ReportLink:
     """
     Write a report on calls: one self-contained HTML page with key figures, plots and tables.
 
@@ -55,6 +81,11 @@ def report(
         Whether to include an example of the text that each failure group left. The text may be confidential; text that
         seems to hold a password, token or key is left out in any case.
 
+    Returns
+    -------
+    link
+        In a notebook a link to the page; its `path` and `size_bytes`.
+
     Raises
     ------
     FrameError
@@ -68,7 +99,9 @@ def report(
     --------
     >>> import callframe as cf
     >>> with cf.demo(calls=1_000) as project:
-    ...     cf.report(project.calls(start="14d"), "report.html", schedules=project.schedules())
+    ...     link = cf.report(project.calls(start="14d"), "report.html", schedules=project.schedules())
+    >>> link.path.name
+    'report.html'
     """
     from callframe.archive import Archive  # noqa: PLC0415 - with the next ones, Arrow and matplotlib are imported
     from callframe.csv_parquet import write_atomically  # noqa: PLC0415
@@ -84,6 +117,7 @@ def report(
         frame.check(calls)
         page = render(calls, schedules=schedules, title=title, tz=tz, traces=traces)
     write_atomically(path, lambda file: file.write(page))
+    return ReportLink(None if hasattr(path, "write") else path, len(page))
 
 
 def _render_archive(

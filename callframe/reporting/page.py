@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from callframe import plot, reporting
 from callframe.analysis.findings import findings
+from callframe.analysis.quality import quality
 from callframe.analysis.rollup import summarize_rollup
 from callframe.analysis.schedules import missed_runs, schedule_report
 from callframe.analysis.summary import summarize
@@ -49,7 +50,7 @@ def render(calls: pd.DataFrame, *, schedules: pd.DataFrame | None, title: str | 
         "episodes": tables.episodes_table(calls, tz),
         "schedules": None if report is None else tables.schedules_table(report),
         "missed": None if missed is None else tables.missed_table(missed, tz),
-        "quality": tables.quality_table(calls),
+        "quality": tables.quality_table(quality(calls)),
         "coverage": tables.coverage_table(calls),
         "groups": failure_groups(calls, tz=tz, traces=traces),
         "plots": _draw_plots(calls, missed, list(summary.index[:MAX_ROWS]), tz) if len(calls) else {},

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from callframe.analysis.failures import failure_episodes
-from callframe.analysis.quality import quality
 from callframe.completeness import coverage
 from callframe.formatting import (
     MISSING,
@@ -16,6 +16,7 @@ from callframe.formatting import (
     Table,
     count_cell,
     format_duration,
+    format_lower_bound,
     format_percent,
     format_time,
     make_table,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 MIN_EPISODE = 3
 """How many failures in a row are worth listing."""
+_ARROW = "\N{RIGHTWARDS ARROW}"
+_BAD_VERDICTS = {"slower", "slower tail", "more failures"}
 _MAX_EPISODES, _MAX_MISSED, _MAX_ROWS = 10, 30, 12
 
 
@@ -60,49 +63,24 @@ def schedules_table(report: pd.DataFrame) -> Table:
     in_order = report["verdict"].isin(["ran", "nothing due"]) & (report[["duplicates", "off_schedule"]] == 0).all(
         axis=1
     )
-    columns = [
-        Column("schedule", lambda row: truncate(row["schedule_id"] if pd.isna(row["name"]) else row["name"], 26)),
-        _name("function", length=30),
-        Column("cron (UTC)", lambda row: truncate(_cadence(row), 18)),
-        _count("scheduled times", "expected"),
-        _count("run"),
-        Column("missed", lambda row: count_cell(row["missed"], nonzero="bad"), numeric=True),
-        _count("unconfirmed"),
-        _count("unknown"),
-        _count("duplicates"),
-        Column("verdict", lambda row: Cell(str(row["verdict"]), _text(row["problem"], 300))),
-    ]
     rest = int(in_order.sum())
     note = f"{rest:,} {'schedule' if rest == 1 else 'schedules'} ran at every scheduled time." if rest else ""
-    return make_table("Schedules with missed runs or other problems", columns, report[~in_order], note)
+    return make_table("Schedules with missed runs or other problems", _schedule_columns("UTC"), report[~in_order], note)
 
 
 def missed_table(missed: pd.DataFrame, tz: str) -> Table:
     """List the latest missed runs."""
     certain = missed[missed["state"] == "missed"]
     shown = certain.iloc[::-1].head(_MAX_MISSED)
-    columns = [
-        _time(f"scheduled time ({tz})", "scheduled_time", tz),
-        Column("schedule", lambda row: truncate(row["schedule_id"] if pd.isna(row["name"]) else row["name"])),
-        _name("function"),
-        Column("", lambda row: "inferred from its calls" if row["inferred"] else ""),
-    ]
     note = f"The latest {len(shown)} of {len(certain):,}." if len(certain) > len(shown) else ""
-    return make_table("Missed runs, the latest first", columns, shown, note)
+    return make_table("Missed runs, the latest first", _missed_columns(tz), shown, note)
 
 
-def quality_table(calls: pd.DataFrame) -> Table:
+def quality_table(checks: pd.DataFrame) -> Table:
     """List the quality checks that found something."""
-    checks = quality(calls)
-    columns = [
-        Column("problem", lambda row: str(row["what"])),
-        _count("count"),
-        Column("advice", lambda row: str(row["advice"])),
-        Column("such calls", lambda row: Cell(", ".join(map(str, row["call_ids"][:2])), classes="ids")),
-    ]
     failed = checks[checks["count"] > 0]
     note = f"{len(checks) - len(failed)} more checks found nothing."
-    return make_table("Data quality problems", columns, failed, note)
+    return make_table("Data quality problems", _quality_columns("UTC"), failed, note)
 
 
 def coverage_table(calls: pd.DataFrame) -> Table:
@@ -197,6 +175,196 @@ def peaks_table(peaks: pd.DataFrame, tz: str) -> Table:
     ]
     note = f"A function may run {FUNCTION_QUOTA} calls at the same time, a project {PROJECT_QUOTA}."
     return make_table("Calls running at the same time, by function", columns, peaks.reset_index(), note)
+
+
+def lay_out(table: pd.DataFrame, *, tz: str = "UTC", caption: str = "", max_rows: int | None = None) -> Table | None:
+    """Lay out the rows of a table of the analysis, in their order; None if it is another frame."""
+    columns = _COLUMNS.get(tuple(map(str, table.columns[:4])))
+    if columns is None:
+        return None
+    shown = table.iloc[:max_rows].reset_index()
+    note = f"{len(shown):,} of {len(table):,} rows are shown." if len(table) > len(shown) else ""
+    return make_table(caption, columns(tz), shown, note)
+
+
+def _comparison_columns(tz: str) -> list[Column]:  # noqa: ARG001 - as the others
+    return [
+        _name("function", length=30),
+        Column("duration", lambda row: _verdict(row, "duration", _ratio(row, "duration_ratio"))),
+        Column("p50", lambda row: _before_after(row, "duration_p50"), numeric=True),
+        Column("tail", lambda row: _verdict(row, "tail", _ratio(row, "tail_ratio"))),
+        Column("p95", lambda row: _before_after(row, "duration_p95"), numeric=True),
+        Column("failures", lambda row: _verdict(row, "failure", _rates(row))),
+        Column("new failure groups", lambda row: count_cell(row["new_failure_groups"], nonzero="bad"), numeric=True),
+        Column("hours of the week", lambda row: str(row["hours_of_week"])),
+    ]
+
+
+def _failure_columns(tz: str) -> list[Column]:
+    return [
+        Column("label", lambda row: replace(truncate(row["label"], 120), classes="wrapped")),
+        Column("failures", lambda row: Cell(f"{row['count']:,}", format_percent(row["share"])), numeric=True),
+        Column("status", lambda row: str(row["status"])),
+        Column("functions", _functions),
+        Column(f"first seen ({tz})", lambda row: Cell(format_time(row["first_seen"], tz), "NEW" if row["new"] else "")),
+        _time("last seen", "last_seen", tz),
+        _id("example call", "call_id"),
+    ]
+
+
+def _quality_columns(tz: str) -> list[Column]:  # noqa: ARG001
+    return [
+        Column("problem", lambda row: Cell(str(row["what"]), classes="wrapped")),
+        _count("count"),
+        Column("advice", lambda row: Cell(str(row["advice"]), classes="wrapped")),
+        Column("such calls", lambda row: Cell(", ".join(map(str, row["call_ids"][:2])), classes="ids")),
+    ]
+
+
+def _schedule_columns(tz: str) -> list[Column]:  # noqa: ARG001
+    return [
+        _schedule(26),
+        _name("function", length=30),
+        Column("verdict", lambda row: Cell(str(row["verdict"]), _text(row["problem"], 300))),
+        Column("missed", lambda row: count_cell(row["missed"], nonzero="bad"), numeric=True),
+        _count("scheduled times", "expected"),
+        _count("run"),
+        _count("unconfirmed"),
+        _count("unknown"),
+        _count("duplicates"),
+        Column("cron (UTC)", lambda row: truncate(_cadence(row), 18)),
+    ]
+
+
+def _missed_columns(tz: str) -> list[Column]:
+    return [
+        _time(f"scheduled time ({tz})", "scheduled_time", tz),
+        _schedule(40),
+        _name("function"),
+        Column("state", lambda row: str(row["state"])),
+        Column("cron (UTC)", lambda row: MISSING if pd.isna(row["cron_expression"]) else str(row["cron_expression"])),
+        Column("", lambda row: "inferred from its calls" if row["inferred"] else ""),
+    ]
+
+
+def _incident_columns(tz: str) -> list[Column]:
+    return [
+        _time(f"from ({tz})", "start_time", tz),
+        _time("until", "end_time", tz),
+        Column("completed again", lambda row: _recovery(row, tz)),
+        Column(
+            "failed",
+            lambda row: Cell(f"{row['failures']:,} of {row['finished']:,}", format_percent(row["share"])),
+            numeric=True,
+        ),
+        Column("usually", lambda row: format_percent(row["base_rate"]), numeric=True),
+        Column("functions", _functions),
+        _id("first call", "call_id"),
+    ]
+
+
+def _change_columns(tz: str) -> list[Column]:
+    return [
+        _name("function"),
+        Column("what", lambda row: f"{row['measure']}: {row['kind']}"),
+        _time(f"when ({tz})", "time", tz),
+        Column("between", lambda row: f"{format_time(row['time_low'], tz)} and {format_time(row['time_high'], tz)}"),
+        Column("before", lambda row: _measured(row, "before"), numeric=True),
+        Column("after", lambda row: _measured(row, "after"), numeric=True),
+        Column("change", _change, numeric=True),
+        _time("deployed", "deploy_time", tz),
+    ]
+
+
+def _contrast_columns(tz: str) -> list[Column]:  # noqa: ARG001
+    return [
+        Column("attribute", lambda row: str(row["attribute"]).replace("_", " ")),
+        Column("value", lambda row: truncate(row["value"], 60)),
+        Column("selected", lambda row: _share(row, "selected"), numeric=True),
+        Column("rest", lambda row: _share(row, "rest"), numeric=True),
+        Column("difference", lambda row: _difference(row, "difference"), numeric=True),
+    ]
+
+
+def _finding_columns(tz: str) -> list[Column]:  # noqa: ARG001
+    return [
+        Column("finding", lambda row: Cell(str(row["sentence"]), classes="wrapped")),
+        Column("details", lambda row: str(row["code"])),
+    ]
+
+
+_COLUMNS: dict[tuple[str, ...], Callable[[str], list[Column]]] = {
+    ("at", "hours_of_week", "completed_before", "completed_after"): _comparison_columns,
+    ("group", "label", "status", "exception"): _failure_columns,
+    ("count", "unit", "what", "advice"): _quality_columns,
+    ("schedule_id", "name", "function", "cron_expression"): _schedule_columns,
+    ("schedule_id", "name", "function", "scheduled_time"): _missed_columns,
+    ("start_time", "end_time", "recovered", "recovered_time"): _incident_columns,
+    ("function", "measure", "kind", "time"): _change_columns,
+    ("attribute", "value", "selected_count", "rest_count"): _contrast_columns,
+    ("kind", "sentence", "code", "function"): _finding_columns,
+}
+"""The columns to show of a table, by its first columns."""
+
+
+def _id(heading: str, key: str) -> Column:
+    return Column(heading, lambda row: Cell(str(row[key]), classes="ids"), numeric=True)
+
+
+def _schedule(length: int) -> Column:
+    return Column("schedule", lambda row: truncate(row["schedule_id"] if pd.isna(row["name"]) else row["name"], length))
+
+
+def _functions(row: dict[Any, Any]) -> Cell:
+    """Name the first function of a list, and count the others."""
+    first, *others = str(row["functions"]).split(", ")
+    return Cell(truncate(first, 30).text, f"and {len(others)} more" if others else "", str(row["functions"]))
+
+
+def _before_after(row: dict[Any, Any], key: str) -> str:
+    sides = [f"{key}_before", f"{key}_after"]
+    return f" {_ARROW} ".join(format_lower_bound(row[side], row[f"{side}_above"]) for side in sides)
+
+
+def _rates(row: dict[Any, Any]) -> str:
+    return f" {_ARROW} ".join(format_percent(row[f"failure_rate_{side}"]) for side in ("before", "after"))
+
+
+def _verdict(row: dict[Any, Any], measure: str, remark: str) -> Cell:
+    verdict = str(row[f"{measure}_verdict"])
+    return Cell(verdict, remark, classes="bad" if verdict in _BAD_VERDICTS else "wrapped")
+
+
+def _ratio(row: dict[Any, Any], key: str) -> str:
+    if pd.isna(row[key]):
+        return ""
+    low, high = row[f"{key}_low"], row[f"{key}_high"]
+    return f"\N{MULTIPLICATION SIGN}{row[key]:.2f}" + ("" if pd.isna(low) else f" ({low:.2f} to {high:.2f})")
+
+
+def _measured(row: dict[Any, Any], key: str) -> str:
+    """Format a duration in seconds or a failure rate."""
+    return format_percent(row[key]) if "failure" in row["measure"] else format_duration(pd.Timedelta(seconds=row[key]))
+
+
+def _difference(row: dict[Any, Any], key: str) -> Cell:
+    return Cell(_signed(row[key]), f"({_signed(row[f'{key}_low'])} to {_signed(row[f'{key}_high'])})")
+
+
+def _change(row: dict[Any, Any]) -> Cell | str:
+    return _difference(row, "change") if "failure" in row["measure"] else _ratio(row, "change")
+
+
+def _failed_of(row: dict[Any, Any]) -> Cell:
+    return Cell(f"{row['failures']:,} of {row['finished']:,}", format_percent(row["share"]))
+
+
+def _share(row: dict[Any, Any], side: str) -> Cell:
+    return Cell(format_percent(row[f"{side}_share"]), f"{row[f'{side}_count']:,}")
+
+
+def _signed(share: Any) -> str:
+    return MISSING if pd.isna(share) else f"{share:+.1%}"
 
 
 def _name(heading: str, *, length: int = 40) -> Column:
