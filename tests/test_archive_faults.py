@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable, TableFeatures, write_deltalake
 from factories import DAY_MS, NOW_MS, call_record, call_records, function_record
 from services import changing_project, serve
 
 import callframe as cf
-from callframe.archive import storage, transactions
+from callframe.archive import schema, storage, transactions
 from callframe.sample.server import Service
 
 if TYPE_CHECKING:
@@ -297,12 +297,67 @@ def test_other_delta_table_is_refused_and_left_unchanged(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("layout", "message"), [(0, "written by an older callframe"), (9, "Install a newer callframe")]
+    ("layout", "message"),
+    [(0, r"an older callframe.* add the file to a new archive"), (9, "Install a newer callframe")],
 )
 def test_archive_of_another_layout_is_refused(synced: cf.Archive, layout: int, message: str) -> None:
     DeltaTable(synced.path).alter.set_table_description(f"callframe archive, layout {layout}: calls")
     with pytest.raises(cf.errors.FileFormatError, match=message):
         synced.calls()
+
+
+@pytest.mark.parametrize("has_empty_coverage", [False, True])
+def test_first_archives_of_this_layout_keep_their_coverage(synced: cf.Archive, *, has_empty_coverage: bool) -> None:
+    before, coverage = contents(synced), Path(synced.path) / "_callframe" / "coverage"
+    coverage.rename(coverage.with_name("stretches"))
+    DeltaTable(coverage.with_name("stretches")).alter.set_table_description("callframe archive, layout 1: stretches")
+    if has_empty_coverage:
+        synced._tables.coverage.create()
+    assert contents(synced)[1] == before[1]
+    data = changing_project(call_record(id=5, startTime=NOW_MS + 4 * DAY_MS - 1))
+    data.now_ms = NOW_MS + 4 * DAY_MS
+    with serve(data) as project:
+        assert synced.sync(project).read == 1
+    assert contents(synced)[1] == before[1]
+    assert len(synced.calls()) == len(before[0]) + 1
+
+
+def test_archive_that_only_allows_appending_is_told_at_once_and_can_be_read(
+    synced: cf.Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    DeltaTable(synced.path).alter.set_table_properties({"delta.appendOnly": "true"})
+    monkeypatch.setattr(transactions, "_MAX_WAIT_S", 0)
+    with serve(changing_project(call_record())) as project:
+        for change in (lambda: synced.sync(project), synced.compact, lambda: synced.restore(1)):
+            with pytest.raises(cf.errors.FileFormatError, match=r"delta\.appendOnly to true.* Set it to false"):
+                change()
+    assert len(synced.calls()) == 5
+
+
+def test_archive_with_a_feature_that_cannot_be_written_is_told_at_once(
+    synced: cf.Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    DeltaTable(synced.path).alter.add_feature(TableFeatures.RowTracking, allow_protocol_versions_increase=True)
+    monkeypatch.setattr(transactions, "_MAX_WAIT_S", 0)
+    day = pd.Timestamp(0, unit="D").date()
+    with pytest.raises(cf.errors.FileFormatError, match="does not support: RowTracking"):
+        synced._tables.calls.open_or_create().replace(schema.CALLS.empty_table(), [day])
+    assert len(synced.calls()) == 5
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a\\b", "a\tb", "[x]*", "a^b"])
+def test_path_that_deltalake_alters_is_told_at_once(tmp_path: Path, name: str) -> None:
+    with pytest.raises(cf.errors.ArgumentError, match="An archive cannot be in"):
+        cf.Archive(tmp_path / name / "calls.delta")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a b", "100% done?", "*", "x#y", "{ü} 日本", "'"])
+def test_path_with_other_special_characters_works(tmp_path: Path, name: str) -> None:
+    archive = cf.Archive(tmp_path / name / "calls.delta")
+    with serve(changing_project(call_record())) as project:
+        archive.sync(project)
+    assert (len(archive.calls()), archive.info().calls) == (1, 1)
 
 
 def test_archive_without_a_column_is_refused(synced: cf.Archive) -> None:
@@ -389,6 +444,20 @@ def test_full_disk_is_an_error_and_the_archive_unchanged(small_disk: Path) -> No
         with pytest.raises(cf.errors.FileError, match="No space left on device"):
             archive.sync(project)
     pd.testing.assert_frame_equal(archive.calls(), before)
+
+
+def test_compaction_on_a_full_disk_is_refused_and_leaves_no_files(small_disk: Path) -> None:
+    archive, rng = cf.Archive(small_disk / "calls.delta"), random.Random(0)
+    error = {"message": rng.randbytes(10_000).hex()}
+    with serve(changing_project(call_record(status="Failed", error=error))) as project:
+        archive.sync(project)
+    rows = DeltaTable(archive.path).to_pyarrow_table()
+    write_deltalake(archive.path, rows, mode="append")
+    (small_disk / "ballast").write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 40_000))
+    before = sorted(small_disk.rglob("*"))
+    with pytest.raises(cf.errors.FileError, match=r"its disk has 0\.0 MB left, and rewriting a day needs"):
+        archive.compact()
+    assert sorted(small_disk.rglob("*")) == before
 
 
 def test_unreachable_store_is_an_error_without_the_secret() -> None:

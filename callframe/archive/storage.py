@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -13,6 +14,7 @@ from urllib.request import url2pathname
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
@@ -22,7 +24,7 @@ from deltalake.schema import Field, PrimitiveType
 
 from callframe import frame
 from callframe.archive.schema import DAY, on_days
-from callframe.errors import CallframeError, FileError, FileFormatError
+from callframe.errors import ArgumentError, CallframeError, FileError, FileFormatError
 from callframe.http.secret import Secret, redact
 
 if TYPE_CHECKING:
@@ -38,7 +40,9 @@ _DATA_FILE_PATTERN = re.compile(r"part-\d{5}-[0-9a-f-]{36}-c\d{3}(\.\w+)?\.parqu
 _ROWS_PER_GROUP = 131_072
 _OWN_FOLDERS = ("_callframe", "_delta_log")
 _MAX_ERROR_LENGTH = 300
+_SPARE_BYTES = 65_536  # for the log
 _HOUR_MS = 3_600_000
+_UNSUPPORTED_PATH = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|\x00-\x1f\x7f]" + ("" if os.name == "nt" else r"|\\"))
 _SECRET_NAMES = ("secret", "key", "token", "password", "sas", "signature", "credential")
 _MIN_SECRET_LENGTH = 6  # a shorter text occurs in other words too
 
@@ -138,8 +142,10 @@ class DeltaStore:
         return TableSnapshot(self, table)
 
     def open_or_create(self) -> TableSnapshot:
-        """Open the newest version, of a new table if there is none."""
-        return self.open() or self.create()
+        """Open the newest version to change it, of a new table if there is none."""
+        snapshot = self.open() or self.create()
+        snapshot.check_writable()
+        return snapshot
 
     def read_all(self) -> pa.Table:
         """Read all rows of the newest version; none if there is no table."""
@@ -198,6 +204,8 @@ class DeltaStore:
         except (TableNotFoundError, FileError):
             raise
         except CommitFailedError as error:
+            if "features" in str(error):  # unlike after a conflict, another attempt fails too
+                raise self._unsupported(self._describe(error).rpartition(": ")[2].strip("[]")) from None
             raise ConflictError(self._describe(error)) from None
         except (DeltaError, OSError, pa.ArrowException) as error:
             damage = _find_damaged_commit(self.uri)
@@ -215,6 +223,12 @@ class DeltaStore:
         text = self._options.redact(text)
         return text if len(text) <= _MAX_ERROR_LENGTH else f"{text[:_MAX_ERROR_LENGTH]} ..."
 
+    def _unsupported(self, features: str) -> FileFormatError:
+        return FileFormatError(
+            f"The archive {self.uri} uses Delta features that callframe does not support: {features}. Another tool"
+            " enabled them; turn them off there, or sync to a new folder."
+        )
+
     def _check_schema(self, table: DeltaTable) -> None:
         """Check that the table is one of an archive, of this layout and with its columns."""
         description = _DESCRIPTION_PATTERN.match(table.metadata().description or "")
@@ -226,7 +240,8 @@ class DeltaStore:
             )
         if int(description[1]) != LAYOUT:
             is_newer = int(description[1]) > LAYOUT
-            advice = "Install a newer callframe to use it" if is_newer else "Read it with that version, and sync again"
+            copy = "Write its calls to a Parquet file with that version, and add the file to a new archive: archive.add"
+            advice = "Install a newer callframe to use it" if is_newer else copy
             raise FileFormatError(
                 f"{self.uri} is an archive of layout {description[1]}, written by"
                 f" {'a newer' if is_newer else 'an older'} callframe; this version supports layout {LAYOUT}. {advice}."
@@ -234,10 +249,7 @@ class DeltaStore:
         protocol = table.protocol()
         features = set(protocol.reader_features or (["columnMapping"] if protocol.min_reader_version == 2 else []))  # noqa: PLR2004
         if unsupported := ", ".join(sorted(features - {"timestampNtz"})):
-            raise FileFormatError(
-                f"The archive {self.uri} uses Delta features that callframe does not support: {unsupported}. Another"
-                " tool enabled them; turn them off there, or sync to a new folder."
-            )
+            raise self._unsupported(unsupported)
         dtypes = {field.name: field.type for field in pa.schema(table.schema())}
         for field in self.schema:
             if field.name not in dtypes and field.name in frame.RESPONSE_COLUMNS:
@@ -268,6 +280,15 @@ class TableSnapshot:
     def id(self) -> str:
         """Id of the table; a table that was created again in the same place has another."""
         return str(self._table.metadata().id)
+
+    def check_writable(self) -> None:
+        """Refuse to change a table in which nothing can be replaced."""
+        if str(self._table.metadata().configuration.get("delta.appendOnly")).lower() == "true":
+            raise FileFormatError(
+                f"The archive {self.store.uri} can be read, but not changed: another tool set its table property"
+                " delta.appendOnly to true, but a sync replaces calls. Set it to false there, or sync"
+                " to a new folder."
+            )
 
     @property
     def files(self) -> pa.Table:
@@ -304,6 +325,16 @@ class TableSnapshot:
     ) -> pa.Table:
         """Read the rows of some days, by default of all; see `DeltaStore.read`."""
         return self.store.read(self.paths(days), columns, condition=condition)
+
+    def check_space(self, days: Iterable[dt.date]) -> None:
+        """Refuse to rewrite days for which a local disk has no space, before half a file makes it worse."""
+        needed = pc.sum(self.files.filter(on_days(self.files["day"], days))["size_bytes"]).as_py() or 0
+        folder = local_folder(self.store.uri)
+        if folder is not None and (free := shutil.disk_usage(folder).free) < needed + _SPARE_BYTES:
+            raise FileError(
+                f"The archive {self.store.uri} was not changed: its disk has {free / 1e6:,.1f} MB left, and rewriting a"
+                f" day needs {needed / 1e6:,.1f} MB beside the old files. Free some space, for example by vacuum."
+            )
 
     def replace(
         self, rows: pa.Table, days: Iterable[dt.date] | None = None, *, transaction: tuple[str, int] | None = None
@@ -372,6 +403,17 @@ class TableSnapshot:
             self._table.restore(version)
         self._files = None
         return self.version
+
+
+def check_path(uri: str) -> None:
+    """Refuse a local path that deltalake would alter, and then write to one folder and read from another."""
+    folder = local_folder(uri)
+    found = None if folder is None else _UNSUPPORTED_PATH.search(os.path.realpath(folder))
+    if found:
+        raise ArgumentError(
+            f"An archive cannot be in {uri!r}: its path contains {found[0]!r}, which deltalake reads as something else."
+            " Choose a path without backslashes, control characters, [, ], ^, |, and % before two digits."
+        )
 
 
 def local_folder(uri: str) -> Path | None:

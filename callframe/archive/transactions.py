@@ -23,7 +23,7 @@ from callframe import frame
 from callframe.archive import registry, schema
 from callframe.archive.coverage_ledger import CoverageLedger
 from callframe.archive.schema import DAY, on_days
-from callframe.archive.storage import ConflictError, DeltaStore, StorageOptions, TableSnapshot
+from callframe.archive.storage import ConflictError, DeltaStore, StorageOptions, TableSnapshot, check_path
 from callframe.errors import FileError
 from callframe.limits import RETENTION_MS
 
@@ -66,6 +66,7 @@ class ArchiveTables:
     def __init__(self, path: str | os.PathLike[str], options: StorageOptions) -> None:
         text = os.fspath(path)
         self.uri = text.rstrip("/") if "://" in text else str(Path(text).expanduser().absolute())
+        check_path(self.uri)
         folder = f"{self.uri}/{_FOLDER}"
         self.calls = DeltaStore(
             self.uri, "calls", schema.CALLS, options=options, statistics=schema.CALL_STATISTICS, daily=True
@@ -73,6 +74,7 @@ class ArchiveTables:
         self.functions = DeltaStore(f"{folder}/functions", "functions", schema.FUNCTIONS, options=options)
         self.schedules = DeltaStore(f"{folder}/schedules", "schedules", schema.SCHEDULES, options=options)
         self.coverage = DeltaStore(f"{folder}/coverage", "coverage", schema.COVERAGE, options=options)
+        self._stretches = DeltaStore(f"{folder}/stretches", "stretches", schema.COVERAGE, options=options)
         self.rollup = DeltaStore(f"{folder}/rollup", "rollup", schema.ROLLUP, options=options, daily=True)
 
     def upsert(self, calls: pa.Table, previous_days: Mapping[tuple[int, int], dt.date]) -> tuple[int, int]:
@@ -120,6 +122,7 @@ class ArchiveTables:
         counts = Counter(snapshot.files["day"].to_pylist())
         days = sorted(day for day, count in counts.items() if count > 1)
         for day in days:  # in a commit each, so that only one day is in memory
+            snapshot.check_space({day})
             snapshot.replace(schema.sort_rows(_with_days(snapshot.read({day}))), {day})
         return sum(counts[day] for day in days)
 
@@ -133,13 +136,14 @@ class ArchiveTables:
         earlier, newest = self.calls.open(version), self.calls.open()
         if earlier is None or newest is None:
             raise FileError(f"There is no archive at {self.uri} yet.")
+        newest.check_writable()
         self.discard_later_coverage(earlier)
         return newest.restore(version)
 
     @retry_conflicts
     def discard_later_coverage(self, calls: TableSnapshot | None = None) -> None:
         """Discard coverage recorded after a version of the calls, by default the newest."""
-        coverage = self.coverage.open()  # before the calls: coverage committed in between must not look too new
+        coverage = self._open_coverage()  # before the calls: coverage committed in between must not look too new
         calls = calls or self.calls.open_or_create()
         if coverage is None:
             return
@@ -151,7 +155,7 @@ class ArchiveTables:
     def record_coverage(self, project: str, changes: CoverageLedger, *, now_ms: int) -> None:
         """Add coverage of calls that have been committed."""
         coverage, calls = self.coverage.open_or_create(), self.calls.open_or_create()
-        own, others = _split(_coverage_rows(self._coverage_at(calls, coverage)), project)
+        own, others = _split(_coverage_rows(self._coverage_at(calls, self._filled(coverage) or coverage)), project)
         ledger = CoverageLedger.from_rows(own)
         ledger.forget_future(now_ms, now_ms - RETENTION_MS)
         ledger.merge(changes)
@@ -160,12 +164,19 @@ class ArchiveTables:
 
     def ledger(self, project: str, calls: TableSnapshot | None = None) -> CoverageLedger:
         """Read the coverage of a project at a version of the calls, by default the newest."""
-        coverage = self.coverage.open()
+        coverage = self._open_coverage()
         calls = calls or self.calls.open()
         if coverage is None or calls is None:
             return CoverageLedger()
         own, _ = _split(_coverage_rows(self._coverage_at(calls, coverage)), project)
         return CoverageLedger.from_rows(own)
+
+    def _open_coverage(self) -> TableSnapshot | None:
+        return self._filled(self.coverage.open())
+
+    def _filled(self, coverage: TableSnapshot | None) -> TableSnapshot | None:
+        """Replace an empty coverage by the table `stretches`, which the first archives of this layout had instead."""
+        return coverage if coverage is not None and coverage.version else self._stretches.open() or coverage
 
     def _coverage_at(self, calls: TableSnapshot, newest: TableSnapshot) -> TableSnapshot | None:
         """Find the newest coverage that is not based on a later version of the calls, None if there is none."""
@@ -175,7 +186,7 @@ class ArchiveTables:
             if calls_version is not None and calls_version <= calls.version:
                 break
             try:
-                snapshot = self.coverage.open(snapshot.version - 1) if snapshot.version else None
+                snapshot = snapshot.store.open(snapshot.version - 1) if snapshot.version else None
             except FileError:  # removed from the log by vacuum
                 return None
         return snapshot
