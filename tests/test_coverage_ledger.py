@@ -105,3 +105,28 @@ def test_latest_failure_gives_the_reason() -> None:
 def test_only_the_first_ranges_are_formatted() -> None:
     hours = [TimeRange(k * 7_200_000, k * 7_200_000 + 3_600_000) for k in range(5)]
     assert format_ranges(hours).endswith("1970-01-01T04:00:00.000Z to 1970-01-01T05:00:00.000Z, 2 more")
+
+
+@few_examples
+@given(entries, entries)
+def test_what_was_forgotten_stays_missing_whatever_is_recorded_later(
+    recorded: list[Entry], forgotten: list[Entry]
+) -> None:
+    ledger, other = make_ledger(recorded), CoverageLedger()
+    for function_id, (start_ms, end_ms), _, time_ms in forgotten:
+        other.forget(function_id, TimeRange(start_ms, end_ms), time_ms)
+    ledger.merge(other)
+    ledger.merge(make_ledger(recorded))
+    for function_id in (1, 2):
+        lost = times_in([part for key, part, _, _ in forgotten if key == function_id])
+        assert not lost & times_in(ledger.complete.get(function_id, []))
+        assert not lost & times_in([failure[:2] for failure in ledger.failures.get(function_id, [])])
+        assert times_in(ledger.without_forgotten(function_id, [(0, END)])) == set(range(END)) - lost
+    assert CoverageLedger.from_rows(ledger.to_rows("p")).forgotten == ledger.forgotten
+
+
+def test_reason_says_when_a_range_was_forgotten() -> None:
+    ledger = make_ledger([(1, (0, 10), True, 3)])
+    ledger.forget(1, TimeRange(0, 5), 86_400_000)
+    assert ledger.failure_reasons(1, ledger.missing(1, TimeRange(0, 10))) == {"forgotten on 1970-01-02"}
+    assert ledger.extent == TimeRange(5, 10)

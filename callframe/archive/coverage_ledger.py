@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 STATES = ("complete", "partial", "missing")
 """States of a time range: the calls of all functions, of some or of none are in the archive."""
 
+FORGOTTEN = "forgotten on"
+"""How the reason of a time range begins whose calls were removed for good."""
+
 _US_PER_MS = 1000
 _MAX_RANGES = 3
 _MAX_LABELS = 5
 
 
 class Failure(NamedTuple):
-    """A time range of a function that could not be read, the reason, and when it was tried."""
+    """A time range of a function that could not be read or was forgotten, the reason, and when that was."""
 
     start_ms: int
     end_ms: int
@@ -50,11 +53,14 @@ class CoverageLedger:
         Time ranges that could not be read, and were not read since.
     read_time_ms
         When the function was last read.
+    forgotten
+        Time ranges whose calls were removed for good, and are not read again.
     """
 
     complete: dict[int, list[Range]] = field(default_factory=dict)
     failures: dict[int, list[Failure]] = field(default_factory=dict)
     read_time_ms: dict[int, int] = field(default_factory=dict)
+    forgotten: dict[int, list[Failure]] = field(default_factory=dict)
 
     def add_complete(self, function_id: int, window: TimeRange, time_ms: int) -> None:
         """Record that a time range was read completely."""
@@ -64,8 +70,30 @@ class CoverageLedger:
         """Record that a time range could not be read."""
         self._add(function_id, [], [Failure(window.start_ms, window.end_ms, reason, time_ms)])
 
+    def forget(self, function_id: int, window: TimeRange, time_ms: int) -> None:
+        """Record that the calls of a time range were removed for good."""
+        reason = f"{FORGOTTEN} {iso(time_ms)[:10]}"
+        self._forget(function_id, Failure(window.start_ms, window.end_ms, reason, time_ms))
+
+    def _forget(self, function_id: int, part: Failure) -> None:
+        others = [
+            other
+            for other in self.forgotten.get(function_id, [])
+            if other.start_ms < part.start_ms or other.end_ms > part.end_ms
+        ]
+        self.forgotten[function_id] = sorted([*others, part])
+        self._add(function_id, [], [])
+
+    def without_forgotten(self, function_id: int, ranges: Iterable[Range]) -> list[Range]:
+        """Cut what was forgotten out of disjoint time ranges."""
+        forgotten = union(part[:2] for part in self.forgotten.get(function_id, []))
+        return [part for whole in ranges for part in subtract(whole, forgotten)]
+
     def merge(self, other: CoverageLedger) -> None:
         """Add what another ledger records; the order of merges does not matter."""
+        for function_id, parts in other.forgotten.items():
+            for part in parts:
+                self._forget(function_id, part)
         for function_id in {*other.complete, *other.failures}:
             complete, failures = other.complete.get(function_id, []), other.failures.get(function_id, [])
             self._add(function_id, complete, failures, other.read_time_ms.get(function_id))
@@ -95,7 +123,7 @@ class CoverageLedger:
         for window in windows:
             overlapping = [
                 failure
-                for failure in self.failures.get(function_id, [])
+                for failure in [*self.failures.get(function_id, []), *self.forgotten.get(function_id, [])]
                 if failure.start_ms < window.end_ms and failure.end_ms > window.start_ms
             ]
             reasons |= {max(overlapping, key=lambda failure: failure.time_ms).reason} if overlapping else set()
@@ -121,11 +149,14 @@ class CoverageLedger:
         if time_ms is not None:
             self.complete[function_id] = union([*self.complete.get(function_id, []), *complete])
             self.read_time_ms[function_id] = max(time_ms, self.read_time_ms.get(function_id, 0))
+        if function_id in self.complete:
+            self.complete[function_id] = self.without_forgotten(function_id, self.complete[function_id])
         unread: list[Failure] = []
         tried = [*self.failures.pop(function_id, []), *failures]
         for failure in sorted(tried, key=lambda failure: failure.time_ms, reverse=True):
             covered = union([*self.complete.get(function_id, []), *(other[:2] for other in unread)])
-            unread += [failure._replace(start_ms=low, end_ms=high) for low, high in subtract(failure[:2], covered)]
+            left = self.without_forgotten(function_id, subtract(failure[:2], covered))
+            unread += [failure._replace(start_ms=low, end_ms=high) for low, high in left]
         if unread:
             self.failures[function_id] = _join(sorted(unread))
 
@@ -138,7 +169,7 @@ class CoverageLedger:
         ]
         rows += [
             (project, function_id, failure.start_ms, failure.end_ms, False, failure.reason, failure.time_ms)
-            for function_id, failures in self.failures.items()
+            for function_id, failures in itertools.chain(self.failures.items(), self.forgotten.items())
             for failure in failures
         ]
         columns = list(zip(*sorted(rows, key=lambda row: row[:3]), strict=True)) or [()] * len(COVERAGE)
@@ -166,6 +197,8 @@ class CoverageLedger:
             if complete:
                 ledger.complete.setdefault(function_id, []).append((start_ms, end_ms))
                 ledger.read_time_ms[function_id] = max(time_ms, ledger.read_time_ms.get(function_id, 0))
+            elif (reason or "").startswith(FORGOTTEN):
+                ledger.forgotten.setdefault(function_id, []).append(Failure(start_ms, end_ms, reason, time_ms))
             else:
                 ledger.failures.setdefault(function_id, []).append(Failure(start_ms, end_ms, reason or "", time_ms))
         ledger.complete = {function_id: union(ranges) for function_id, ranges in ledger.complete.items()}

@@ -217,7 +217,7 @@ class Sync:
             if complete:
                 last_ms = min(complete[-1][1], self._now_ms)
                 ranges.append((max(history.start_ms, last_ms - late_ms), self._now_ms))
-            windows[function_id] = [TimeRange(*part) for part in union(ranges)]
+            windows[function_id] = [TimeRange(*part) for part in ledger.without_forgotten(function_id, union(ranges))]
         return windows
 
     def _longest_delay_ms(self) -> int:
