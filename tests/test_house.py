@@ -54,6 +54,7 @@ DATA = {"timespan", "frame", "completeness", "formatting", "api", "csv_parquet",
 DATA |= {"project", "archive", "sample", "reporting", "dashboard", "cli"}
 LIBRARIES: dict[str, set[str]] = {
     "IPython": {"dashboard"},
+    "anywidget": {"dashboard"},
     "click": {"cli"},
     "cronsim": {"analysis"},
     "dask": {"archive", "analysis"},
