@@ -25,7 +25,7 @@ from callframe.errors import ArgumentError, FileError, FileFormatError, warn
 from callframe.frame import MAX_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import pandas as pd
 
@@ -102,22 +102,30 @@ def write_csv(
     """
     if ids not in {"number", "text"}:
         raise ArgumentError(f"ids={ids!r}; expected 'number' or 'text'.")
-    table = _to_table(calls, traces=traces)
-    # Quoted column names tell read_csv that formulas are not escaped.
-    header = ",".join(table.column_names if escape_formulas else (f'"{name}"' for name in table.column_names))
+    table = to_table(calls, traces=traces)
+    write_csv_parts([table], path, ids=ids, escape_formulas=escape_formulas)
+
+
+def write_csv_parts(
+    tables: Iterable[pa.Table], path: FileLike, *, ids: str = "number", escape_formulas: bool = True
+) -> None:
+    """Write tables with the same columns to a CSV file, one at a time."""
     options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="needed")
 
     def write(file: Any) -> None:
-        file.write((("\ufeff" if ids == "text" else "") + header + "\n").encode())
-        for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
-            cells = _to_cells(pa.table(batch), escape_formulas=escape_formulas, ids=ids)
-            pyarrow.csv.write_csv(cells, file, options)
+        for number, table in enumerate(tables):
+            if number == 0:  # quoted column names tell read_csv that formulas are not escaped
+                header = ",".join(
+                    table.column_names if escape_formulas else (f'"{name}"' for name in table.column_names)
+                )
+                file.write((("\ufeff" if ids == "text" else "") + header + "\n").encode())
+            for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
+                cells = _to_cells(pa.table(batch), escape_formulas=escape_formulas, ids=ids)
+                pyarrow.csv.write_csv(cells, file, options)
 
     def compress(file: IO[bytes]) -> None:
-        compressed = pa.BufferOutputStream()
-        with pa.CompressedOutputStream(compressed, codec) as stream:
+        with os.fdopen(os.dup(file.fileno()), "wb") as copy, pa.CompressedOutputStream(copy, codec) as stream:
             write(stream)
-        file.write(compressed.getvalue())
 
     codec = _CODECS.get(Path(path).suffix.lower()) if isinstance(path, str | os.PathLike) else None
     write_atomically(path, compress if codec else write)
@@ -125,7 +133,7 @@ def write_csv(
 
 def write_json_lines(calls: pd.DataFrame, path: FileLike, *, traces: bool) -> None:
     """Write a call frame as JSON lines, with the values that CSV has, and everything beyond ASCII escaped."""
-    table = _to_table(calls, traces=traces)
+    table = to_table(calls, traces=traces)
 
     def write(file: IO[bytes]) -> None:
         for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
@@ -202,6 +210,20 @@ def write_parquet(calls: pd.DataFrame, path: PathLike | IO[bytes]) -> None:
     write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
 
 
+def write_parquet_parts(
+    tables: Iterable[pa.Table], schema: pa.Schema, path: PathLike, coverage: Callable[[], Coverage]
+) -> None:
+    """Write tables of a schema to a Parquet file, one at a time, and then the coverage that a function returns."""
+
+    def write(file: IO[bytes]) -> None:
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            for table in tables:
+                writer.write_table(table)
+            writer.add_key_value_metadata({_METADATA_KEY: json.dumps(coverage().to_json())})
+
+    write_atomically(path, write)
+
+
 def read_parquet(path: PathLike | IO[bytes]) -> pd.DataFrame:
     """
     Read a call frame from a Parquet file.
@@ -230,14 +252,13 @@ def read_parquet(path: PathLike | IO[bytes]) -> pd.DataFrame:
     """
     source, path = pa.BufferReader(_read_bytes(path)), _name(path)
     try:
-        table = pq.read_table(source)
+        table, metadata = pq.read_table(source), pq.read_metadata(source).metadata or {}
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise FileFormatError(f"{path} cannot be read as a Parquet file: {reason}") from None
     schema = frame.arrow_schema(table.column_names)
     columns = [_cast(table, field, path) for field in schema]
     calls = frame.from_arrow(pa.Table.from_arrays(columns, schema=schema))
-    metadata = table.schema.metadata or {}
     if _METADATA_KEY in metadata:
         stored = _parse_coverage(metadata[_METADATA_KEY], path)
         stored.attach(calls)
@@ -309,7 +330,8 @@ def _write_and_rename(target: Path, write: Callable[[IO[bytes]], object]) -> Non
         part.unlink(missing_ok=True)
 
 
-def _to_table(calls: pd.DataFrame, *, traces: bool) -> pa.Table:
+def to_table(calls: pd.DataFrame, *, traces: bool) -> pa.Table:
+    """Convert a call frame to the table that a file holds, with or without long texts."""
     table = frame.to_arrow(calls)
     long = [] if traces else [name for name in ("error_trace", "response") if name in table.column_names]
     return table.drop_columns(long)

@@ -676,7 +676,7 @@ for write in (cf.write_csv, cf.write_parquet):
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
 def test_full_disk_leaves_the_old_file(path: Path) -> None:
     path.write_bytes(b"old")
-    command = [sys.executable, "-c", FULL_DISK, str(path)]
+    command = [sys.executable, "-B", "-c", FULL_DISK, str(path)]  # bytecode of imports would be cut off too
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     assert output == [f"{path} could not be written: File too large. An older file is unchanged."] * 2
     assert (path.read_bytes(), list(path.parent.iterdir())) == (b"old", [path])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -12,7 +14,9 @@ from callframe.archive.coverage_ledger import coverage_frame
 from callframe.archive.queries import ArchiveSnapshot, list_projects
 from callframe.archive.reports import ArchiveInfo
 from callframe.errors import ArgumentError, CallframeError, FileError, IncompleteWarning, RecordWarning, warn
+from callframe.frame import COLUMNS, RESPONSE_COLUMNS
 from callframe.http.secret import wrap_secret
+from callframe.timespan import TimeRange
 
 if TYPE_CHECKING:
     import os
@@ -162,9 +166,7 @@ class Archive:
 
         Parameters
         ----------
-        *functions
-            Ids, labels, external ids or names; by default all functions.
-        start, end, status, schedule, call_ids, columns, project
+        *functions, start, end, status, schedule, call_ids, columns, project
             As in `calls`.
 
         Returns
@@ -203,12 +205,10 @@ class Archive:
 
         Parameters
         ----------
-        *functions
-            Ids, labels, external ids or names; by default all functions.
+        *functions, start, end, project
+            As in `calls`.
         freq
             Length of the bins of start time, such as `"1D"`, `"7D"` or `"1h"`.
-        start, end, project
-            As in `calls`.
 
         Returns
         -------
@@ -348,6 +348,138 @@ class Archive:
         elif report.set_aside:
             warn(str(report), RecordWarning)
         return report
+
+    def add(self, calls: pd.DataFrame | str | os.PathLike[str] | Archive, *, project: str | None = None) -> SyncReport:
+        """
+        Add calls from a frame, a file or another archive.
+
+        Of a call that is stored already the more final record stays. New functions keep their labels. Calls that were
+        forgotten are left out. A frame counts as complete only if its coverage says so of exactly its rows, and never
+        for the last 15 minutes before it was fetched.
+
+        Parameters
+        ----------
+        calls
+            Call frame; path of a CSV or Parquet file, which is read into memory; or another archive, which is read in
+            parts, with its coverage, functions and schedules.
+        project
+            Name of the project; by default that of the coverage, or the only one.
+
+        Returns
+        -------
+        report
+            What was added, and why it does not count as complete.
+
+        Raises
+        ------
+        ArgumentError
+            Unknown project, or the archive was opened at an earlier version.
+        FrameError, FileError
+            Not a call frame, or a file cannot be read or written.
+        """
+        self._check_newest("add to")
+        from callframe.archive import transfer  # noqa: PLC0415 - not needed for reading
+
+        if isinstance(calls, Archive):
+            addition = transfer.addition_of_archive(calls._snapshot(project))  # noqa: SLF001 - its own class
+        else:
+            addition = transfer.addition_of_calls(calls, project, list_projects(self._tables))
+        return transfer.add(self._tables, addition)
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *functions: str | int,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+        project: str | None = None,
+        traces: bool = False,
+        responses: bool = False,
+    ) -> int:
+        """
+        Write calls to a file, a few days at a time; the file replaces an older one only when it is complete.
+
+        Parameters
+        ----------
+        path
+            Path that ends in `.csv`, `.csv.gz`, `.csv.zst` or `.parquet`. A Parquet file has the coverage, too.
+        *functions, start, end, project
+            As in `calls`.
+        traces
+            Whether a CSV file has `error_trace`; a Parquet file always does.
+        responses
+            Whether the file has `response` and `route`.
+
+        Returns
+        -------
+        count
+            Number of calls.
+
+        Raises
+        ------
+        ArgumentError, FileError
+            As in `calls`, and for an unknown suffix or a file that cannot be written.
+        """
+        from callframe.archive import transfer  # noqa: PLC0415 - not needed for reading
+
+        columns = [*COLUMNS, *(RESPONSE_COLUMNS if responses else ())]
+        snapshot = self._snapshot(project)
+        query = snapshot.query(functions, start=start, end=end, columns=columns)
+        return transfer.export(snapshot, query, path, traces=traces)
+
+    def forget(
+        self,
+        *functions: str | int,
+        before: TimeLike | None = None,
+        call_ids: Iterable[int] | None = None,
+        project: str | None = None,
+    ) -> pd.DataFrame:
+        """
+        Remove calls for good, with all earlier versions of the archive, so that no file contains them.
+
+        Neither a sync nor `add` brings them back while CDF still has them, and the coverage says when they were
+        forgotten. A whole function loses its entry and its schedules too; if CDF still lists it, the next sync reads
+        its calls from then on. No sync may run meanwhile. Exports, backups and versions that an object store keeps are
+        not changed.
+
+        Parameters
+        ----------
+        *functions
+            As in `calls`.
+        before
+            Only calls that started before this time.
+        call_ids
+            Only these calls. Others of their functions from the same milliseconds stay, but are not read again.
+        project
+            As in `calls`.
+
+        Returns
+        -------
+        removed
+            One row per function: `function`, `calls` int64, and the `first_start_time` and `last_start_time` of the
+            calls that were removed.
+
+        Raises
+        ------
+        ArgumentError
+            Nothing was selected, an unknown function, a time in the future, or an earlier version.
+        FileError
+            There is no archive, or it cannot be written.
+        """
+        self._check_newest("forget calls of")
+        from callframe.archive import transfer  # noqa: PLC0415 - not needed for reading
+
+        if not functions and before is None and call_ids is None:
+            raise ArgumentError("Nothing was selected; give functions, before= or call_ids=.")
+        snapshot = self._snapshot(project)
+        query = snapshot.query(functions, call_ids=call_ids)
+        now_ms = int(time.time() * 1000)
+        if before is not None:
+            before_ms = timespan.parse_time(before, name="before", now_ms=now_ms)
+            if before_ms > now_ms:
+                raise ArgumentError(f"before={before!r} is in the future; leave it out to forget everything until now.")
+            query = replace(query, window=TimeRange(0, before_ms))
+        return transfer.forget(self._tables, snapshot, query, now_ms=now_ms)
 
     def info(self) -> ArchiveInfo:
         """

@@ -122,6 +122,18 @@ class ArchiveSnapshot:
             statuses.append(frame.ERROR_RESPONSE)
         return frame.status_categories(statuses)
 
+    def registry_rows(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Read the functions and the schedules as they are stored."""
+        functions, schedules = (
+            [row for row in store.read_all().to_pylist() if row["project"] == self.project]
+            for store in (self._tables.functions, self._tables.schedules)
+        )
+        return functions, schedules
+
+    def categories(self) -> dict[str, list[str]]:
+        """List the labels and statuses, which are the same for parts that are read one by one."""
+        return {"function": sorted(set(self.functions["function"])), "status": self.statuses()}
+
     def coverage_periods(self, start: TimeLike | None, end: TimeLike | None) -> pd.DataFrame:
         """Make the frame of `Archive.coverage`."""
         return coverage_ledger.coverage_by_time(self.ledger, self._lifetimes, self._time_range(start, end))
@@ -168,7 +180,7 @@ class ArchiveSnapshot:
             import dask.dataframe as dd  # noqa: PLC0415
         except ImportError as error:
             raise CallframeError("Dask is not installed: pip install 'callframe[archive,scale]'") from error
-        categories = {"function": sorted(set(self.functions["function"])), "status": self.statuses()}
+        categories = self.categories()
         read = functools.partial(
             _read_partition,  # contains no open table, so that it can be sent to workers
             store=self.calls.store,

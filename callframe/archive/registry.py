@@ -32,6 +32,22 @@ def merge_schedules(
     return _merge(stored, rows, "schedule_id", **listing)
 
 
+def add_rows(stored: Sequence[Row], added: Sequence[Row], key: str) -> list[Row]:
+    """
+    Add functions or schedules that were not listed, or the rows of another archive where they were listed later.
+
+    The label that a function has here is given to all functions that had the same label there.
+    """
+    rows = {row[key]: row for row in stored}
+    labels = {row["function"]: rows[row[key]]["function"] for row in added if row[key] in rows}
+    for row in added:
+        here = rows.get(row[key], {**row, "function": labels.get(row["function"], row["function"])})
+        is_later = bool(row["name"]) and row["last_seen_time"] > here["last_seen_time"]
+        first = min(row["first_seen_time"], here["first_seen_time"])
+        rows[row[key]] = {**(row if is_later else here), "function": here["function"], "first_seen_time": first}
+    return [rows[row_id] for row_id in sorted(rows)]
+
+
 def assign_labels(stored: Sequence[Row], listed: Sequence[Row]) -> dict[int, str]:
     """
     Label functions by id, stored and listed ones, so that a label once given does not change.
@@ -45,7 +61,7 @@ def assign_labels(stored: Sequence[Row], listed: Sequence[Row]) -> dict[int, str
     by_external_id = {row["external_id"]: row["function"] for row in stored if row["external_id"]}
     deleted = {row["name"]: row["function"] for row in stored if row["function_id"] not in listed_ids and _by_name(row)}
     names = [row["name"] for row in listed if _by_name(row)]
-    taken = set(labels.values())
+    taken = {row["function"] for row in stored if row["name"] or row["external_id"]}  # added ones have neither
     for row in listed:
         if row["function_id"] in labels:
             continue

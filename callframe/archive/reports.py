@@ -18,7 +18,7 @@ _MAX_GAPS = 5
 @dataclass
 class SyncReport:
     """
-    What a sync did; printed, a few lines of text.
+    What a sync or `Archive.add` did; printed, a few lines of text.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class SyncReport:
             lines.append("Interrupted; the next sync continues from here.")
         lines += [f"{count} records set aside: {reason}" for reason, count in self.set_aside.items()]
         if self.problems:
-            lines.append("Could not be read; the next sync tries again:")
+            lines.append("Not complete; the next sync tries again what CDF still has:")
             lines += [f"  {subject}: {'; '.join(problems)}" for subject, problems in self.problems.items()]
         return "\n".join(lines)
 

@@ -147,6 +147,11 @@ def sort_rows(rows: pa.Table) -> pa.Table:
     return rows if np.array_equal(order, np.arange(len(order))) else rows.take(pa.array(order))
 
 
+def with_days(rows: pa.Table) -> pa.Table:
+    """Add the day, which files do not contain, and decode text."""
+    return rows.append_column(DAY, rows["start_time"].cast(pa.date32())).cast(CALLS)
+
+
 def on_days(column: pa.ChunkedArray, days: Iterable[dt.date]) -> pa.ChunkedArray:
     """Return a mask of the dates that are among some days."""
     return pc.is_in(column, pa.array(sorted(days), pa.date32()))

@@ -110,7 +110,7 @@ class DeltaStore:
             _check_log(folder, version)
         try:
             with self.translate_errors("opened"):
-                table = DeltaTable(self.uri, version=version, storage_options=self._options.reveal() or None)
+                table = DeltaTable(self.uri, version=version, storage_options=self.storage_options())
         except TableNotFoundError as error:
             if _is_missing(error):  # or has a log without commits, if its creation was interrupted
                 return None
@@ -130,7 +130,7 @@ class DeltaStore:
                     partition_by=[DAY] if self._daily else None,
                     description=_DESCRIPTION.format(LAYOUT, self.name),
                     configuration=configuration,
-                    storage_options=self._options.reveal() or None,
+                    storage_options=self.storage_options(),
                 )
         except (ConflictError, TableNotFoundError, FileError) as error:
             with contextlib.suppress(FileError):
@@ -146,6 +146,10 @@ class DeltaStore:
         snapshot = self.open() or self.create()
         snapshot.check_writable()
         return snapshot
+
+    def storage_options(self) -> dict[str, str] | None:
+        """Return the options of the object store as deltalake takes them."""
+        return self._options.reveal() or None
 
     def read_all(self) -> pa.Table:
         """Read all rows of the newest version; none if there is no table."""
@@ -396,6 +400,23 @@ class TableSnapshot:
                     filesystem.delete_file(path)
             self._table.cleanup_metadata()
         return len({*map(unquote, removed), *orphans})
+
+    def purge(self) -> int:
+        """
+        Remove all earlier versions with their log, and return the number of files.
+
+        Other files that callframe wrote are removed only after an hour, for a sync may be about to commit them.
+        """
+        files = self.vacuum(_HOUR_MS)
+        with self.store.translate_errors("purged"):
+            files += len(self._table.vacuum(0, dry_run=False, enforce_retention_duration=False))
+            table = DeltaTable(self.store.uri, storage_options=self.store.storage_options())
+            table.create_checkpoint()
+            filesystem = self.store.filesystem()
+            for file in filesystem.get_file_info(pafs.FileSelector("_delta_log")):
+                if (number := file.base_name.partition(".")[0]).isdigit() and int(number) < table.version():
+                    filesystem.delete_file(file.path)
+        return files
 
     def restore(self, version: int) -> int:
         """Make an earlier version the newest, and return its new number."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from callframe.archive.registry import Row
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -105,7 +107,7 @@ class ArchiveTables:
         if not snapshot.paths(days):
             snapshot.replace(calls, days)
             return calls.num_rows, 0
-        stored = _with_days(snapshot.read(days))
+        stored = schema.with_days(snapshot.read(days))
         own, others = _split(stored, calls["project"][0].as_py())
         merged, new, changed = merge_calls(own, calls)
         merged = schema.sort_rows(pa.concat_tables([others, merged]))
@@ -123,13 +125,12 @@ class ArchiveTables:
         days = sorted(day for day, count in counts.items() if count > 1)
         for day in days:  # in a commit each, so that only one day is in memory
             snapshot.check_space({day})
-            snapshot.replace(schema.sort_rows(_with_days(snapshot.read({day}))), {day})
+            snapshot.replace(schema.sort_rows(schema.with_days(snapshot.read({day}))), {day})
         return sum(counts[day] for day in days)
 
     def vacuum(self, retention_ms: int) -> int:
         """Remove files that only versions older than the retention need, and return their number."""
-        stores = (self.calls, self.functions, self.schedules, self.coverage, self.rollup)
-        return sum(snapshot.vacuum(retention_ms) for store in stores if (snapshot := store.open()) is not None)
+        return sum(snapshot.vacuum(retention_ms) for store in self._stores() if (snapshot := store.open()) is not None)
 
     def restore(self, version: int) -> int:
         """Make an earlier version of the calls the newest, after discarding later coverage."""
@@ -152,12 +153,13 @@ class ArchiveTables:
             coverage.replace(_coverage_rows(valid), transaction=(calls.id, calls.version))
 
     @retry_conflicts
-    def record_coverage(self, project: str, changes: CoverageLedger, *, now_ms: int) -> None:
-        """Add coverage of calls that have been committed."""
+    def record_coverage(self, project: str, changes: CoverageLedger, *, now_ms: int | None = None) -> None:
+        """Add coverage of calls that have been committed; what is later than now was read when a clock was wrong."""
         coverage, calls = self.coverage.open_or_create(), self.calls.open_or_create()
         own, others = _split(_coverage_rows(self._coverage_at(calls, self._filled(coverage) or coverage)), project)
         ledger = CoverageLedger.from_rows(own)
-        ledger.forget_future(now_ms, now_ms - RETENTION_MS)
+        if now_ms is not None:
+            ledger.forget_future(now_ms, now_ms - RETENTION_MS)
         ledger.merge(changes)
         rows = pa.concat_tables([others, ledger.to_rows(project)])
         coverage.replace(rows, transaction=(calls.id, calls.version))
@@ -191,22 +193,59 @@ class ArchiveTables:
                 return None
         return snapshot
 
-    @retry_conflicts
     def update_functions(self, listed: pd.DataFrame, **listing: Any) -> dict[int, str]:
         """Merge a listing of functions into the registry, and return the labels; see `registry.merge_functions`."""
-        snapshot = self.functions.open_or_create()
-        own, others = _split(snapshot.read().cast(schema.FUNCTIONS), listing["project"])
-        rows = registry.merge_functions(own.to_pylist(), listed, **listing)
-        _replace_project(snapshot, others, own.to_pylist(), rows)
-        return {row["function_id"]: row["function"] for row in rows}
+        merge = functools.partial(registry.merge_functions, listed=listed, **listing)
+        return {row["function_id"]: row["function"] for row in self._update(self.functions, listing["project"], merge)}
 
-    @retry_conflicts
     def update_schedules(self, listed: pd.DataFrame, labels: Mapping[int, str], **listing: Any) -> None:
         """Merge a listing of schedules into the registry; see `registry.merge_schedules`."""
-        snapshot = self.schedules.open_or_create()
-        own, others = _split(snapshot.read().cast(schema.SCHEDULES), listing["project"])
-        rows = registry.merge_schedules(own.to_pylist(), listed, labels, **listing)
-        _replace_project(snapshot, others, own.to_pylist(), rows)
+        merge = functools.partial(registry.merge_schedules, listed=listed, labels=labels, **listing)
+        self._update(self.schedules, listing["project"], merge)
+
+    def add_to_registry(self, project: str, functions: Sequence[Row], schedules: Sequence[Row]) -> dict[int, str]:
+        """Add functions and schedules of other sources, and return the labels of all functions."""
+        merge = functools.partial(registry.add_rows, added=functions, key="function_id")
+        labels = {row["function_id"]: row["function"] for row in self._update(self.functions, project, merge)}
+        added = [{**row, "function": labels.get(row["function_id"], row["function"])} for row in schedules]
+        self._update(self.schedules, project, functools.partial(registry.add_rows, added=added, key="schedule_id"))
+        return labels
+
+    def remove_from_registry(self, project: str, function_ids: set[int]) -> None:
+        """Remove functions and their schedules."""
+        for store in (self.functions, self.schedules):
+            self._update(store, project, lambda rows: [row for row in rows if row["function_id"] not in function_ids])
+
+    @retry_conflicts
+    def _update(self, store: DeltaStore, project: str, change: Callable[[list[Row]], list[Row]]) -> list[Row]:
+        """Replace the rows of a project in the registry if they have changed, and return them."""
+        snapshot = store.open_or_create()
+        own, others = _split(snapshot.read().cast(store.schema), project)
+        before = own.to_pylist()
+        after = [{**row, "project": project} for row in change(before)]
+        if before != after:
+            snapshot.replace(pa.concat_tables([others, pa.Table.from_pylist(after, schema=store.schema)]))
+        return after
+
+    def remove(self, calls: pa.Table, condition: pc.Expression) -> None:
+        """Remove the calls that meet a condition, and all counts, which are made again when the rollup is read."""
+        for days in _batches(calls, {}, self.calls.open_or_create()):
+            self._remove_from_days(condition, days)
+        if (rollup := self.rollup.open()) is not None:
+            rollup.replace(schema.ROLLUP.empty_table())
+
+    @retry_conflicts
+    def _remove_from_days(self, condition: pc.Expression, days: set[dt.date]) -> None:
+        snapshot = self.calls.open_or_create()
+        kept = schema.with_days(snapshot.read(days, condition=~pc.coalesce(condition, pc.scalar(value=False))))
+        snapshot.replace(kept, days)
+
+    def purge(self) -> int:
+        """Remove all earlier versions of all tables, with their logs, and return the number of files."""
+        return sum(snapshot.purge() for store in self._stores() if (snapshot := store.open()) is not None)
+
+    def _stores(self) -> list[DeltaStore]:
+        return [self.calls, self.functions, self.schedules, self.coverage, self._stretches, self.rollup]
 
 
 def merge_calls(stored: pa.Table, calls: pa.Table) -> tuple[pa.Table, int, int]:
@@ -259,22 +298,8 @@ def _coverage_rows(snapshot: TableSnapshot | None) -> pa.Table:
     return schema.COVERAGE.empty_table() if snapshot is None else snapshot.read().cast(schema.COVERAGE)
 
 
-def _replace_project(
-    snapshot: TableSnapshot, others: pa.Table, before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]
-) -> None:
-    """Replace the rows of a project if they have changed."""
-    if before != after:
-        rows = pa.Table.from_pylist(list(after), schema=snapshot.store.schema)
-        snapshot.replace(pa.concat_tables([others, rows]))
-
-
 def _on_day(rows: pa.Table, day: dt.date) -> pa.Table:
     return rows.filter(pc.equal(rows[DAY], pa.scalar(day, pa.date32())))
-
-
-def _with_days(rows: pa.Table) -> pa.Table:
-    """Add the day, which files do not contain, and decode text."""
-    return rows.append_column(DAY, rows["start_time"].cast(pa.date32())).cast(schema.CALLS)
 
 
 def _batches(
