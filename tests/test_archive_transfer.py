@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from services import changing_project, serve
 
 import callframe as cf
 from callframe.archive import queries
+from callframe.archive.schema import CALLS, ROLLUP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -306,3 +309,74 @@ def test_rows_without_an_id_stay_when_others_are_forgotten(synced: cf.Archive) -
     write_deltalake(synced.path, odd.append_column("start_date", day), mode="append")
     synced.forget("eight", "seven")
     assert synced._tables.calls.open_or_create().read()["function_id"].to_pylist() == [None]
+
+
+# Verifying
+
+
+def problems(archive: cf.Archive) -> list[tuple[str, str, int]]:
+    return [tuple(row) for row in archive.verify().to_numpy().tolist()]
+
+
+def append(archive: cf.Archive, **changes: Any) -> None:
+    """Append a changed copy of the first call, as another program may."""
+    row = archive._tables.calls.open_or_create().read().slice(0, 1).to_pylist()[0]
+    rows = pa.Table.from_pylist([row | {"start_date": row["start_time"].date()} | changes], schema=CALLS)
+    write_deltalake(archive.path, rows, mode="append")
+
+
+def test_synced_archive_has_no_findings(archive: cf.Archive, data: ChangingProject, project: cf.Project) -> None:
+    changed_often(archive, data, project)
+    findings = archive.verify()
+    assert findings.dtypes.astype(str).to_dict() == {"problem": "str", "subject": "str", "count": "int64"}
+    assert len(findings) == 0
+    archive.forget("eight")
+    assert problems(archive) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ("calls that are stored twice", "", 1)),
+        ({"call_id": 5_000, "status": "Running"}, ("calls with a wrong finality", "*", 1)),
+        ({"call_id": 5_000, "function_id": 9}, ("calls of an unknown function", "9", 1)),
+        ({"call_id": 5_000, "function_id": 9}, ("calls of a time range that was not read", "9", 1)),
+        ({"call_id": 5_000, "start_date": dt.date(2026, 1, 1)}, ("calls of another day than their file", "*", 1)),
+    ],
+)
+def test_calls_of_another_program_are_found(
+    synced: cf.Archive, changes: dict[str, Any], expected: tuple[str, str, int]
+) -> None:
+    append(synced, **changes)
+    found = [(problem, subject if expected[1] != "*" else "*", count) for problem, subject, count in problems(synced)]
+    assert expected in found
+
+
+def test_calls_that_a_running_sync_put_back_are_found(synced: cf.Archive) -> None:
+    append(synced, call_id=5_000)
+    synced.forget(call_ids=[5_000])
+    append(synced, call_id=5_000)
+    assert ("calls that were forgotten", "seven", 2) in problems(synced)  # the first call started at the same time
+
+
+def test_damaged_missing_unused_and_unknown_files_are_found(synced: cf.Archive) -> None:
+    first, second, third = sorted(Path(synced.path).glob("start_date=*/*.parquet"))[:3]
+    third.with_name(f"part-00000-{uuid.uuid4()}-c000.zstd.parquet").write_bytes(first.read_bytes())
+    (Path(synced.path) / "notes.txt").write_text("mine")
+    first.write_bytes(first.read_bytes()[:100])
+    second.unlink()
+    found = problems(synced)
+    assert [problem for problem, _, _ in found].count("damaged or missing file") == 2
+    assert ("unknown file, of another program", "notes.txt", 1) in found
+    assert any(problem == "unused file, which vacuum removes" for problem, _, _ in found)
+
+
+def test_wrong_rollup_is_found(synced: cf.Archive) -> None:
+    synced.rollup()
+    rollup = synced._tables.rollup.open_or_create()
+    rows = rollup.read()
+    doubled = rows.set_column(rows.column_names.index("count"), "count", pa.compute.multiply(rows["count"], 2))
+    month = doubled["start_time"].cast("date32")
+    month = pa.array([day.replace(day=1) for day in month.to_pylist()], pa.date32())
+    rollup.replace(doubled.append_column("start_date", month).select(ROLLUP.names))
+    assert problems(synced) == [("days whose stored rollup is wrong", "demo", 6)]

@@ -12,7 +12,7 @@ from callframe import timespan
 from callframe.api.fetch import progress_bar
 from callframe.archive.coverage_ledger import coverage_frame
 from callframe.archive.queries import ArchiveSnapshot, list_projects
-from callframe.archive.reports import ArchiveInfo
+from callframe.archive.reports import ArchiveInfo, verify
 from callframe.errors import ArgumentError, CallframeError, FileError, IncompleteWarning, RecordWarning, warn
 from callframe.frame import COLUMNS, RESPONSE_COLUMNS
 from callframe.http.secret import wrap_secret
@@ -496,7 +496,7 @@ class Archive:
             There is no archive, or it cannot be read.
         """
         calls = self._open()
-        snapshots = [ArchiveSnapshot(self._tables, calls, project) for project in list_projects(self._tables)]
+        snapshots = self._snapshots(calls)
         extents = [extent for snapshot in snapshots if (extent := snapshot.ledger.extent) is not None]
         periods = [snapshot.coverage_periods(None, None).assign(project=snapshot.project) for snapshot in snapshots]
         coverage = pd.concat(periods or [coverage_frame([]).assign(project="")])
@@ -512,6 +512,28 @@ class Archive:
             versions=calls.history(),
             gaps=coverage[coverage["state"] != "complete"].reset_index(drop=True),
         )
+
+    def verify(self) -> pd.DataFrame:
+        """
+        Read everything, and compare calls with the log, the coverage, the list of functions and the rollup.
+
+        Returns
+        -------
+        findings
+            One row per finding, none if all is well: `problem`, `subject` (a file, function or project) and `count`
+            int64. Calls of a time range that was not read came from a file without coverage, another program, or a sync
+            that could read only some.
+
+        Raises
+        ------
+        ArgumentError
+            The archive was opened at an earlier version.
+        FileError
+            There is no archive, or its log cannot be read.
+        """
+        self._check_newest("verify")
+        calls = self._open()
+        return verify(self._tables, calls, self._snapshots(calls))
 
     def compact(self) -> int:
         """
@@ -597,6 +619,9 @@ class Archive:
         if calls is None:
             raise FileError(f"There is no archive at {self.path} yet. Create it: Archive({self.path!r}).sync(project).")
         return calls
+
+    def _snapshots(self, calls: TableSnapshot) -> list[ArchiveSnapshot]:
+        return [ArchiveSnapshot(self._tables, calls, project) for project in list_projects(self._tables)]
 
     def _snapshot(self, project: str | None) -> ArchiveSnapshot:
         return ArchiveSnapshot(self._tables, self._open(), project)

@@ -401,6 +401,16 @@ class TableSnapshot:
             self._table.cleanup_metadata()
         return len({*map(unquote, removed), *orphans})
 
+    def unused_paths(self) -> list[str]:
+        """List the files in the folder that no version in the log needs."""
+        with self.store.translate_errors("read"):
+            every = self._table.vacuum(0, enforce_retention_duration=False, full=True)
+            return sorted(
+                set(map(unquote, every)).difference(
+                    map(unquote, self._table.vacuum(0, enforce_retention_duration=False))
+                )
+            )
+
     def purge(self) -> int:
         """
         Remove all earlier versions with their log, and return the number of files.
