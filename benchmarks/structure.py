@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import callframe as cf
 
@@ -83,28 +83,14 @@ def flows() -> Iterator[tuple[str, set[str]]]:
         archive.sync(project)
         yield "files executed by archive.sync(), existing archive", executed_files(lambda _: archive.sync(project))
         explorer = cf.explore(project.calls(progress=False), schedules=project.schedules())
-    functions, plot = widgets_by_label(explorer)["Functions"], plot_of(explorer)
+    names = explorer.calls["function"].cat.categories
 
     def select(function: int, stop: Callable[[], None]) -> None:
-        plot.observe(lambda _: stop(), names="value")
-        functions.value = (functions.options[function][1],)
+        explorer._picture.observe(lambda _: stop())
+        explorer.selection = {"functions": [names[function]]}
 
     yield (
         "files executed by selecting a function in the dashboard, until the new plot",
         executed_files(lambda stop: select(0, stop)),
     )
     yield "files executed until everything is updated", executed_files(lambda _: select(1, lambda: None))
-
-
-def widgets_by_label(explorer: Any) -> dict[str, Any]:
-    """Return the controls of a dashboard; of several with one label, the first."""
-    return {widget.description: widget for widget in reversed(_widgets(explorer)) if getattr(widget, "description", "")}
-
-
-def plot_of(explorer: Any) -> Any:
-    """Return the widget that shows the plot of the open tab."""
-    return next(widget for widget in _widgets(explorer) if "<img" in str(getattr(widget, "value", "")))
-
-
-def _widgets(widget: Any) -> list[Any]:
-    return [widget, *(part for child in getattr(widget, "children", ()) for part in _widgets(child))]

@@ -401,7 +401,6 @@ def explore(changes: int) -> dict[str, Any]:
     import psutil
 
     import callframe as cf
-    from benchmarks.structure import plot_of, widgets_by_label
 
     with cf.connect() as project:
         calls, schedules = project.calls(start="90d", progress=False), project.schedules()
@@ -409,14 +408,13 @@ def explore(changes: int) -> dict[str, Any]:
     explorer = cf.explore(calls, schedules=schedules)
     first_s = time.perf_counter() - start_s
     names, drawn_s = calls["function"].cat.categories.tolist(), list[float]()
-    controls = widgets_by_label(explorer)
-    plot_of(explorer).observe(lambda _: drawn_s.append(time.perf_counter()), names="value")
+    explorer._picture.observe(lambda _: drawn_s.append(time.perf_counter()))
     changers: list[tuple[str, Callable[[int], object]]] = [
-        ("Functions", lambda k: tuple(names[: 1 + k % len(names)])),
-        ("Completed", lambda k: k % 2 == 0),
-        ("Range", lambda k: ("7d", "24h", "all")[k % 3]),
-        ("Time zone", lambda k: ("Europe/Oslo", "UTC")[k % 2]),
-        ("Plot", lambda k: controls["Plot"].options[k % 2]),
+        ("functions", lambda k: tuple(names[: 1 + k % len(names)])),
+        ("statuses", lambda k: ("Completed",) * (k % 2)),
+        ("last", lambda k: ("7d", "24h", None)[k % 3]),
+        ("tz", lambda k: ("Europe/Oslo", "UTC")[k % 2]),
+        ("plot", lambda k: ("By hour of the week", "")[k % 2]),
     ]
     plot_s, all_s, process = list[float](), list[float](), psutil.Process()
 
@@ -429,10 +427,10 @@ def explore(changes: int) -> dict[str, Any]:
     for change in range(changes):
         if change == changes // 10:  # caches are full by then
             before_mb = memory_mb()
-        label, value = changers[change % len(changers)]
+        field, value = changers[change % len(changers)]
         drawn_s.clear()
         start_s = time.perf_counter()
-        controls[label].value = value(change // len(changers))
+        explorer.selection = explorer.selection.replace(**{field: value(change // len(changers))})
         all_s.append(time.perf_counter() - start_s)
         plot_s += [drawn_s[0] - start_s] if drawn_s else []
     return {

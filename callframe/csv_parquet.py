@@ -42,7 +42,7 @@ _REQUIRED = ("call_id", "function_id", "function", "status", "start_time")
 # Text that spreadsheets run as a formula (OWASP, "CSV Injection") is escaped by an apostrophe. Text that looks escaped
 # gets one more, so that removing one always restores the original.
 _FORMULA_START = r"'*[=+\-@\t\r\n＝＋－＠]"  # noqa: RUF001 - full-width forms count too
-_FORMULA = f"^({_FORMULA_START})"
+FORMULA = f"^({_FORMULA_START})"
 _ESCAPED_FORMULA = f"^'({_FORMULA_START})"
 
 _ID = (r"0*[1-9]\d{0,15}", "a whole number from 1 to 2**53 - 1 (spreadsheets round ids: write with ids='text')")
@@ -349,7 +349,7 @@ def _to_cells(batch: pa.Table, *, escape_formulas: bool, ids: str) -> pa.Table:
             column = pc.divide(column.cast(pa.int64()).cast(pa.float64()), float(_MS_PER_S))
         elif name in _TEXTS:
             column = column.cast(pa.large_string())
-            column = pc.replace_substring_regex(column, _FORMULA, r"'\1") if escape_formulas else column
+            column = pc.replace_substring_regex(column, FORMULA, r"'\1") if escape_formulas else column
         elif ids == "text":
             column = pc.binary_join_element_wise('="', column.cast(pa.string()), '"', "")
         cells[name] = column

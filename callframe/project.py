@@ -314,7 +314,7 @@ class Project:
         schedule: str | int | Sequence[str | int] | None = None,
         call_ids: Iterable[int] | None = None,
         strict: bool = False,
-        progress: bool | None = None,
+        progress: bool | Callable[[float, str], None] | None = None,
         stop: threading.Event | None = None,
     ) -> pd.DataFrame:
         """
@@ -341,7 +341,8 @@ class Project:
         strict
             Raise an error instead of a warning if something could not be read.
         progress
-            Whether to show a progress bar; by default in terminals and notebooks.
+            Whether to show a progress bar, by default in terminals and notebooks; or a function to call with the
+            fraction that is done and a text.
         stop
             Event that another thread can set to end the fetch like Ctrl-C. Use a new event for each fetch.
 
@@ -619,7 +620,7 @@ class Project:
         left_out: Sequence[FunctionCoverage],
         *,
         strict: bool,
-        progress: bool | None,
+        progress: bool | Callable[[float, str], None] | None,
         stop: threading.Event,
     ) -> pd.DataFrame:
         """Run queries and make a call frame with its coverage; warn of what is missing or invalid."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from typing import TYPE_CHECKING
 
-from chromium import TIMEOUT_MS
+from chromium import TIMEOUT_MS, wait_until
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
@@ -18,10 +17,11 @@ if TYPE_CHECKING:
 
 ROOT = ".callframe-explore"
 TABS = (
-    "Overview", "Durations", "Schedule delays", "Failures", "Schedules", "Concurrency", "Calls", "Data quality",
+    "Overview", "Durations", "Delays", "Failures", "Schedules", "Concurrency", "Changes", "What differs", "Calls",
+    "Data quality",
 )  # fmt: skip
 
-_DECODED = """before => [...document.querySelectorAll('.callframe-picture img')].some(
+_DECODED = """before => [...document.querySelectorAll('.callframe-explore .callframe-picture img')].some(
     one => one.checkVisibility() && one.src !== before && one.complete && one.naturalWidth > 0
 )"""
 
@@ -36,33 +36,32 @@ class Dashboard:
     def field(self, label: str) -> Locator:
         return self.root.get_by_label(label, exact=True)
 
-    def option(self, name: str) -> str:
-        """Find the option of a function, whose label continues with its failures."""
-        options = self.field("Functions").locator("option")
-        found: str = options.evaluate_all(
-            "(all, start) => all.find(one => one.innerText.replaceAll('\\u00a0', ' ').startsWith(start)).value",
-            f"{name} ·",
-        )
-        return found
-
     def button(self, name: str) -> Locator:
-        named = re.compile(rf"^\W*{re.escape(name)}$")  # an icon, which is a letter of its own, may come first
-        return self.root.get_by_role("button", name=named)
+        return self.root.get_by_role("button", name=name, exact=True)
+
+    def status(self, name: str) -> Locator:
+        """Find the chip of a status, whose name its count follows."""
+        return self.root.locator(".callframe-statuses button", has_text=name)
+
+    def range(self, name: str) -> Locator:
+        return self.root.get_by_role("radio", name=name, exact=True)
 
     def key_figure(self, name: str) -> Locator:
         return (
-            self.root.locator(".callframe-figures dl > div")
-            .filter(has=self.page.get_by_text(name, exact=True))
-            .locator(".value")
+            self.root.locator(".figures button").filter(has=self.page.get_by_text(name, exact=True)).locator(".value")
         )
 
     @property
     def panel(self) -> Locator:
-        return self.root.locator(".callframe-panel:visible")
+        return self.root.locator(".callframe-panel")
 
     @property
     def plot(self) -> Locator:
         return self.panel.locator(".callframe-picture img")
+
+    @property
+    def drawer(self) -> Locator:
+        return self.root.get_by_role("dialog")
 
     def open(self, tab: str) -> None:
         self.root.get_by_role("tab", name=tab, exact=True).click()
@@ -77,19 +76,21 @@ class Dashboard:
     def fits(self) -> bool:
         """Check that no part of it is wider than the page."""
         wide = "root => [...root.querySelectorAll('*')].some(one => one.getBoundingClientRect().right > innerWidth + 1"
-        return not self.root.evaluate(f"{wide} && !one.closest('.table, .p-TabBar, .lm-TabBar, pre'))")
+        return not self.root.evaluate(f"{wide} && !one.closest('.table, pre'))")
 
     def shows(self, count: int) -> None:
         """Wait until a number of calls is shown as selected."""
         expect(self.key_figure("Calls")).to_have_text(f"{count:,}", timeout=TIMEOUT_MS)
 
+    def _is_reset(self) -> bool:
+        if self.button("Reset").count():
+            self.button("Reset").click()
+        return self.key_figure("Calls").inner_text() == f"{len(self.calls):,}" and not self.button("Reset").count()
+
     def reset(self) -> None:
         """Select everything, and open the first tab."""
-        self.button("Reset").click()
+        if self.drawer.count():
+            self.button("Close the call").click()
         self.open(TABS[0])
-        chosen = self.root.locator(
-            ".callframe-controls .mod-active, .callframe-controls select[multiple] option:checked"
-        )
-        expect(chosen).to_have_text(["All"], timeout=TIMEOUT_MS)  # of the range
-        self.shows(len(self.calls))
+        wait_until(self.page, self._is_reset, "everything is selected")
         self.plot.wait_for(timeout=TIMEOUT_MS)

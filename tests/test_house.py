@@ -76,6 +76,7 @@ LIBRARIES: dict[str, set[str]] = {
     "scipy": {"analysis"},
     "starlette": {"sample"},
     "tqdm": {"api"},
+    "traitlets": {"dashboard"},
     "truststore": {"http"},
     "urllib3": {"http"},
     "uvicorn": {"sample"},

@@ -45,6 +45,8 @@ class _Finding(NamedTuple):
     sentence: str
     code: str
     function: str | None = None
+    start_time: pd.Timestamp | None = None
+    end_time: pd.Timestamp | None = None
 
 
 def findings(
@@ -73,7 +75,8 @@ def findings(
     -------
     findings
         At most ten rows: `kind`, `sentence` str; `code` str, which shows more; `function` str, missing if it is about
-        several; `harm` float64, about the number of calls that it cost. If nothing is wrong, one row of the kind
+        several; `harm` float64, about the number of calls that it cost; `start_time`, `end_time` datetime64[ms, UTC],
+        when it was, the end excluded, missing if it is about all the time. If nothing is wrong, one row of the kind
         `nothing` says so.
 
     Raises
@@ -100,11 +103,11 @@ def findings(
         if sum(other.kind == finding.kind for other in kept) < _PER_KIND:
             kept.append(finding)
     kept = kept[:MAX_FINDINGS] or [_nothing(calls)]
-    texts = {
-        name: frame.text_column([getattr(one, name) for one in kept]) for name in _Finding._fields if name != "harm"
-    }
-    table = pd.DataFrame(texts)[["kind", "sentence", "code", "function"]]
+    names = ["kind", "sentence", "code", "function"]
+    table = pd.DataFrame({name: frame.text_column([getattr(one, name) for one in kept]) for name in names})
     table["harm"] = np.array([finding.harm for finding in kept], dtype="float64")
+    for name in ("start_time", "end_time"):
+        table[name] = pd.Series([getattr(one, name) for one in kept], dtype="datetime64[ms, UTC]")
     return table
 
 
@@ -140,7 +143,9 @@ def _incidents(calls: pd.DataFrame) -> Iterator[_Finding]:
             f" {_rate(row['failures'], row['finished'])}, usually {format_percent(row['base_rate'])}; {state}."
         )
         harm = row["failures"] * (1 if row["recovered"] else 2)
-        yield _Finding("incident", harm, sentence, "cf.incidents(calls)", names[0] if len(names) == 1 else None)
+        function = names[0] if len(names) == 1 else None
+        end = row["end_time"] + pd.Timedelta(1, "ms")
+        yield _Finding("incident", harm, sentence, "cf.incidents(calls)", function, row["start_time"], end)
 
 
 def _changes(calls: pd.DataFrame) -> Iterator[_Finding]:

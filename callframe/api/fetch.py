@@ -322,8 +322,13 @@ def count_reasons(set_aside: Counter[InvalidRecord]) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def progress_bar(enabled: bool | None, description: str) -> Iterator[Callable[[float, str], None]]:
+def progress_bar(
+    enabled: bool | Callable[[float, str], None] | None, description: str
+) -> Iterator[Callable[[float, str], None]]:
     """Show a bar, if None only in terminals and notebooks; yields a function of the fraction done and a text."""
+    if callable(enabled):
+        yield enabled
+        return
     if enabled is None:
         enabled = sys.stderr.isatty() or "ipykernel" in sys.modules
     if not enabled:
@@ -331,7 +336,7 @@ def progress_bar(enabled: bool | None, description: str) -> Iterator[Callable[[f
         return
     from tqdm.auto import tqdm  # noqa: PLC0415 - slow to import, and not needed without a fetch
 
-    with tqdm(total=100, desc=description, delay=1, miniters=0, bar_format=_BAR_FORMAT) as bar:
+    with tqdm(total=100, desc=description, delay=1, miniters=0, bar_format=_BAR_FORMAT, leave=False) as bar:
 
         def update(fraction: float, text: str) -> None:
             bar.set_postfix_str(text, refresh=False)  # a refresh would ignore the delay

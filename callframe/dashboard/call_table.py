@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import ipywidgets as widgets
 import pandas as pd
 
+from callframe import frame
 from callframe.errors import ArgumentError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_ROWS = 1_000
 """Calls in the table; more would make the page slow."""
@@ -106,3 +112,38 @@ def _seconds(durations: pd.Series) -> pd.Series:
 def _shorten(text: str) -> str:
     line = " ".join(printable(text[: 2 * _MAX_TEXT]).split())
     return line if len(line) <= _MAX_TEXT else f"{line[:_MAX_TEXT]}…"
+
+
+class CallTable(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
+    """Single calls: searched and ordered among all that are selected, then in the table among those it holds."""
+
+    def __init__(self, on_open: Callable[[int, int], object]) -> None:
+        self._on_open = on_open
+        self._calls, self._tz = frame.empty(), "UTC"
+        self.order = widgets.Dropdown(options=list(ORDERS), description="Show first")
+        self.search = widgets.Text(
+            description="Search all",
+            placeholder="part of a function, status, error or id; then Enter",
+            continuous_update=False,
+            layout={"width": "420px"},
+        )
+        self.table = widgets.HTML()
+        for control in (self.order, self.search):
+            control.observe(lambda _: self._show(), names="value")
+        super().__init__([widgets.Box([self.order, self.search], layout={"flex_flow": "row wrap"}), self.table])
+
+    def show(self, calls: pd.DataFrame, tz: str) -> None:
+        """Show calls."""
+        self._calls, self._tz = calls, tz
+        self._show()
+
+    def _show(self) -> None:
+        calls = search(self._calls, self.search.value)
+        rows = table_rows(calls, self.order.value, self._tz)
+        count = f"{len(calls):,} call{'' if len(calls) == 1 else 's'}"
+        note = f"{count}." if len(calls) == len(rows) else f"{len(rows):,} of {count}: the export has all of them."
+        try:
+            table = interactive_html(rows) if len(rows) else ""
+        except ArgumentError as error:
+            note, table = str(error), ""
+        self.table.value = f'<p class="note">{html.escape(note)}</p>{table}'

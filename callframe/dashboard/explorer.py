@@ -1,50 +1,70 @@
-"""The dashboard: filters, key figures and tabs, wired together."""
+"""The dashboard: controls, findings, key figures and views, wired together."""
 
 from __future__ import annotations
 
 import asyncio
-import html
+import functools
 import threading
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
+import pandas as pd
 
+from callframe.completeness import Coverage
 from callframe.dashboard import export
-from callframe.dashboard.controls import Controls, close
+from callframe.dashboard.picture import Picture
 from callframe.dashboard.selection import TABS, Selection
 from callframe.dashboard.selection_analysis import CallAnalysis, RollupAnalysis
 from callframe.dashboard.sources import ProjectSource
-from callframe.dashboard.tabs import CallsTab, FailuresTab, Tab, paragraph
+from callframe.dashboard.toolbar import Clickable, Toolbar, close
+from callframe.dashboard.views import Drawer, View, paragraph
 from callframe.errors import CallframeError
+from callframe.formatting import format_time
 from callframe.reporting.rendering import Renderer, render_part
+from callframe.timespan import iso, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pandas as pd
     from matplotlib.figure import Figure
 
     from callframe.dashboard.sources import Source
 
-WIDTH, CSS_DPI = 9.0, 128
-"""Width of the plots in inches, and CSS pixels per inch."""
-
 PAUSE_S = 0.03
 """How long a redraw waits for the next change."""
 
+MAX_UNDO, SHOWN_FINDINGS = 200, 3
+
 _INCOMPLETE = (
     "Incomplete: not everything that was requested could be read, so every number and plot describes only the calls"
-    " that were. The tab Data quality shows what is missing, and why."
+    " that were. The view Data quality shows what is missing, and why."
 )
-_NOTHING = "No calls are selected. Choose more functions, statuses or schedules, or a longer range; Reset selects all."
+_NOTHING = "No calls are selected: remove a filter, or choose a longer range."
 _EMPTY = "There are no calls to show."
 
-_KEYS = (
-    "this.closest('.callframe-explore')?.addEventListener('focusin', event =>"
-    " event.target.matches('select') && event.target.setAttribute('data-lm-suppress-shortcuts', 'true'))"
-)
-"""Keeps JupyterLab from taking keys pressed in a list for commands: "m" would turn the cell into text."""
+_FIGURES = {
+    "Calls": "Calls",
+    "Failure rate": "Failures",
+    "Duration, median": "Durations",
+    "Duration, p95": "Durations",
+    "Schedule delay, p95": "Delays",
+    "Missed runs": "Schedules",
+    "Coverage": "Data quality",
+}
+"""The view that explains each key figure."""
+
+_FINDINGS: dict[str, dict[str, Any]] = {
+    "incomplete": {"tab": "Data quality"},
+    "incident": {"tab": "Failures"},
+    "deploy": {"tab": "Changes"},
+    "change": {"tab": "Changes"},
+    "missed": {"tab": "Schedules"},
+    "new failure": {"tab": "Failures"},
+    "run limit": {"tab": "Durations", "plot": "Unfinished work"},
+    "quota": {"tab": "Concurrency", "plot": "By function"},
+    "stuck": {"tab": "Calls", "statuses": ["Running"]},
+}
+"""What a finding selects, by its kind, beside its function and its time."""
 
 
 class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
@@ -52,45 +72,47 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def __init__(self, source: Source, selection: Selection) -> None:
         self._source = source
-        self._renderer = Renderer(WIDTH, CSS_DPI)
+        self._selection, self._history = selection, list[Selection]()
+        self._changing = threading.Lock()
+        self._renderer = Renderer()
         self._redraw = Redraw(self._draw)
         self._analyzing = threading.Lock()
         self._analysis: CallAnalysis | RollupAnalysis | None = None
-        self._drawn: dict[str, object] = {}
-        self._last_drawn = ""
+        self._drawn: object = None
+        self._display: Any = None
         self._stop: threading.Event | None = None
+        self._stopped = False
         self.refreshing: threading.Thread | None = None
-        self._controls = Controls(self._redraw.request)
-        self._message = _html("callframe-message")
-        self._key_figures = _html("callframe-figures")
-        self._code = _html("callframe-code")
-        self._tabs = {name: self._make_tab(name) for name in TABS}
-        self._tab_bar = widgets.Tab([tab.widget for tab in self._tabs.values()], titles=TABS)
-        self._tab_bar.observe(lambda _: self._redraw.request(), names="selected_index")
-        css = resources.files("callframe.dashboard").joinpath("dashboard.css").read_text(encoding="utf-8")
-        style = widgets.HTML(f'<style onload="{html.escape(_KEYS)}">{css}</style>', layout={"display": "none"})
-        buttons = self._make_buttons()
+        self._toolbar = Toolbar(self._act, self._change)
+        self._message = Clickable("message", role="status")
+        self._findings = Clickable("findings", self._act)
+        self._key_figures = Clickable("figures", self._act)
+        self._code = Clickable("code")
+        self._tabs = Clickable("tabs", self._act)
+        self._picture = Picture(self._on_range, self._on_filter, self._redraw_all, self._undo)
+        self._view = View(self._renderer, self._act, self._picture)
+        project = source.project if isinstance(source, ProjectSource) else None
+        self._drawer = Drawer(self._act, project)
+        heads = widgets.Box([self._tabs, self._view.choice])
+        heads.add_class("callframe-heads")
         super().__init__(
-            [style, self._controls.widget, buttons, self._message, self._code, self._key_figures, self._tab_bar]
-        )
+            [
+                self._toolbar.widget, self._message, self._code, self._findings, self._key_figures, heads,
+                self._view.widget, self._drawer.widget,
+            ]
+        )  # fmt: skip
         self.add_class("callframe-explore")
-        self._load()
-        self.selection = selection
+        self._redraw.request()
         self._redraw.now()
 
     @property
     def selection(self) -> Selection:
         """What is selected and shown: a small value to keep, and to pass to `callframe.explore`."""
-        tab = self._open_tab
-        return self._controls.selection.replace(tab=tab.name, plot=tab.plot)
+        return self._selection
 
     @selection.setter
     def selection(self, selection: Any) -> None:
-        chosen = Selection.of(selection)
-        self._controls.selection = chosen
-        self._tabs[chosen.tab].choose(chosen.plot)
-        self._tab_bar.selected_index = TABS.index(chosen.tab)
-        self._redraw.request()
+        self._select(Selection.of(selection))
 
     @property
     def calls(self) -> pd.DataFrame:
@@ -103,68 +125,110 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     @property
     def figure(self) -> Figure:
         """The figure of the plot that is shown, or was last; the next plot is drawn into the same one."""
-        self._draw_open_tab()
-        return self._renderer.figure
-
-    @property
-    def _open_tab(self) -> Tab:
-        return self._tabs[TABS[self._tab_bar.selected_index or 0]]
-
-    def _draw_open_tab(self) -> None:
-        """Make sure that the figure holds the plot of the open tab, which may have been drawn before another one."""
         self._redraw.now()
-        if self._last_drawn != (name := self._open_tab.name):
-            self._drawn.pop(name, None)
-            self._redraw.request()
-            self._redraw.now()
+        return self._renderer.figure
 
     def close(self) -> None:
         """Remove the dashboard from the page and free its calls: ipywidgets keeps all widgets that are not closed."""
         if self._stop is not None:
             self._stop.set()
-        parts = [*vars(self._controls).values(), *(part for tab in self._tabs.values() for part in vars(tab).values())]
-        close([self, self._refresh_button, *parts])
+        close([self, *vars(self._toolbar).values(), *vars(self._view).values(), self._drawer.widget])
+
+    def _ipython_display_(self, **_: Any) -> None:
+        """Show the widget, and its last plot where widgets are not shown: a style sheet of the widget hides it."""
+        from IPython.display import HTML, display  # noqa: PLC0415 - only in notebooks
+
+        bundle = {**self._repr_mimebundle_(), "text/plain": "A dashboard of calls."}
+        bundle.pop("image/png", None)
+        display(bundle, raw=True)  # type: ignore[no-untyped-call]
+        self._display = display(HTML(self._still()), display_id=True)  # type: ignore[no-untyped-call]
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         """Show the widget, or its plot where widgets cannot be shown."""
         bundle: dict[str, Any] = super()._repr_mimebundle_(**options) or {}
-        self._draw_open_tab()
+        self._redraw.now()
         return {**bundle, "image/png": self._renderer.png} if self._renderer.png else bundle
 
-    def _make_tab(self, name: str) -> Tab:
-        arguments = (name, self._renderer, self._redraw.request, self._attempt)
-        if name == "Failures":
-            read_log = self._source.project.logs if isinstance(self._source, ProjectSource) else None
-            return FailuresTab(*arguments, read_log=read_log)
-        return CallsTab(*arguments) if name == "Calls" else Tab(*arguments)
+    def _still(self) -> str:
+        return f'<div class="callframe-still">{render_part("plot", self._view.image)}</div>' if self._view.image else ""
 
-    def _make_buttons(self) -> widgets.Widget:
-        self._refresh_button = widgets.Button(description="Refresh", icon="refresh", tooltip="Fetch the calls again")
-        self._refresh_button.on_click(lambda _: self._attempt(self._refresh_or_stop))
-        actions = {
-            "Export CSV": ("download", lambda: self._export(".csv")),
-            "Export Parquet": ("download", lambda: self._export(".parquet")),
-            "Copy code": ("code", self._show_code),
-            "Reset": ("undo", self._reset),
+    def _select(self, selection: Selection) -> None:
+        """Select something else, which can be undone."""
+        with self._changing:
+            if selection == self._selection:
+                return
+            self._history = [*self._history[1 - MAX_UNDO :], self._selection]
+            self._selection = selection
+        self._redraw.request()
+
+    def _change(self, **fields: Any) -> None:
+        """Change fields of the selection; errors are raised."""
+        self._select(self._selection.replace(**fields))
+
+    def _undo(self) -> None:
+        """Close the open call, else go back to the selection before."""
+        with self._changing:
+            if not self._history:
+                return
+            self._selection = self._history.pop()
+        self._redraw.request()
+
+    def _on_range(self, start_ms: float, end_ms: float) -> None:
+        start, end = (iso(max(0, round(edge))) for edge in (start_ms, end_ms))
+        self._attempt(lambda: self._change(last=None, start=start, end=end))
+
+    def _on_filter(self, chosen: dict[str, Any], *, add: bool) -> None:
+        self._attempt(lambda: self._select(self._selection.toggle(chosen, add=add)))
+
+    def _act(self, action: dict[str, Any], *, add: bool = False) -> None:
+        """Do what was pressed: a selection to set, a filter to toggle or remove, a call to open, or a command."""
+        commands: dict[str, Callable[[], object]] = {
+            "back": self._undo,
+            "reset": lambda: self._select(Selection(tab=self._selection.tab, tz=self._selection.tz)),
+            "close": lambda: self._change(call=None),
+            "refresh": self._refresh_or_stop,
+            "csv": lambda: self._export(".csv"),
+            "parquet": lambda: self._export(".parquet"),
+            "missed": self._export_missed,
+            "code": self._show_code,
         }
-        buttons = [self._refresh_button] if self._source.refreshable else []
-        for name, (icon, act) in actions.items():
-            button = widgets.Button(description=name, icon=icon)
-            button.on_click(lambda _, act=act: self._attempt(act))
-            buttons.append(button)
-        return widgets.Box(buttons, layout={"flex_flow": "row wrap"})
+        makers: dict[str, Callable[[Any], Selection]] = {
+            "set": lambda fields: self._selection.replace(**fields),
+            "toggle": lambda chosen: self._selection.toggle(chosen, add=add or action.get("add", False)),
+            "without": lambda filter_: self._selection.without(*filter_),
+            "open": self._opened,
+        }
+        if (command := action.get("do")) in commands:
+            self._attempt(commands[command])
+        for name in makers.keys() & action.keys():
+            self._attempt(functools.partial(self._make, makers[name], action[name]))
 
-    def _load(self) -> None:
+    def _make(self, make: Callable[[Any], Selection], value: Any) -> None:
+        self._select(make(value))
+
+    def _opened(self, call: Any) -> Selection:
+        """Open a call, whose numbers come as text from the browser, or the id alone from a table."""
+        function_id, call_id = call if isinstance(call, list | tuple) else (None, call)
+        analysis = self._analyze()
+        if function_id is None and isinstance(analysis, CallAnalysis):
+            calls = analysis.all_calls
+            function_id = next(iter(calls.loc[calls["call_id"] == int(call_id), "function_id"]), 0)
+        return self._selection.replace(call=(int(function_id), int(call_id)))
+
+    def _reload(self) -> None:
         """Take over what the source has read."""
         with self._analyzing:
-            self._controls.set_options(self._source.filter_options())
             self._analysis = None
-            self._drawn = {}
+        self._redraw_all()
+
+    def _redraw_all(self) -> None:
+        self._drawn = None
+        self._redraw.request()
 
     def _analyze(self) -> CallAnalysis | RollupAnalysis:
         """Analyze the selection; what was computed is kept while the same calls are selected."""
         with self._analyzing:
-            selection, analysis = self.selection, self._analysis
+            selection, analysis = self._selection, self._analysis
             if analysis is None or analysis.selection.filters != selection.filters:
                 analysis = self._source.analyze(selection)
             elif analysis.selection != selection:
@@ -176,31 +240,56 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._attempt(self._draw_all)
 
     def _draw_all(self) -> None:
-        """Show the selection: the plot first, then the key figures, then what is below the plot."""
-        drawn = self._drawn  # a refresh replaces it meanwhile
+        """Show the selection: the plot and the key figures first, then what is below the plot."""
         analysis = self._analyze()
         selection = analysis.selection
-        tab = self._tabs[selection.tab]
-        outdated = drawn.get(tab.name) != selection
+        outdated = self._drawn != (drawing := (analysis, selection.replace(call=None)))
         if outdated:
-            tab.draw(analysis)
-        if drawn.get("") != (selection.filters, selection.tz):
-            self._key_figures.value = render_part("key_figures", analysis.key_figures)
-            drawn[""] = (selection.filters, selection.tz)
-        self._message.value = self._state(analysis)
+            self._view.draw(analysis)
+            self._tabs.html = render_part("tabs", TABS, selection.tab)
+        actions = {name: {"set": {"tab": tab, "plot": ""}} for name, tab in _FIGURES.items()}
+        self._key_figures.html = render_part("figure_buttons", analysis.key_figures, actions)
+        self._toolbar.show(selection, analysis.counts)
+        self._toolbar.show_chips(selection.chips(), _count(analysis), can_undo=bool(self._history))
+        self._show_freshness()
+        self._message.html = self._state(analysis)
+        self._drawer.show(analysis)
         if outdated:
-            tab.show_rollup(analysis) if isinstance(analysis, RollupAnalysis) else tab.show_details(analysis)
-            drawn[tab.name] = selection
-            self._last_drawn = tab.name
-        self._code.value = ""
+            self._findings.html = self._finding_buttons(analysis)
+            self._view.show_details(analysis)
+            self._drawn = drawing
+        self._code.html = ""
+        if self._display is not None:
+            from IPython.display import HTML  # noqa: PLC0415 - only in notebooks
+
+            self._display.update(HTML(self._still()))  # type: ignore[no-untyped-call]
+
+    def _finding_buttons(self, analysis: CallAnalysis | RollupAnalysis) -> str:
+        if isinstance(analysis, RollupAnalysis):
+            return ""
+        rows = [(row["sentence"], {"set": _of_finding(row)}) for row in analysis.findings]
+        return render_part("finding_buttons", rows, SHOWN_FINDINGS)
+
+    def _show_freshness(self) -> None:
+        known = Coverage.of(self._source.calls)
+        fetched_ms = known.fetched_ms if known else None
+        text = (
+            ""
+            if fetched_ms is None
+            else f"{format_time(timestamp(fetched_ms), self._toolbar.zone)[11:]} {self._toolbar.zone}"
+        )
+        button = "Refresh" if self._stop is None else "Stop"
+        self._toolbar.freshness.html = render_part(
+            "freshness", text, fetched_ms, button if self._source.refreshable else ""
+        )
 
     def _state(self, analysis: CallAnalysis | RollupAnalysis) -> str:
         """Render what a person should know before reading on."""
         if self._source.problem:
             return paragraph(self._source.problem, class_="bad", role="alert")
         if not analysis.count:
-            return paragraph(_EMPTY if self._source.empty else _NOTHING, role="status")
-        return paragraph(_INCOMPLETE, class_="bad", role="status") if analysis.complete is False else ""
+            return paragraph(_EMPTY if self._source.empty else _NOTHING)
+        return paragraph(_INCOMPLETE, class_="bad") if analysis.complete is False else ""
 
     def _attempt(self, act: Callable[[], object]) -> bool:
         """Run a function and show its error, since a notebook shows no error of a callback; whether it succeeded."""
@@ -215,41 +304,70 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         return False
 
     def _show_error(self, text: str) -> None:
-        self._message.value = paragraph(text, class_="bad", role="alert")
+        self._message.html = paragraph(text, class_="bad", role="alert")
+
+    def _export_missed(self) -> None:
+        """Write the runs that were missed to a CSV file."""
+        self._redraw.now()
+        analysis = self._analyze()
+        if isinstance(analysis, CallAnalysis) and analysis.missed is not None:
+            path = export.export_missed(analysis.missed)
+            self._message.html = f"<p>{export.link(path, len(analysis.missed), 'scheduled times')}</p>"
 
     def _export(self, suffix: str) -> None:
         self._redraw.now()  # a later one would remove the message
         calls = self.calls
         path = export.export(calls, suffix)
-        self._message.value = f'<p role="status">{export.link(path, len(calls))}</p>'
+        self._message.html = f"<p>{export.link(path, len(calls))}</p>"
 
     def _show_code(self) -> None:
         self._redraw.now()
         code = export.code(self._source, self._analyze())
-        self._code.value = render_part("code", code, code.count("\n") + 1)
-
-    def _reset(self) -> None:
-        self.selection = Selection(tab=self._open_tab.name, tz=self._controls.zone)
+        self._code.html = render_part("code", code, code.count("\n") + 1)
 
     def _refresh_or_stop(self) -> None:
         """Fetch in a thread, so that the same button can stop it."""
         if self._stop is not None:
+            self._stopped = True
             self._stop.set()
-            self._refresh_button.description = "Stopping ..."
+            self._message.html = paragraph("Stopping ...")
             return
-        self._stop = threading.Event()
-        self._refresh_button.description, self._refresh_button.icon = "Stop", "stop"
-        self._message.value = paragraph("Fetching the calls ...", role="status")
+        self._stop, self._stopped = threading.Event(), False
+        self._show_freshness()
+        self._show_progress(0.0, "")
         self.refreshing = threading.Thread(target=self._fetch, args=(self._stop,), daemon=True)
         self.refreshing.start()
 
+    def _show_progress(self, fraction: float, text: str) -> None:
+        self._message.html = render_part("progress", round(100 * fraction), text)
+
     def _fetch(self, stop: threading.Event) -> None:
         try:
-            if self._attempt(lambda: self._source.refresh(stop)) and self._attempt(self._load):
-                self._redraw.request()
+            done = self._attempt(lambda: self._source.refresh(stop, self._show_progress))
+            if self._stopped:
+                self._source.problem = ""
+            if done:
+                self._attempt(self._reload)
         finally:
             self._stop = None
-            self._refresh_button.description, self._refresh_button.icon = "Refresh", "refresh"
+            self._show_freshness()
+            if self._stopped:
+                self._redraw.now()
+                self._message.html = paragraph("Stopped. The calls are those that were read before.")
+
+
+def _of_finding(row: dict[Any, Any]) -> dict[str, Any]:
+    """Convert a finding to the fields of the selection that shows it."""
+    fields: dict[str, Any] = {"plot": "", **_FINDINGS.get(row["kind"], {"tab": "Overview"})}
+    if not pd.isna(function := row.get("function")):
+        fields["functions"] = [function]
+    if not pd.isna(start := row.get("start_time")):
+        fields |= {"last": None, "start": start.isoformat(), "end": row["end_time"].isoformat()}
+    return fields
+
+
+def _count(analysis: CallAnalysis | RollupAnalysis) -> str:
+    return f"{analysis.count:,} call{'' if analysis.count == 1 else 's'}"
 
 
 class Redraw:
@@ -304,9 +422,3 @@ class Redraw:
                     self._drawn = requested
             finally:
                 self._drawing_thread = None
-
-
-def _html(css_class: str) -> widgets.HTML:
-    widget = widgets.HTML()
-    widget.add_class(css_class)
-    return widget

@@ -8,7 +8,7 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from callframe.csv_parquet import READERS, suffix_of, write_csv, write_parquet
+from callframe.csv_parquet import FORMULA, READERS, suffix_of, write_csv, write_parquet
 from callframe.dashboard.plots import plot_spec
 from callframe.dashboard.selection_analysis import CallAnalysis, RollupAnalysis, whole_days
 from callframe.dashboard.sources import ArchiveSource, ProjectSource
@@ -34,20 +34,37 @@ def export(calls: pd.DataFrame, suffix: str) -> Path:
     stem = "calls"
     if len(calls):
         stem += f"-{calls['start_time'].iloc[0]:%Y%m%d}-{calls['start_time'].iloc[-1]:%Y%m%d}"
-    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
-    try:
-        path = next(path for path in (Path(f"{name}{suffix}") for name in names) if not path.exists())
-    except OSError as error:
-        raise FileError(f"The working folder cannot be read: {error.strerror}.") from None
+    path = _new_path(stem, suffix)
     write, _ = _WRITERS[suffix]
     write(calls, path)
     return path
 
 
-def link(path: Path, calls: int) -> str:
+def export_missed(missed: pd.DataFrame) -> Path:
+    """Write missed runs to a new CSV file in the working folder, no name as a formula of a spreadsheet."""
+    path = _new_path("missed-runs", ".csv")
+    names = {name: missed[name].astype("object").where(missed[name].notna(), "") for name in ("name", "function")}
+    escaped = {name: texts.astype("str").str.replace(FORMULA, r"'\1", regex=True) for name, texts in names.items()}
+    try:
+        missed.assign(**escaped).to_csv(path, index=False, date_format="%Y-%m-%dT%H:%M:%SZ")
+    except OSError as error:
+        raise FileError(f"{str(path)!r} cannot be written: {error.strerror}.") from None
+    return path
+
+
+def _new_path(stem: str, suffix: str) -> Path:
+    """Find a name in the working folder that no file has."""
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    try:
+        return next(path for path in (Path(f"{name}{suffix}") for name in names) if not path.exists())
+    except OSError as error:
+        raise FileError(f"The working folder cannot be read: {error.strerror}.") from None
+
+
+def link(path: Path, rows: int, noun: str = "calls") -> str:
     """Render where a file is, with a link that holds its content: it can be downloaded from a remote server too."""
     size = path.stat().st_size
-    text = f"{calls:,} calls written to {html.escape(printable(str(path.resolve())))} ({_format_size(size)})."
+    text = f"{rows:,} {noun} written to {html.escape(printable(str(path.resolve())))} ({_format_size(size)})."
     if size > MAX_LINK_BYTES:
         return f"{text} It is too large for a link; narrow the selection to download it."
     _, media_type = _WRITERS[path.suffix]

@@ -11,6 +11,7 @@ from callframe.dashboard.selection_analysis import MAX_ROWS, CallAnalysis, Rollu
 if TYPE_CHECKING:
     import pandas as pd
 
+    from callframe.dashboard.picture import Picture
     from callframe.reporting.rendering import PlotImage, Renderer
 
 
@@ -24,7 +25,7 @@ class PlotSpec:
     has_times: bool = True
     height: float = 4.2
 
-    def render(self, renderer: Renderer, analysis: CallAnalysis | RollupAnalysis) -> PlotImage:
+    def render(self, renderer: Renderer, analysis: CallAnalysis | RollupAnalysis, picture: Picture) -> PlotImage:  # noqa: ARG002
         """Draw the plot of a selection."""
         return renderer.draw(
             getattr(plot, self.function),
@@ -70,7 +71,7 @@ PLOTS: dict[str, dict[str, PlotSpec]] = {
         _OVER_TIME: PlotSpec("durations", {"over": "time"}),
         "Unfinished work": PlotSpec("survival", has_times=False),
     },
-    "Schedule delays": {
+    "Delays": {
         "Distribution": PlotSpec("schedule_delays", has_times=False),
         _OVER_TIME: PlotSpec("schedule_delays", {"over": "time"}),
         _WEEK: PlotSpec("heatmap", {"of": "delays"}, height=3.4),
@@ -85,6 +86,8 @@ PLOTS: dict[str, dict[str, PlotSpec]] = {
         "All calls": PlotSpec("concurrency", height=3.6),
         "By function": PlotSpec("concurrency", {"by": "function"}, height=3.8),
     },
+    "Changes": {},
+    "What differs": {},
     "Calls": {},
     "Data quality": {},
 }
@@ -93,7 +96,7 @@ PLOTS: dict[str, dict[str, PlotSpec]] = {
 ROLLUP_PLOTS = {
     "Overview": PlotSpec("history", {"of": "calls"}, height=3.6),
     "Durations": PlotSpec("history", {"of": "durations"}, height=3.8),
-    "Schedule delays": PlotSpec("history", {"of": "delays"}, height=3.8),
+    "Delays": PlotSpec("history", {"of": "delays"}, height=3.8),
     "Failures": PlotSpec("history", {"of": "failures"}, height=3.6),
 }
 """The plots of rollups, by tab."""
@@ -107,3 +110,8 @@ def plot_spec(analysis: CallAnalysis | RollupAnalysis) -> PlotSpec | None:
     plots = PLOTS[selection.tab]
     spec = plots.get(selection.plot) or next(iter(plots.values()), None)
     return None if spec and spec.function == "missed_runs" and analysis.missed is None else spec
+
+
+def plot_names(analysis: CallAnalysis | RollupAnalysis) -> list[str]:
+    """List the plots to choose from."""
+    return [] if isinstance(analysis, RollupAnalysis) else list(PLOTS[analysis.selection.tab])

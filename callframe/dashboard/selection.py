@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 
 from callframe import timespan
+from callframe.analysis.failures import failure_groups
 from callframe.completeness import Coverage
 from callframe.errors import ArgumentError
 from callframe.timespan import to_milliseconds
@@ -25,8 +26,21 @@ BY = ("function", "schedule", "status", "1h", "1d")
 """What the summary can be grouped by."""
 
 TABS = (
-    "Overview", "Durations", "Schedule delays", "Failures", "Schedules", "Concurrency", "Calls", "Data quality",
+    "Overview", "Durations", "Delays", "Failures", "Schedules", "Concurrency", "Changes", "What differs", "Calls",
+    "Data quality",
 )  # fmt: skip
+
+
+_LISTS = {"functions": str, "statuses": str, "schedules": int, "groups": str}
+"""The filters that are lists, and the type of their values."""
+
+
+class Chip(NamedTuple):
+    """A filter to show and to remove."""
+
+    field: str
+    value: Any
+    text: str
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,8 @@ class Selection:
         Statuses; none means all.
     schedules
         Ids of schedules; none means all calls, those without a schedule too.
+    groups
+        Failure groups, of the column `group` of `failures`; none means all calls.
     last
         Length of a time range that ends where the calls do, such as `"24h"`; in place of `start` and `end`.
     start, end
@@ -54,11 +70,14 @@ class Selection:
         Which tab is open.
     plot
         Which plot of the tab is shown; the first by default.
+    call
+        The call that is open, as the ids of its function and of itself; None if there is none.
     """
 
     functions: tuple[str, ...] = ()
     statuses: tuple[str, ...] = ()
     schedules: tuple[int, ...] = ()
+    groups: tuple[str, ...] = ()
     last: str | None = None
     start: str | None = None
     end: str | None = None
@@ -66,11 +85,13 @@ class Selection:
     tz: str = "UTC"
     tab: str = TABS[0]
     plot: str = ""
+    call: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Check and normalize the values."""
-        for name, kind in (("functions", str), ("statuses", str), ("schedules", int)):
+        for name, kind in _LISTS.items():
             object.__setattr__(self, name, _unique(name, getattr(self, name), kind))
+        object.__setattr__(self, "call", self.call and tuple(map(int, self.call)))
         for name in ("by", "tz", "plot"):
             if not isinstance(getattr(self, name), str):
                 raise ArgumentError(f"{name}={getattr(self, name)!r}; expected text.")
@@ -113,7 +134,43 @@ class Selection:
     @property
     def filters(self) -> tuple[Any, ...]:
         """The part that selects calls."""
-        return (self.functions, self.statuses, self.schedules, self.last, self.start, self.end)
+        return (*(getattr(self, name) for name in _LISTS), self.last, self.start, self.end)
+
+    def toggle(self, chosen: Mapping[str, Any], *, add: bool = False) -> Self:
+        """Choose values in place of those of their fields, or beside them; what was chosen already is removed."""
+        changes = dict(chosen)
+        for name in _LISTS.keys() & chosen.keys():
+            new, old = tuple(chosen[name]), getattr(self, name)
+            rest = tuple(value for value in old if value not in new)
+            changes[name] = rest if set(new) <= set(old) else (*(old if add else ()), *new)
+        if "start" in chosen or "end" in chosen:
+            changes["last"] = None
+        return self.replace(**changes)
+
+    def without(self, field: str, value: Any) -> Self:
+        """Remove a filter."""
+        if field in _LISTS:
+            return self.replace(**{field: tuple(other for other in getattr(self, field) if other != value)})
+        return self.replace(last=None, start=None, end=None)
+
+    def chips(self, schedule_names: Mapping[int, str] | None = None) -> list[Chip]:
+        """List the filters with the texts to show."""
+        names = {"schedules": schedule_names or {}}
+        chips = [
+            Chip(field, value, str(names.get(field, {}).get(value, value)))
+            for field in _LISTS
+            for value in getattr(self, field)
+        ]
+        if self.last:
+            chips.append(Chip("last", self.last, f"last {self.last}"))
+        elif self.start or self.end:
+            edges = [
+                f"{word} {pd.Timestamp(edge).tz_convert(self.tz):%Y-%m-%d %H:%M}"
+                for word, edge in (("from", self.start), ("to", self.end))
+                if edge
+            ]
+            chips.append(Chip("start", None, " ".join(edges)))
+        return chips
 
 
 def window(end_ms: int, selection: Selection) -> tuple[str | None, str | None]:
@@ -135,7 +192,7 @@ def end_ms(calls: pd.DataFrame) -> int:
 def select(calls: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     """Select calls and their coverage, renumbered; the same object if everything is selected."""
     start, end = window(end_ms(calls), selection)
-    if not any((selection.functions, selection.statuses, selection.schedules, start, end)):
+    if not any((selection.functions, selection.statuses, selection.schedules, selection.groups, start, end)):
         return calls
     kept = np.ones(len(calls), dtype=bool)
     if selection.functions:
@@ -144,6 +201,8 @@ def select(calls: pd.DataFrame, selection: Selection) -> pd.DataFrame:
         kept &= _is_in(calls["status"], selection.statuses)
     if selection.schedules:
         kept &= calls["schedule_id"].isin(selection.schedules).to_numpy(dtype=bool)
+    if selection.groups:
+        kept &= failure_groups(calls).isin(selection.groups).to_numpy()
     if start:
         kept &= (calls["start_time"] >= pd.Timestamp(start)).to_numpy()
     if end:
@@ -166,7 +225,7 @@ def _unique(name: str, value: Any, kind: type) -> tuple[Any, ...]:
     if kind is int:
         items = tuple(int(item) if isinstance(item, np.integer) else item for item in items)
     if not is_list or not all(isinstance(item, kind) for item in items):
-        expected = {"functions": "labels", "statuses": "names", "schedules": "ids, whole numbers"}[name]
+        expected = {"schedules": "ids, whole numbers", "functions": "labels"}.get(name, "names")
         raise ArgumentError(f"{name}={value!r}; expected a list of {expected}.")
     return items
 

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from callframe import frame, reporting
-from callframe.analysis.concurrency import concurrency_peaks, overlapping_runs
+from callframe.analysis.changes import changes
+from callframe.analysis.comparison import compare
+from callframe.analysis.concurrency import concurrency, concurrency_peaks, overlapping_runs
+from callframe.analysis.contrast import contrast
 from callframe.analysis.failures import failure_groups, failures
 from callframe.analysis.findings import findings
+from callframe.analysis.incidents import incidents
 from callframe.analysis.rollup import summarize_rollup
 from callframe.analysis.schedules import missed_runs, schedule_report
 from callframe.analysis.summary import summarize
 from callframe.completeness import is_complete
+from callframe.dashboard.cross_filter import Option, count_options
 from callframe.dashboard.selection import end_ms, select, window
 from callframe.reporting.key_figures import KeyFigure, count_calls, key_figures, rollup_key_figures
 
@@ -122,6 +127,48 @@ class CallAnalysis:
         return None if self.schedules is None else missed_runs(self._calls_of_any_status, self.schedules)
 
     @cached_property
+    def counts(self) -> dict[str, list[Option]]:
+        """What can be chosen, with the number of calls of each."""
+        return count_options(self.all_calls, self._schedule_names)
+
+    @property
+    def population(self) -> pd.DataFrame:
+        """The selected calls of every outcome, the base of rates."""
+        return self._calls_of_any_status
+
+    @cached_property
+    def compared(self) -> pd.DataFrame:
+        """Durations and failure rates before and after deploys."""
+        return compare(self.population)
+
+    @cached_property
+    def changes(self) -> pd.DataFrame:
+        """When durations, delays or failure rates changed."""
+        return changes(self.population)
+
+    @cached_property
+    def incidents(self) -> pd.DataFrame:
+        """When many calls failed."""
+        return incidents(self.population)
+
+    @cached_property
+    def contrast(self) -> pd.DataFrame | None:
+        """What differs between the selected calls and the rest; None if either is nothing."""
+        if not 0 < len(self.calls) < len(self.all_calls):
+            return None
+        return contrast(self.all_calls, self.all_calls["call_id"].isin(self.calls["call_id"]))
+
+    @cached_property
+    def hourly_peaks(self) -> pd.DataFrame:
+        """The most calls that ran at the same time in each hour of the day, and when."""
+        curve = concurrency(self.calls).set_index("time")["running"].tz_convert(self.selection.tz)
+        hours = curve.resample("1h").max().fillna(0)
+        before = curve.resample("1h").last().ffill().shift(fill_value=0)
+        hours = hours.where(hours >= before, before)
+        when = hours.groupby(pd.DatetimeIndex(hours.index).hour).idxmax()
+        return pd.DataFrame({"peak": hours[when].to_numpy(dtype="int64"), "when": when.to_numpy()}, index=when.index)
+
+    @cached_property
     def late(self) -> pd.DataFrame:
         """The schedules with late calls, the most late ones first."""
         summary = summarize(self.calls[self.calls["schedule_id"].notna()], by=["schedule", "function"]).reset_index()
@@ -195,6 +242,13 @@ class RollupAnalysis:
     def summary(self) -> pd.DataFrame:
         """The summary, by function if the rollup does not distinguish what the selection groups by."""
         return summarize_rollup(self.rollup, by=_ROLLUP_BY.get(self.selection.by, self.selection.by))
+
+    @property
+    def counts(self) -> dict[str, list[Option]]:
+        """What can be chosen, with the number of calls of each."""
+        rows = self._whole_rollup[self._whole_rollup["measure"] == "duration"]
+        counts = rows.groupby("function", observed=True)["count"].sum()
+        return {"functions": [Option(str(name), str(name), int(count), 0) for name, count in counts.items()]}
 
     @property
     def count(self) -> int:

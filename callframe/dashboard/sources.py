@@ -13,8 +13,7 @@ from callframe.analysis.schedule_matching import parse_schedules
 from callframe.archive import Archive
 from callframe.completeness import Coverage, observed_until_ms
 from callframe.csv_parquet import READERS, suffix_of
-from callframe.dashboard.controls import FilterOptions
-from callframe.dashboard.selection import select, window
+from callframe.dashboard.selection import end_ms, select, window
 from callframe.dashboard.selection_analysis import CallAnalysis, RollupAnalysis, estimate_count
 from callframe.errors import ArgumentError, CallframeError, IncompleteError
 from callframe.project import Project
@@ -22,9 +21,13 @@ from callframe.timespan import iso
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
 
     from callframe.dashboard.selection import Selection
     from callframe.timespan import TimeLike
+
+    Progress = Callable[[float, str], None]
+    """Gets the fraction that is done and a text."""
 
 
 class Source:
@@ -38,13 +41,13 @@ class Source:
         self.schedules = schedules
         self.path = path
 
-    def fetch(self, stop: threading.Event | None = None) -> None:
+    def fetch(self, stop: threading.Event | None = None, progress: Progress | None = None) -> None:
         """Read everything again, if that is possible; what goes wrong is raised, or kept in `problem`."""
 
-    def refresh(self, stop: threading.Event) -> None:
+    def refresh(self, stop: threading.Event, progress: Progress) -> None:
         """Read everything again; if that fails, the calls stay as they are, and `problem` says why."""
         try:
-            self.fetch(stop)
+            self.fetch(stop, progress)
         except CallframeError as error:
             self.problem = f"The calls could not be read again. {error}"
 
@@ -52,10 +55,6 @@ class Source:
     def empty(self) -> bool:
         """Whether there are no calls at all."""
         return self.calls.empty
-
-    def filter_options(self) -> FilterOptions:
-        """List what can be selected."""
-        return FilterOptions.of_calls(self.calls, self.schedules)
 
     def analyze(self, selection: Selection) -> CallAnalysis | RollupAnalysis:
         """Analyze a selection."""
@@ -76,10 +75,9 @@ class ProjectSource(Source):
         self.project = project
         self.start = start
 
-    def fetch(self, stop: threading.Event | None = None) -> None:
+    def fetch(self, stop: threading.Event | None = None, progress: Progress | None = None) -> None:
         """Fetch the calls, and keep the earlier ones if fewer functions can be read completely."""
         self.problem = ""
-        progress = None if stop is None else False
         try:
             self.calls = self.project.calls(start=self.start, strict=True, stop=stop, progress=progress)
         except IncompleteError as error:
@@ -105,15 +103,13 @@ class ArchiveSource(Source):
     def __init__(self, archive: Archive) -> None:
         super().__init__(frame.empty(), None)
         self.archive = archive
-        self._options = FilterOptions()
         self._rollup = pd.DataFrame()
         self._cached: tuple[object, pd.DataFrame] = (None, self.calls)
 
-    def fetch(self, stop: threading.Event | None = None) -> None:  # noqa: ARG002 - reading is quick
+    def fetch(self, stop: threading.Event | None = None, progress: Progress | None = None) -> None:  # noqa: ARG002 - reading is quick
         """Read the rollup and the schedules."""
         rollup, schedules = self.archive.rollup(), self.archive.schedules()
         self._rollup, self.schedules, self.problem = rollup, schedules, ""
-        self._options = FilterOptions.of_rollup(rollup, schedules)
         self._cached = (None, self.calls)
 
     @property
@@ -121,13 +117,9 @@ class ArchiveSource(Source):
         """Whether there are no calls at all."""
         return self._rollup.empty
 
-    def filter_options(self) -> FilterOptions:
-        """List what can be selected."""
-        return self._options
-
     def analyze(self, selection: Selection) -> CallAnalysis | RollupAnalysis:
         """Analyze a selection, call by call if there are not too many."""
-        times = window(self._options.end_ms, selection)
+        times = window(end_ms(self._rollup), selection)
         if estimate_count(self._rollup, selection, times) > reporting.MAX_CALLS:
             return RollupAnalysis(self._rollup, selection, times)
         wanted, (key, calls) = (selection.functions, *times), self._cached
@@ -142,8 +134,8 @@ class ArchiveSource(Source):
 
     def _read(self, selection: Selection) -> pd.DataFrame:
         """Read the calls of a selection, of any status and schedule."""
-        start, end = window(self._options.end_ms, selection)
-        available = {name for _, name in self._options.functions}
+        start, end = window(end_ms(self._rollup), selection)
+        available = set(self._rollup["function"].cat.categories)
         functions = [name for name in selection.functions if name in available]
         known = Coverage.of(self._rollup)
         first = iso(known.window.start_ms) if known and known.window else ""
