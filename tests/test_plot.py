@@ -36,6 +36,7 @@ PLOTS: dict[str, Callable[..., Axes]] = {
     "findings": plot.findings,
     "incidents": plot.incidents,
     "changes": plot.changes,
+    "run_grid": plot.run_grid,
     "timeline": plot.timeline,
     "heatmap": plot.heatmap,
     "heatmap of delays": lambda calls, **more: plot.heatmap(calls, "delays", **more),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from callframe import frame
 from callframe.errors import ArgumentError
+from callframe.timespan import to_milliseconds
+
+_RANKS = {"Completed": 0, "Running": 1, "Timeout": 3, "Error response": 4, "Failed": 5}
+_OTHER_RANK = 2
+"""How bad a status is."""
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -56,6 +61,51 @@ def function_counts(calls: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp,
     )
     counts = rows.groupby(["function", "bin"]).sum().reset_index()
     return counts.astype({"function": frame.TEXT, "bin": "int64", "calls": "int64", "failures": "int64"})
+
+
+class GridCounts(NamedTuple):
+    """The calls of functions in cells of time, as arrays of functions by cells; `worst` is the code of a status."""
+
+    functions: list[str]
+    worst: np.ndarray
+    counts: np.ndarray
+    failed: np.ndarray
+    missed: np.ndarray
+
+
+def count_cells(calls: pd.DataFrame, missed: pd.DataFrame | None, edges: np.ndarray, max_rows: int) -> GridCounts:
+    """Count calls, failures and missed runs by function in cells between edges (ms), the most harmed one first."""
+    names, statuses = calls["function"].cat.categories, calls["status"].cat.categories
+    shape = (len(names), len(edges) - 1, len(statuses))
+    cell = _cells(calls["start_time"], edges)
+    codes = calls["function"].cat.codes.to_numpy()
+    inside = (cell >= 0) & (codes >= 0)
+    place = (codes * np.int64(shape[1]) + cell) * shape[2] + calls["status"].cat.codes.to_numpy()
+    flat = place[inside]
+    by_status = np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape)
+    rank = [_RANKS.get(str(status), _OTHER_RANK) for status in statuses]
+    worst = np.full(shape[:2], -1)
+    for code in np.argsort(rank, kind="stable"):
+        worst[by_status[:, :, code] > 0] = code
+    failed = by_status[:, :, statuses.isin(frame.FAILURES)].sum(axis=2)
+    lacking = np.zeros(shape[:2], dtype="int64")
+    if missed is not None and len(missed):
+        certain = missed[missed["state"] == "missed"]
+        row = names.get_indexer(pd.Index(certain["function"].astype("object")))
+        at = _cells(certain["scheduled_time"], edges)
+        known = (row >= 0) & (at >= 0)
+        np.add.at(lacking, (row[known], at[known]), 1)
+    counts = by_status.sum(axis=2)
+    harm, total = (failed + lacking).sum(axis=1), counts.sum(axis=1)
+    order = np.lexsort((-total, -harm))
+    order = order[(harm + total)[order] > 0][:max_rows]
+    return GridCounts([str(names[one]) for one in order], worst[order], counts[order], failed[order], lacking[order])
+
+
+def _cells(times: pd.Series, edges: np.ndarray) -> np.ndarray:
+    """Find the cell of each time, -1 outside the equally wide cells."""
+    cell = (to_milliseconds(times) - edges[0]) // (edges[1] - edges[0])
+    return np.where((cell >= 0) & (cell < len(edges) - 1), cell, -1)
 
 
 def by_hour_of_week(

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 PAUSE_S = 0.03
 """How long a redraw waits for the next change."""
 
+CSS_DPI = 100
+"""Pixels of CSS per inch of a plot: the larger, the larger its letters."""
+
 MAX_UNDO, SHOWN_FINDINGS = 200, 3
 
 _INCOMPLETE = (
@@ -74,7 +77,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._source = source
         self._selection, self._history = selection, list[Selection]()
         self._changing = threading.Lock()
-        self._renderer = Renderer()
+        self._renderer = Renderer(css_dpi=CSS_DPI)
         self._redraw = Redraw(self._draw)
         self._analyzing = threading.Lock()
         self._analysis: CallAnalysis | RollupAnalysis | None = None
@@ -132,7 +135,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """Remove the dashboard from the page and free its calls: ipywidgets keeps all widgets that are not closed."""
         if self._stop is not None:
             self._stop.set()
-        close([self, *vars(self._toolbar).values(), *vars(self._view).values(), self._drawer.widget])
+        close([self, self._picture, *vars(self._toolbar).values(), *vars(self._view).values(), self._drawer.widget])
 
     def _ipython_display_(self, **_: Any) -> None:
         """Show the widget, and its last plot where widgets are not shown: a style sheet of the widget hides it."""

@@ -109,8 +109,8 @@ def _rollup_code(analysis: RollupAnalysis, spec: PlotSpec | None) -> list[str]:
 def _calls_code(source: Source, analysis: CallAnalysis, spec: PlotSpec | None) -> list[str]:
     selection, lines, table = analysis.selection, [], "calls"
     filters = {"function": selection.functions, "status": selection.statuses, "schedule_id": selection.schedules}
-    if spec and spec.function == "missed_runs":  # of calls of every status, which can all fill a scheduled time
-        table = "missed"
+    if spec and spec.function in {"missed_runs", "run_grid"} and analysis.missed is not None:
+        table = "missed" if spec.function == "missed_runs" else "calls"
         owner = {ProjectSource: "project", ArchiveSource: "archive"}.get(type(source))
         lines += [f"schedules = {owner}.schedules()"] if owner else []
         lines += ["missed = cf.missed_runs(calls, schedules)"]
@@ -120,7 +120,9 @@ def _calls_code(source: Source, analysis: CallAnalysis, spec: PlotSpec | None) -
         table = "worst"
         lines += [f'worst = calls[calls["function"].isin({analysis.worst_calls["function"].unique().tolist()!r})]']
     if spec:
-        return [*lines, _plot_line(spec, selection.tz, table)]
+        line = _plot_line(spec, selection.tz, table)
+        with_missed = spec.function == "run_grid" and analysis.missed is not None
+        return [*lines, line.replace("(calls, ", "(calls, missed=missed, ") if with_missed else line]
     quality = selection.tab == "Data quality"
     return [*lines, "cf.quality(calls)" if quality else f"cf.summarize(calls, by={selection.by!r})"]
 

@@ -25,15 +25,25 @@ class PlotSpec:
     has_times: bool = True
     height: float = 4.2
 
-    def render(self, renderer: Renderer, analysis: CallAnalysis | RollupAnalysis, picture: Picture) -> PlotImage:  # noqa: ARG002
+    def render(self, renderer: Renderer, analysis: CallAnalysis | RollupAnalysis, picture: Picture) -> PlotImage:
         """Draw the plot of a selection."""
         return renderer.draw(
             getattr(plot, self.function),
             self._data(analysis),
             caption=self._caption(analysis),
             height=self._height(analysis),
+            css_width=picture.width,
+            pixel_ratio=picture.pixel_ratio,
             **self.arguments(analysis.selection.tz),
+            **self._grid(analysis),
         )
+
+    def _grid(self, analysis: CallAnalysis | RollupAnalysis) -> dict[str, Any]:
+        """List what a run grid shows beside the calls."""
+        if self.function != "run_grid" or isinstance(analysis, RollupAnalysis):
+            return {}
+        start, end = analysis.window
+        return {"missed": analysis.missed, "start": start, "end": end}
 
     def arguments(self, tz: str) -> dict[str, Any]:
         """List the keyword arguments of the function."""
@@ -49,6 +59,8 @@ class PlotSpec:
     def _height(self, analysis: CallAnalysis | RollupAnalysis) -> float | None:
         if isinstance(analysis, CallAnalysis) and self.function == "failures" and not self.options:
             return 1.5 + 0.44 * max(2, min(len(analysis.failures), plot.MAX_GROUPS))
+        if isinstance(analysis, CallAnalysis) and self.function == "run_grid":
+            return plot.style.grid_height(min(100, analysis.calls["function"].nunique()))
         return None if self.rows else self.height
 
     def _caption(self, analysis: CallAnalysis | RollupAnalysis) -> str:
@@ -63,6 +75,7 @@ _OVER_TIME = "Over time"
 
 PLOTS: dict[str, dict[str, PlotSpec]] = {
     "Overview": {
+        "Runs": PlotSpec("run_grid"),
         "The last day": PlotSpec("timeline", rows=True),
         _WEEK: PlotSpec("heatmap", {"of": "calls"}, height=3.4),
     },

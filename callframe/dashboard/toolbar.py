@@ -47,15 +47,16 @@ _LATEST = "9999-12-30T00:00Z"
 _YEARS = dt.datetime(1969, 12, 30), dt.datetime(9999, 12, 30)  # noqa: DTZ001 - as pickers have them
 
 
-def _read(name: str) -> str:
+def read(name: str) -> str:
+    """Read a script or style sheet of the dashboard."""
     return resources.files("callframe.dashboard").joinpath(name).read_text(encoding="utf-8")
 
 
 class Clickable(anywidget.AnyWidget):  # type: ignore[misc] # anywidget has no complete types
     """HTML of which everything with a `data-action`, a JSON object, can be pressed by mouse and keyboard."""
 
-    _esm = traitlets.Unicode(_read("clickable.js")).tag(sync=True)
-    _css = traitlets.Unicode(_read("dashboard.css")).tag(sync=True)
+    _esm = traitlets.Unicode(read("clickable.js")).tag(sync=True)
+    _css = traitlets.Unicode(read("dashboard.css")).tag(sync=True)
     html = traitlets.Unicode().tag(sync=True)
     role = traitlets.Unicode().tag(sync=True)
 

@@ -5,7 +5,7 @@ A plot is drawn into `ax`, or into a new figure, which a notebook shows at the e
 `ax.figure.savefig(path)` writes. A footer states what the plot covers.
 """
 
-from callframe.plot.activity_plots import concurrency, heatmap, timeline
+from callframe.plot.activity_plots import concurrency, heatmap, run_grid, timeline
 from callframe.plot.duration_plots import durations, schedule_delays, survival
 from callframe.plot.evidence_plots import changes, contrast, findings, incidents
 from callframe.plot.failure_plots import MAX_GROUPS, failures, missed_runs
@@ -23,6 +23,7 @@ __all__ = [
     "history",
     "incidents",
     "missed_runs",
+    "run_grid",
     "schedule_delays",
     "survival",
     "timeline",

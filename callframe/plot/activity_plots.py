@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import LogNorm, PowerNorm
+from matplotlib.colors import ListedColormap, LogNorm, PowerNorm
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from callframe import frame
-from callframe.analysis.activity import by_hour_of_week, function_counts
+from callframe.analysis.activity import GridCounts, by_hour_of_week, count_cells, function_counts, round_width
 from callframe.analysis.concurrency import concurrency as concurrency_curve
 from callframe.completeness import Coverage
 from callframe.limits import FUNCTION_QUOTA, PROJECT_QUOTA
-from callframe.plot import style
+from callframe.plot import marks, style
 from callframe.timespan import time_zone, timestamp
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 MAX_BARS = 5_000
@@ -27,6 +29,8 @@ MAX_BARS = 5_000
 _BINS = 288
 _PIXELS = 1200
 _CELLS = 240
+_GRID_CELLS = 96
+_DAY_MS = 86_400_000
 _MAX_ROWS = 15
 _DAY = pd.Timedelta(days=1)
 _QUANTITIES = {"calls": "calls", "failures": "calls that failed", "delays": "median schedule delay [s]"}
@@ -101,6 +105,146 @@ def timeline(
     description = style.describe_calls(calls, shown, note) if footer else None
     style.label_axes(ax, description, title=title or "A day of calls", x=f"time [{tz}]")
     return ax
+
+
+def run_grid(
+    calls: pd.DataFrame,
+    *,
+    missed: pd.DataFrame | None = None,
+    start: str | pd.Timestamp | None = None,
+    end: str | pd.Timestamp | None = None,
+    tz: str = "UTC",
+    max_rows: int = 100,
+    title: str | None = None,
+    footer: bool = True,
+    ax: Axes | None = None,
+    **kwargs: Any,
+) -> Axes:
+    """
+    Draw functions by time, each cell in the colour of the worst status of its calls, paler if few of many failed.
+
+    The functions with the most failures and missed runs are at the top, each with the number of its failures.
+
+    Parameters
+    ----------
+    calls
+        Call frame.
+    missed
+        Table that `missed_runs` returned: a triangle marks each cell with a missed run.
+    start, end
+        The range of start times; without a time zone they are in `tz`. By default that of the calls.
+    tz
+        Time zone of the axis.
+    max_rows
+        The largest number of functions.
+    title
+        Title in place of the default one.
+    footer
+        Whether to state below the axes what the plot covers.
+    ax
+        Axes to draw into; by default of a new figure.
+    **kwargs
+        Passed to `Axes.pcolormesh`.
+
+    Returns
+    -------
+    ax
+        The axes: time, and one row per function.
+
+    Raises
+    ------
+    FrameError
+        `calls` is not a call frame.
+    ArgumentError
+        `tz` is not a time zone.
+    """
+    frame.check(calls)
+    zone = time_zone(tz)
+    known = Coverage.of(calls)
+    window = known.window if known else None
+    start_ms = _edge_ms(start, zone, window.start_ms if window else None, calls["start_time"].min())
+    end_ms = _edge_ms(end, zone, window.end_ms if window else None, calls["start_time"].max())
+    end_ms = max(end_ms, start_ms + 60_000)
+    width_ms = int(round_width(pd.Timedelta((end_ms - start_ms) / _GRID_CELLS, "ms")) / pd.Timedelta(1, "ms"))
+    edges_ms = np.arange(start_ms // width_ms * width_ms, end_ms + width_ms, width_ms)
+    grid = count_cells(calls, missed, edges_ms, max_rows)
+    rows = len(grid.functions)
+    ax = style.axes(ax, height=style.grid_height(rows))
+    edges = edges_ms / _DAY_MS
+    statuses = [str(status) for status in calls["status"].cat.categories]
+    colours = ListedColormap([style.COLOURS.get(status, style.OTHER) for status in statuses] or ["white"])
+    worst = np.ma.masked_less(grid.worst, 0)
+    share = grid.failed / np.maximum(grid.counts, 1)
+    strength = np.where(grid.failed > 0, 0.35 + 0.65 * np.sqrt(share), 1.0)  # few of many failures are paler
+    options = {"alpha": strength, "cmap": colours, "vmin": -0.5, "vmax": max(1, len(statuses)) - 0.5, **kwargs}
+    if rows:
+        ax.pcolormesh(edges, np.arange(rows + 1) - 0.5, worst, edgecolor="white", linewidth=0.4, **options)
+    row, cell = np.nonzero(grid.missed)
+    middles = (edges[1:] + edges[:-1]) / 2
+    ax.plot(middles[cell], row, "v", color=style.TEXT, markersize=3.5, markerfacecolor="white", markeredgewidth=0.8)
+    size = style.rows_font_size(rows)
+    ax.set_yticks(range(rows), [style.truncate(name) for name in grid.functions], fontsize=size)
+    ax.set_ylim(max(rows, 1) - 0.5, -0.5)
+    ax.set_xlim(start_ms / _DAY_MS, end_ms / _DAY_MS)
+    if not rows:
+        style.annotate_empty(ax, "no calls in this range")
+    style.time_axis(ax, tz)
+    for place, failures in enumerate(grid.failed.sum(axis=1)):
+        if failures:
+            ax.annotate(
+                f" {failures:,}", (1, place), xycoords=("axes fraction", "data"), va="center", fontsize=size,
+                color=style.COLOURS["Failed"],
+            )  # fmt: skip
+    shown = [status for place, status in enumerate(statuses) if (grid.worst == place).any()]
+    labels = [*shown, "missed run"]
+    handles: list[Artist] = [Patch(color=style.COLOURS.get(status, style.OTHER), label=status) for status in shown]
+    if grid.missed.any():
+        handles.append(
+            Line2D([], [], marker="v", color=style.TEXT, markerfacecolor="white", linestyle="", label="missed run")
+        )
+    if handles:
+        style.legend(ax, handles=handles, labels=labels[: len(handles)])
+    _mark_cells(ax, grid, edges, zone)
+    description = style.describe_calls(calls, "right: number of failures") if footer else None
+    style.label_axes(ax, description, title=title or "Runs by their worst status", x=f"start time [{tz}]")
+    return ax
+
+
+def _edge_ms(value: str | pd.Timestamp | None, zone: Any, window_ms: int | None, calls: Any) -> int:
+    """Find an edge of a range in epoch milliseconds: the given one, that of the window, or that of the calls."""
+    if value is not None:
+        time = pd.Timestamp(value)
+        return int((time.tz_localize(zone) if time.tzinfo is None else time).timestamp() * 1000)
+    if window_ms is not None:
+        return window_ms
+    return 0 if pd.isna(calls) else int(calls.timestamp() * 1000)
+
+
+def _mark_cells(ax: Axes, grid: GridCounts, edges: np.ndarray, zone: Any) -> None:
+    """Make the cells and the names of a grid into marks."""
+    row, cell = np.nonzero((grid.counts > 0) | (grid.missed > 0))
+    times = pd.to_datetime(edges * _DAY_MS, unit="ms", utc=True)
+    iso = times.strftime("%Y-%m-%dT%H:%M:%SZ").tolist()
+    local = times.tz_convert(zone).strftime("%m-%d %H:%M").tolist()
+    names = grid.functions
+    numbers = zip(
+        row.tolist(), cell.tolist(), grid.counts[row, cell].tolist(), grid.failed[row, cell].tolist(),
+        grid.missed[row, cell].tolist(), strict=True,
+    )  # fmt: skip
+    texts, filters = [], []
+    for place, at, count, failed, missed in numbers:
+        extra = "".join(f", {number} {word}" for number, word in ((failed, "failed"), (missed, "missed")) if number)
+        texts.append(f"{names[place]}\n{local[at]} to {local[at + 1]}: {count} calls{extra}")
+        filters.append({"functions": [names[place]], "start": iso[at], "end": iso[at + 1]})
+    marks.add(ax, edges[cell], edges[cell + 1], row - 0.5, row + 0.5, texts, filters)
+    rows = np.arange(len(names))
+    totals = [
+        f"{name}: {int(count):,} calls, {int(failed):,} failed"
+        for name, count, failed in zip(names, grid.counts.sum(axis=1), grid.failed.sum(axis=1), strict=True)
+    ]
+    whole: list[dict[str, Any]] = [{"functions": [name]} for name in names]
+    first, last = ax.get_xlim()
+    marks.add(ax, first - 10 * (last - first), first, rows - 0.5, rows + 0.5, totals, whole)
 
 
 def heatmap(

@@ -41,6 +41,8 @@ MIN_DURATION_S = 0.001
 """The left end of a logarithmic duration axis: shorter durations, and negative ones, are drawn there."""
 WIDTH = 8.0
 
+_ROOMY_ROWS, _ROOMY_ROW, _CLOSE_ROW = 20, 0.2, 0.105
+
 _LABEL_LENGTH, _FOOTER_LENGTH = 34, 100
 _TICKS_S = {
     0.001: "1 ms", 0.01: "10 ms", 0.1: "100 ms", 0.3: "300 ms", 1: "1 s", 3: "3 s", 10: "10 s", 30: "30 s",
@@ -68,6 +70,16 @@ def axes(ax: Axes | None, *, height: float) -> Axes:
 def rows_height(count: int) -> float:
     """Choose the height in inches of a plot with a number of rows."""
     return 1.5 + 0.26 * max(3, count)
+
+
+def grid_height(count: int) -> float:
+    """Choose the height in inches of a grid: up to 40 rows fit on a screen, more are as close as 40."""
+    return 1.1 + max(_ROOMY_ROW * max(3, min(count, _ROOMY_ROWS)), _CLOSE_ROW * count)
+
+
+def rows_font_size(count: int) -> float:
+    """Choose the size of the letters of a row's name."""
+    return 9.0 if count <= _ROOMY_ROWS + 2 else 6.5
 
 
 def label_axes(

@@ -6,7 +6,7 @@ import base64
 import functools
 import io
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from callframe.errors import printable
 from callframe.formatting import table_html
-from callframe.plot import style
+from callframe.plot import marks, style
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,20 +26,29 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from callframe.plot.marks import Box
+
 DPI = 140
+_MIN_WIDTH = 480
 _MARGIN = 0.08
 """Inches around everything in a plot."""
 
 
 @dataclass(frozen=True)
 class PlotImage:
-    """A plot as a `data:` URL, with its description for people who cannot see it, and its size in CSS pixels."""
+    """
+    A plot as a `data:` URL, with its description for people who cannot see it, and its size in CSS pixels.
+
+    `marks` and `time_axes` are what can be pointed at.
+    """
 
     url: str
     alt: str
     caption: str
     width: int
     height: int
+    marks: list[tuple[Box, str, dict[str, Any]]] = field(default_factory=list)
+    time_axes: list[tuple[Box, float, float]] = field(default_factory=list)
 
 
 class Renderer:
@@ -49,7 +58,7 @@ class Renderer:
         self.figure = Figure(figsize=(width, 4.0), dpi=DPI, facecolor="white")
         self.png = b""
         self._canvas = FigureCanvasAgg(self.figure)
-        self._css_dpi = css_dpi
+        self._width, self._css_dpi = width, css_dpi
         self._lock = threading.RLock()
 
     def draw(
@@ -59,10 +68,17 @@ class Renderer:
         *,
         caption: str = "",
         height: float | None = None,
+        css_width: int | None = None,
+        pixel_ratio: float | None = None,
         **options: Any,
     ) -> PlotImage:
-        """Draw a plot, whatever style the user has set; without a height in inches it depends on the rows."""
-        width = self.figure.get_figwidth()
+        """
+        Draw a plot, whatever style the user has set; without a height in inches it depends on the rows.
+
+        Its width is in pixels of CSS, of which the screen has `pixel_ratio` to each.
+        """
+        width = self._width if css_width is None else max(css_width, _MIN_WIDTH) / self._css_dpi
+        dpi = DPI if pixel_ratio is None else self._css_dpi * pixel_ratio
         with self._lock, mpl.rc_context():
             mpl.rcdefaults()
             self.figure.clear()
@@ -72,11 +88,12 @@ class Renderer:
                 self.figure.set_size_inches(width, style.rows_height(len(ax.get_yticks())))
             self._fit()
             file = io.BytesIO()
-            self.figure.savefig(file, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
+            self.figure.savefig(file, format="png", dpi=dpi, pil_kwargs={"compress_level": 1})
             self.png = file.getvalue()
             url = f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
-            pixels = [round(inches * self._css_dpi) for inches in self.figure.get_size_inches()]
-            return PlotImage(url, _describe(ax, caption), caption, *pixels)
+            width_px, height_px = (round(inches * self._css_dpi) for inches in self.figure.get_size_inches())
+            touched = marks.of_figure(self.figure), marks.time_axes(self.figure)
+            return PlotImage(url, _describe(ax, caption), caption, width_px, height_px, *touched)
 
     def _fit(self) -> None:
         """Fit the axes into the space that their labels leave: as a layout engine does, in a tenth of the time."""
