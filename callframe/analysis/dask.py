@@ -8,15 +8,17 @@ import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from callframe import frame
+from callframe.analysis.grouping import concat
 from callframe.completeness import KEY, CallSet, Coverage
 from callframe.errors import ArgumentError, FrameError
 from callframe.timespan import MAX_TIME_MS, to_milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 DaskFrame: TypeAlias = Any  # Dask is an extra, which only its users import
 CallFrame: TypeAlias = "pd.DataFrame | DaskFrame"
@@ -26,6 +28,9 @@ Result = TypeVar("Result")
 _BATCH = 8
 """How many results are merged at once. At once, summaries of 100 million calls would take most of a worker of 1 GiB."""
 
+_PARTITIONS_PER_RANGE = 16
+"""Of how many partitions as many keys as are compared at once: some millions."""
+
 
 @dataclass(frozen=True)
 class Partitions:
@@ -34,6 +39,7 @@ class Partitions:
     calls: DaskFrame
     client: Any
     coverage: Coverage | None
+    read_rollup: Callable[..., pd.DataFrame] | None = None  # the rollup by days that an archive keeps of these calls
 
     def reduce(
         self, columns: Sequence[str], measure: Callable[[pd.DataFrame], Result], merge: Callable[[list[Result]], Result]
@@ -49,14 +55,38 @@ class Partitions:
             result: Result = results[0].compute()
         return result
 
-    def map(self, columns: Sequence[str], measure: Callable[[pd.DataFrame], Result]) -> Iterator[Result]:
-        """Measure each partition, and yield results that are together too large for the memory of a worker."""
+    def measure(self, columns: Sequence[str], measure: Callable[[pd.DataFrame], Result]) -> list[Result]:
+        """Measure each partition, and return results that are together too large for a worker."""
+        with self._current_client():
+            return self._compute(self._measure(columns, measure))
+
+    def find_equal(self, columns: Sequence[str], to_keys: Callable[[pd.DataFrame], np.ndarray]) -> pd.DataFrame:
+        """
+        Read the columns of all rows whose 64-bit key another row has, too.
+
+        Each partition sorts its keys, workers compare a range of keys at a time, and rows are read where keys repeat.
+        """
+        from dask.delayed import delayed  # noqa: PLC0415 - an extra, and slow to import
+
+        sort, compare = delayed(_sort_keys, pure=False), delayed(_find_equal, pure=False)
+        with self._current_client():
+            partitions = self.calls[list(columns)].to_delayed()
+            ranges = len(partitions) // _PARTITIONS_PER_RANGE + 1
+            keys = [sort(to_keys, partition, ranges) for partition in partitions]
+            equal = self._compute([compare([part[number] for part in keys]) for number in range(ranges)])
+            select = delayed(_with_keys, pure=False)
+            repeated = [np.concatenate(of_partition) for of_partition in zip(*equal, strict=True)]
+            rows = [
+                select(to_keys, partition, of_partition)
+                for partition, of_partition in zip(partitions, repeated, strict=True)
+                if len(of_partition)
+            ]
+            return concat([_with_own_text(self.calls._meta[list(columns)]), *self._compute(rows)])  # noqa: SLF001
+
+    def _compute(self, results: list[Any]) -> list[Any]:
         from dask.base import compute  # noqa: PLC0415 - an extra, and slow to import
 
-        with self._current_client():
-            results = self._measure(columns, measure)
-            for at in range(0, len(results), _BATCH):
-                yield from compute(*results[at : at + _BATCH])
+        return list(compute(*results))
 
     def _measure(self, columns: Sequence[str], measure: Callable[[pd.DataFrame], object]) -> list[Any]:
         from dask.delayed import delayed  # noqa: PLC0415 - an extra, and slow to import
@@ -69,11 +99,6 @@ class Partitions:
         numbered = self.calls.assign(start_ms=self.calls["start_time"].astype("int64"))  # Dask sorts integers best
         with self._current_client():
             return Partitions(numbered.sort_values(["start_ms", "call_id"]), self.client, self.coverage)
-
-    def shuffle(self, calls: DaskFrame, on: Sequence[str]) -> Partitions:
-        """Bring rows derived from the calls that are equal in some columns into one partition."""
-        with self._current_client():
-            return Partitions(calls.shuffle(on=list(on)), self.client, self.coverage)
 
     def _current_client(self) -> Any:
         """Make the client the current one for a while: Dask chooses by it how to move rows."""
@@ -102,7 +127,26 @@ def as_partitions(calls: CallFrame, client: Any = None) -> Partitions | None:
     coverage = Coverage.from_json({**own, **meta.attrs}.get(KEY))
     if coverage is not None and KEY not in own:  # the result of an operation, which may have removed rows
         coverage = replace(coverage, described=None, other_rows=CallSet(0, 0))
-    return Partitions(calls, client, coverage)
+    return Partitions(calls, client, coverage, own.get("read_rollup"))
+
+
+def _sort_keys(to_keys: Callable[[pd.DataFrame], np.ndarray], calls: pd.DataFrame, ranges: int) -> list[np.ndarray]:
+    """Sort the keys of a partition, cut where ranges of all keys begin."""
+    keys = np.sort(to_keys(calls))
+    edges = np.array([number * 2**64 // ranges for number in range(1, ranges)], dtype="uint64")
+    return np.split(keys, np.searchsorted(keys, edges))
+
+
+def _find_equal(parts: list[np.ndarray]) -> list[np.ndarray]:
+    """Find the keys that occur more than once in all parts, for each part that has them."""
+    keys = np.concatenate(parts)
+    keys.sort()
+    repeated = np.unique(keys[1:][keys[1:] == keys[:-1]])
+    return [repeated[np.isin(repeated, part)] if len(repeated) else repeated for part in parts]
+
+
+def _with_keys(to_keys: Callable[[pd.DataFrame], np.ndarray], calls: pd.DataFrame, keys: np.ndarray) -> pd.DataFrame:
+    return calls[np.isin(to_keys(calls), keys)]
 
 
 def _measure(measure: Callable[[pd.DataFrame], Result], calls: pd.DataFrame) -> Result:

@@ -16,7 +16,7 @@ from callframe.analysis.quality_checks import CHECKS, CheckedCalls, Limits
 from callframe.analysis.schedule_matching import to_minutes
 from callframe.completeness import Coverage, observed_until_ms
 from callframe.limits import RunLimit
-from callframe.timespan import DurationLike, to_milliseconds
+from callframe.timespan import NO_TIME, DurationLike, to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,10 +28,12 @@ MAX_EXAMPLES = 5
 """How many calls are named for each check."""
 
 _ACROSS_PARTITIONS = {
-    "repeated_call": (["function_id", "call_id"], ["function_id", "call_id", "start_time", "scheduled_time"]),
-    "duplicate_run": (["schedule_id", "minute"], ["schedule_id", "scheduled_time", "start_time", "call_id"]),
+    "repeated_call": ["function_id", "call_id", "start_time", "scheduled_time"],
+    "duplicate_run": ["schedule_id", "scheduled_time", "start_time", "call_id"],
 }
-"""Checks that compare calls of different partitions: the keys such calls share, and the columns needed."""
+"""Checks that compare calls of different partitions, and the columns they need."""
+
+_MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))  # odd, with bits all over: they spread keys
 
 _Example: TypeAlias = "tuple[int, int]"  # start time and id of a call
 
@@ -114,18 +116,22 @@ def _left_edge(known: Coverage | None, first_ms: int | None) -> int | None:
 
 def _check_partitions(partitions: Partitions, limits: Limits) -> _Counts:
     counts = partitions.reduce(frame.COLUMNS, partial(_count, limits=limits, across=False), _merge)
-    for name, (keys, needed) in _ACROSS_PARTITIONS.items():
-        calls = partitions.calls[needed]
-        calls = calls.map_partitions(_with_minutes, meta=_with_minutes(calls._meta))  # noqa: SLF001 - Dask asks for it
-        together = partitions.shuffle(calls, keys)
-        result = together.reduce(needed, partial(_count_one, name=name, limits=limits), _merge_examples)
-        counts.counts[name], counts.examples[name] = result
+    for name, needed in _ACROSS_PARTITIONS.items():
+        candidates = partitions.find_equal(needed, partial(_keys, name=name))
+        counts.counts[name], counts.examples[name] = _count_one(candidates, name, limits)
     return counts
 
 
-def _with_minutes(calls: pd.DataFrame) -> pd.DataFrame:
-    """Add the scheduled minute, by which calls of one scheduled time are brought together."""
-    return calls.assign(minute=to_minutes(to_milliseconds(calls["scheduled_time"])))
+def _keys(calls: pd.DataFrame, name: str) -> np.ndarray:
+    """Mix what repeated calls share to one integer; rows that cannot repeat each have a key of their own."""
+    if name == "repeated_call":
+        first, second = calls["function_id"].to_numpy(), calls["call_id"].to_numpy()
+    else:
+        scheduled = to_milliseconds(calls["scheduled_time"])
+        first, second = calls["schedule_id"].to_numpy("int64", na_value=0), to_minutes(scheduled)
+        none = calls["schedule_id"].isna().to_numpy() | (scheduled == NO_TIME)
+        first, second = np.where(none, calls["call_id"], first), np.where(none, -1, second)
+    return first.astype("uint64") * _MIX[0] + second.astype("uint64") * _MIX[1]
 
 
 def _count(calls: pd.DataFrame, limits: Limits, *, across: bool = True) -> _Counts:

@@ -18,7 +18,7 @@ from callframe.analysis.summary import summary_table
 from callframe.completeness import Coverage, warn_about_repeated
 from callframe.errors import ArgumentError, FrameError
 from callframe.limits import RunLimit
-from callframe.timespan import NO_TIME, floor_ms, from_epoch_ms, parse_duration, to_milliseconds, to_timedelta
+from callframe.timespan import DAY_MS, NO_TIME, floor_ms, from_epoch_ms, parse_duration, to_milliseconds, to_timedelta
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 MEASURES = ("duration", "schedule_delay")
 """What is counted by bucket for each call."""
 
-_NEEDED = ("function", "status", "start_time", "duration", "schedule_delay")
+NEEDED = ("function", "status", "start_time", "duration", "schedule_delay")
+"""The columns of a call frame that are read."""
+
 _KEYS = ["function", "start_time", "status", "measure", "bucket"]
 _DTYPES: dict[str, Any] = {
     "function": "category",
@@ -102,8 +104,13 @@ def rollup(
         frame.check(calls)
         warn_about_repeated(calls)
     coverage = Coverage.of(calls) if partitions is None else partitions.coverage
-    count = functools.partial(_count, width_ms=width_ms, fetched_ms=_fetched_ms(coverage, fetched_at))
-    table = count(calls) if partitions is None else _add(list(partitions.map(_NEEDED, count)))
+    count = functools.partial(count_calls, width_ms=width_ms, fetched_ms=_fetched_ms(coverage, fetched_at))
+    if partitions is None:
+        table = count(calls)
+    elif partitions.read_rollup is not None and width_ms % DAY_MS == 0:
+        table = partitions.read_rollup(freq, fetched_ms=count.keywords["fetched_ms"])
+    else:
+        table = _add(partitions.measure(NEEDED, count))
     return _with_coverage(table, [coverage])
 
 
@@ -211,7 +218,7 @@ def check(table: pd.DataFrame) -> None:
         )
 
 
-def _count(calls: pd.DataFrame, width_ms: int, fetched_ms: int | None) -> pd.DataFrame:
+def count_calls(calls: pd.DataFrame, width_ms: int, fetched_ms: int | None) -> pd.DataFrame:
     """Roll up calls in memory."""
     start_ms, delay_ms = to_milliseconds(calls["start_time"]), to_milliseconds(calls["schedule_delay"])
     age_ms = np.full(len(calls), NO_TIME) if fetched_ms is None else np.maximum(fetched_ms - start_ms, 0)
@@ -243,8 +250,14 @@ def _add(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in _DTYPES.items()}).astype(dtypes)
     numbers = [part[list(_DTYPES)].assign(bucket=to_milliseconds(part["bucket"])) for part in parts]
     rows = pd.concat([empty, *(part.astype(_DTYPES | dtypes) for part in numbers)], ignore_index=True)
-    table = pd.DataFrame(rows.groupby(_KEYS, observed=True, sort=True)[["count"]].sum()).reset_index()
-    return table.assign(bucket=to_timedelta(table["bucket"].to_numpy()))
+    keys = {name: rows[name].cat.codes.to_numpy() for name in dtypes} | {"bucket": rows["bucket"].to_numpy()}
+    keys["start_time"] = to_milliseconds(rows["start_time"])
+    table = aggregates.tally({name: keys[name] for name in _KEYS}, rows["count"].to_numpy())
+    columns: dict[str, Any] = {
+        name: pd.Categorical.from_codes(table[name], dtype=dtype) for name, dtype in dtypes.items()
+    }
+    columns["start_time"] = from_epoch_ms(table["start_time"].to_numpy())
+    return table.assign(**columns, bucket=to_timedelta(table["bucket"].to_numpy()))
 
 
 def _fetched_ms(coverage: Coverage | None, fetched_at: TimeLike | None) -> int | None:

@@ -18,7 +18,7 @@ from callframe.analysis.statistics import block_ms, wilson
 from callframe.completeness import Coverage, warn_about_repeated
 from callframe.errors import ArgumentError
 from callframe.limits import DEFAULT_LATE_AFTER, RunLimit
-from callframe.timespan import NO_TIME, from_epoch_ms, parse_duration, to_timedelta
+from callframe.timespan import MAX_TIME_MS, NO_TIME, from_epoch_ms, parse_duration, to_timedelta
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -177,11 +177,14 @@ def summary_table(measures: Measures) -> pd.DataFrame:
 
 def _measure_partitions(partitions: Partitions, options: Options) -> Measures:
     """Aggregate partitions where they are; only aggregates travel."""
-    first_ms, latest_ms = partitions.time_bounds
-    span = span_ms(np.array([latest_ms if first_ms is None else first_ms, latest_ms]), options.levels)
-    fetched_ms = partitions.coverage.fetched_ms if partitions.coverage else latest_ms
-    options = replace(options, fetched_ms=fetched_ms, block_ms=block_ms(span))
+    fetched_ms = partitions.coverage.fetched_ms if partitions.coverage else partitions.time_bounds[1]
+    longest = block_ms(span_ms(np.array([0, MAX_TIME_MS]), options.levels))
+    options = replace(options, fetched_ms=fetched_ms, block_ms=longest)
     result = _aggregate_partitions(partitions, options)
+    starts_ms = result.histogram["start_ms"].to_numpy()[result.histogram["kind"] != aggregates.DELAY]
+    if (shorter := block_ms(span_ms(starts_ms, options.levels))) < longest:
+        options = replace(options, block_ms=shorter)
+        result = _aggregate_partitions(partitions, options)
     if not result.in_order:
         partitions = partitions.sort()
         result = _aggregate_partitions(partitions, options)
@@ -195,7 +198,7 @@ def _aggregate_partitions(partitions: Partitions, options: Options) -> Aggregate
     aggregate = partial(aggregates.aggregate, options=options)
     merge = partial(aggregates.merge, levels=options.levels)
     if TIME in options.levels:  # many groups, each in few partitions: no worker could hold them all
-        return merge(list(partitions.map(aggregates.NEEDED, aggregate)))
+        return merge(partitions.measure(aggregates.NEEDED, aggregate))
     merged: Aggregate = partitions.reduce(aggregates.NEEDED, aggregate, merge)
     return merged
 

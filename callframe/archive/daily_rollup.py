@@ -7,6 +7,7 @@ Running calls are not stored, because how long they have run so far changes with
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from callframe import frame
-from callframe.analysis.rollup import MEASURES, merge_rollups, rollup
+from callframe.analysis.rollup import MEASURES, NEEDED, count_calls, merge_rollups, rollup
 from callframe.archive.queries import Query, partitions, read_calls, unfinished_paths
 from callframe.archive.schema import DAY, ROLLUP, TIME, on_days
 from callframe.archive.storage import ConflictError, TableSnapshot
@@ -49,7 +50,7 @@ def read_rollup(
     sources = _sources(files.filter(is_stored))
     stored = refresh(tables, calls, query.project, sources) if sources else ROLLUP.empty_table()
     others = partitions(files.filter(pc.invert(is_stored)))
-    parts = [rollup(_without_running(read_calls(tables.calls, paths, query)), freq) for paths in others]
+    parts = [_count_ended(tables, paths, query, width_ms) for paths in others]
     running = read_calls(tables.calls, unfinished_paths(files), query, condition=pc.field("finality") == 0)
     return merge_rollups(
         [_to_rollup(stored, query, width_ms), *parts, rollup(running, freq, fetched_at=iso(fetched_ms))]
@@ -100,22 +101,29 @@ def _store(snapshot: TableSnapshot, stored: pa.Table, counted: pa.Table, project
 def _count(tables: ArchiveTables, calls: TableSnapshot, project: str, sources: Sources) -> Iterator[pa.Table]:
     """Count days, some at a time; each day also gets a row with the count 0, which marks it as counted."""
     for paths in partitions(calls.files.filter(on_days(calls.files["day"], sources))):
-        table = rollup(_without_running(read_calls(tables.calls, paths, Query(project))), "1D")
+        table = _count_ended(tables, paths, Query(project), DAY_MS)
         start_time = pa.chunked_array([pa.array(table["start_time"])]).cast(TIME)
         text = {name: pa.array(table[name].astype("object"), pa.string()) for name in ("function", "status", "measure")}
         bucket_ms = pa.array(table["bucket"], from_pandas=True).cast(pa.duration("ms")).cast(pa.int64())
         counts = {"bucket_ms": bucket_ms, "count": pa.array(table["count"], pa.int64())}
-        yield _to_rows(project, sources, start_time.cast(pa.date32()).to_pylist(), {**text, **counts})
-    yield _to_rows(project, sources, sorted(sources), {"count": pa.array([0] * len(sources), pa.int64())})
+        yield _to_rows(project, sources, start_time.cast(pa.date32()).combine_chunks(), {**text, **counts})
+    days = pa.array(sorted(sources), pa.date32())
+    yield _to_rows(project, sources, days, {"count": pa.array([0] * len(sources), pa.int64())})
 
 
-def _to_rows(project: str, sources: Sources, days: Sequence[dt.date], columns: Mapping[str, Any]) -> pa.Table:
+def _count_ended(tables: ArchiveTables, paths: Sequence[str], query: Query, width_ms: int) -> pd.DataFrame:
+    """Count the calls of files that do not run any more."""
+    ended = pc.field("finality") > 0
+    return count_calls(read_calls(tables.calls, paths, replace(query, columns=NEEDED), condition=ended), width_ms, None)
+
+
+def _to_rows(project: str, sources: Sources, days: pa.Array, columns: Mapping[str, Any]) -> pa.Table:
     """Make rows of the schema `ROLLUP`; columns that are not given are null."""
     columns = {
-        "project": pa.array([project] * len(days), pa.string()),
-        "source": pa.array([sources[day] for day in days], pa.string()),
-        "start_time": pa.array(days, pa.date32()).cast(TIME),
-        DAY: pa.array([day.replace(day=1) for day in days], pa.date32()),
+        "project": pa.repeat(project, len(days)),
+        "source": pa.array(sources.values(), pa.string()).take(pc.index_in(days, pa.array(sources, pa.date32()))),
+        "start_time": days.cast(TIME),
+        DAY: pc.floor_temporal(days, unit="month").cast(pa.date32()),
         **columns,
     }
     return pa.table([columns.get(field.name, pa.nulls(len(days), field.type)) for field in ROLLUP], schema=ROLLUP)
@@ -158,7 +166,3 @@ def _is_in(text: pa.ChunkedArray, values: Iterable[str]) -> pa.Array:
 
 def _days(rows: pa.Table) -> set[dt.date]:
     return set(rows["start_time"].unique().cast(pa.date32()).to_pylist())
-
-
-def _without_running(calls: pd.DataFrame) -> pd.DataFrame:
-    return calls[calls["status"] != "Running"]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ALL_TIMES = TimeRange(0, MAX_TIME_MS + 1)
 
-ROWS_PER_PARTITION = 100_000
+ROWS_PER_PARTITION = 250_000
 """Days are read together up to about this many rows; a day with more rows is not divided."""
 
 
@@ -61,7 +61,7 @@ class Query:
         return snapshot.files.filter(pc.and_(pc.greater_equal(days, first), pc.less_equal(days, last)))
 
     def condition(self) -> Any:
-        """Return the condition on rows, except that on the status."""
+        """Return the condition on rows."""
         low, high = (pa.scalar(time_ms * 1000, schema.TIME) for time_ms in (self.window.start_ms, self.window.end_ms))
         start_time = pc.field("start_time")
         condition = (start_time >= low) & (start_time < high) & (pc.field("project") == self.project)
@@ -69,6 +69,8 @@ class Query:
         for name, values in ids.items():
             if values is not None:
                 condition &= pc.field(name).isin(pa.array(values, pa.int64()))
+        if self.statuses:
+            condition &= pc.field("status").cast(pa.string()).isin(pa.array(self.statuses))
         return condition
 
 
@@ -81,10 +83,8 @@ def read_calls(
     condition: Any = True,
 ) -> pd.DataFrame:
     """Read the calls of a query from files in order of time, as a sorted call frame."""
-    columns = [*map(schema.stored_name, query.columns), *schema.SORTED_BY, *(["status"] if query.statuses else [])]
+    columns = [*map(schema.stored_name, query.columns), *schema.SORTED_BY]
     rows = store.read(paths, list(dict.fromkeys(columns)), condition=query.condition() & condition)
-    if query.statuses:
-        rows = rows.filter(pc.is_in(rows["status"].cast(pa.string()), pa.array(query.statuses)))
     return schema.to_frame(schema.sort_rows(rows), query.columns, categories=categories)
 
 
@@ -180,6 +180,8 @@ class ArchiveSnapshot:
             import dask.dataframe as dd  # noqa: PLC0415
         except ImportError as error:
             raise CallframeError("Dask is not installed: pip install 'callframe[archive,scale]'") from error
+        from callframe.archive.daily_rollup import read_rollup  # noqa: PLC0415 - it imports this module
+
         categories = self.categories()
         read = functools.partial(
             _read_partition,  # contains no open table, so that it can be sent to workers
@@ -193,6 +195,8 @@ class ArchiveSnapshot:
         with dask.config.set({"dataframe.convert-string": False}):  # the text of a call frame is Arrow's already
             calls: Any = dd.from_map(read, paths or [()], meta=meta, label="callframe-archive", enforce_metadata=False)
         calls.attrs = dict(meta.attrs)
+        if query == replace(query, statuses=(), schedule_ids=(), call_ids=None):
+            calls.read_rollup = functools.partial(read_rollup, self._tables, self.calls, query)
         return calls
 
     def coverage(self, query: Query, counts: Mapping[int, int] = MappingProxyType({})) -> Coverage:
