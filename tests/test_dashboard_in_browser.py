@@ -308,7 +308,7 @@ def tab_until(board: Dashboard, words: str) -> list[str]:
 
 def test_everything_above_the_plot_takes_at_most_ten_stops(board: Dashboard) -> None:
     board.range("All").focus()
-    passed = tab_until(board, "The last day")
+    passed = tab_until(board, "Runs")
     assert [name for name in ("All", "Function", "Refresh", "Overview") if name not in passed] == [], passed
     assert len(passed) + 1 <= 10, passed
 

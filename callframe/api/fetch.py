@@ -336,8 +336,7 @@ def progress_bar(
         return
     from tqdm.auto import tqdm  # noqa: PLC0415 - slow to import, and not needed without a fetch
 
-    leave = "ipykernel" not in sys.modules  # in a notebook the result stands in its place
-    with tqdm(total=100, desc=description, delay=1, miniters=0, bar_format=_BAR_FORMAT, leave=leave) as bar:
+    with tqdm(total=100, desc=description, delay=1, miniters=0, bar_format=_BAR_FORMAT) as bar:
 
         def update(fraction: float, text: str) -> None:
             bar.set_postfix_str(text, refresh=False)  # a refresh would ignore the delay

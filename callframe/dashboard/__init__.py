@@ -66,11 +66,12 @@ def explore(
     >>> explorer.calls["status"].unique().tolist()
     ['Failed']
     """
-    from callframe.dashboard.explorer import Explorer  # noqa: PLC0415 - widgets and matplotlib are slow to import
+    from callframe.dashboard.explorer import Explorer, loading  # noqa: PLC0415 - widgets and matplotlib are slow to import
     from callframe.dashboard.selection import Selection  # noqa: PLC0415
     from callframe.dashboard.sources import make_source  # noqa: PLC0415
 
     opened = make_source(source, schedules=schedules, start=start)
     chosen = Selection.of(selection)
-    opened.fetch()
+    with loading() as progress:
+        opened.fetch(progress=progress)
     return Explorer(opened, chosen)

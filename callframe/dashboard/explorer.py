@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,7 @@ from callframe.reporting.rendering import Renderer, render_part
 from callframe.timespan import iso, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from matplotlib.figure import Figure
 
@@ -357,6 +359,30 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             if self._stopped:
                 self._redraw.now()
                 self._message.html = paragraph("Stopped. The calls are those that were read before.")
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[Callable[[float, str], None] | None]:
+    """Show in a notebook how far a fetch is, in the place of the dashboard, and nothing afterwards."""
+    if "ipykernel" not in sys.modules:
+        yield None
+        return
+    from IPython.display import HTML, display  # noqa: PLC0415 - only in notebooks
+
+    place = display(HTML(""), display_id=True)  # type: ignore[no-untyped-call]
+    shown = -1
+
+    def show(fraction: float, text: str) -> None:
+        nonlocal shown
+        if place is not None and shown != (percent := round(100 * fraction)):
+            shown = percent
+            place.update(HTML(render_part("progress", percent, text)))  # type: ignore[no-untyped-call]
+
+    try:
+        yield show
+    finally:
+        if place is not None:
+            place.update(HTML(""))  # type: ignore[no-untyped-call]
 
 
 def _of_finding(row: dict[Any, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ function render({ model, el }) {
     image.style.width = `${model.get('shape')[0]}px`;
     el.querySelector('figcaption').textContent = model.get('caption');
     figure.setAttribute('aria-label', model.get('marks').length ? 'Plot: the arrow keys move over its parts' : 'Plot');
+    figure.dataset.timeAxis = JSON.stringify(model.get('time_axes')[0] ?? null);
     current = -1;
     hide();
   };

@@ -17,7 +17,7 @@ from callframe.dashboard.selection import end_ms, select, window
 from callframe.dashboard.selection_analysis import CallAnalysis, RollupAnalysis, estimate_count
 from callframe.errors import ArgumentError, CallframeError, IncompleteError
 from callframe.project import Project
-from callframe.timespan import iso
+from callframe.timespan import iso, to_milliseconds
 
 if TYPE_CHECKING:
     import threading
@@ -137,8 +137,7 @@ class ArchiveSource(Source):
         start, end = window(end_ms(self._rollup), selection)
         available = set(self._rollup["function"].cat.categories)
         functions = [name for name in selection.functions if name in available]
-        known = Coverage.of(self._rollup)
-        first = iso(known.window.start_ms) if known and known.window else ""
+        first = "" if self._rollup.empty else iso(int(to_milliseconds(self._rollup["start_time"]).min()))
         if (selection.functions and not functions) or (end is not None and end <= max(first, start or "")):
             return self.calls
         return self.archive.calls(*functions, start=start, end=end)

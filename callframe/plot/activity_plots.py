@@ -17,7 +17,7 @@ from callframe.analysis.concurrency import concurrency as concurrency_curve
 from callframe.completeness import Coverage
 from callframe.limits import FUNCTION_QUOTA, PROJECT_QUOTA
 from callframe.plot import marks, style
-from callframe.timespan import time_zone, timestamp
+from callframe.timespan import time_zone, timestamp, to_milliseconds
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -162,15 +162,18 @@ def run_grid(
     zone = time_zone(tz)
     known = Coverage.of(calls)
     window = known.window if known else None
-    start_ms = _edge_ms(start, zone, window.start_ms if window else None, calls["start_time"].min())
-    end_ms = _edge_ms(end, zone, window.end_ms if window else None, calls["start_time"].max())
+    times_ms = to_milliseconds(calls["start_time"])
+    edges_ms = [times_ms.min(), times_ms.max() + 1] if len(calls) else []
+    edges_ms += [window.start_ms, window.end_ms] if window else [] if edges_ms else [0]
+    start_ms = min(edges_ms) if start is None else _to_ms(_in_zone(start, zone))
+    end_ms = max(edges_ms) if end is None else _to_ms(_in_zone(end, zone))
     end_ms = max(end_ms, start_ms + 60_000)
     width_ms = int(round_width(pd.Timedelta((end_ms - start_ms) / _GRID_CELLS, "ms")) / pd.Timedelta(1, "ms"))
-    edges_ms = np.arange(start_ms // width_ms * width_ms, end_ms + width_ms, width_ms)
-    grid = count_cells(calls, missed, edges_ms, max_rows)
+    cells_ms = np.arange(start_ms // width_ms * width_ms, end_ms + width_ms, width_ms)
+    grid = count_cells(calls, missed, cells_ms, max_rows)
     rows = len(grid.functions)
     ax = style.axes(ax, height=style.grid_height(rows))
-    edges = edges_ms / _DAY_MS
+    edges = cells_ms / _DAY_MS
     statuses = [str(status) for status in calls["status"].cat.categories]
     colours = ListedColormap([style.COLOURS.get(status, style.OTHER) for status in statuses] or ["white"])
     worst = np.ma.masked_less(grid.worst, 0)
@@ -210,14 +213,14 @@ def run_grid(
     return ax
 
 
-def _edge_ms(value: str | pd.Timestamp | None, zone: Any, window_ms: int | None, calls: Any) -> int:
-    """Find an edge of a range in epoch milliseconds: the given one, that of the window, or that of the calls."""
-    if value is not None:
-        time = pd.Timestamp(value)
-        return int((time.tz_localize(zone) if time.tzinfo is None else time).timestamp() * 1000)
-    if window_ms is not None:
-        return window_ms
-    return 0 if pd.isna(calls) else int(calls.timestamp() * 1000)
+def _in_zone(value: str | pd.Timestamp, zone: Any) -> pd.Timestamp:
+    """Read a time, in a time zone if it names none."""
+    time: pd.Timestamp = pd.Timestamp(value)
+    return time.tz_localize(zone) if time.tzinfo is None else time
+
+
+def _to_ms(time: pd.Timestamp) -> int:
+    return int(to_milliseconds(pd.Series([time]))[0])
 
 
 def _mark_cells(ax: Axes, grid: GridCounts, edges: np.ndarray, zone: Any) -> None:
@@ -427,8 +430,7 @@ def _limit_times(ax: Axes, curve: pd.DataFrame, tz: str) -> None:
 def _first_time(calls: pd.DataFrame, start: str | pd.Timestamp | None, tz: str) -> pd.Timestamp:
     zone = time_zone(tz)
     if start is not None:
-        first: pd.Timestamp = pd.Timestamp(start)
-        return first.tz_localize(zone) if first.tzinfo is None else first
+        return _in_zone(start, zone)
     if calls.empty:
         known = Coverage.of(calls)
         return timestamp(known.fetched_ms) - _DAY if known else timestamp(0)
