@@ -10,6 +10,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from callframe import frame
+from callframe.dashboard.selection import contains
 from callframe.errors import ArgumentError, printable
 
 if TYPE_CHECKING:
@@ -39,21 +40,6 @@ _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; style-src 'unsafe-inline'; img-src data:;"
     " font-src data:"
 )
-
-
-def search(calls: pd.DataFrame, text: str) -> pd.DataFrame:
-    """Find calls by their id, or by a part of function, status or error message, in any case."""
-    sought = text.strip().casefold()
-    if not sought:
-        return calls
-    messages = calls["error_message"].str.contains(text.strip(), case=False, regex=False, na=False)
-    matching = messages.to_numpy(dtype=bool, copy=True)
-    for name in ("function", "status"):
-        categories = [category for category in calls[name].cat.categories if sought in category.casefold()]
-        matching |= calls[name].isin(categories).to_numpy()
-    if sought.isdecimal():
-        matching |= calls["call_id"].astype("str").str.contains(sought, regex=False).to_numpy(dtype=bool)
-    return calls[matching]
 
 
 def table_rows(calls: pd.DataFrame, order: str, tz: str) -> pd.DataFrame:
@@ -138,7 +124,8 @@ class CallTable(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._show()
 
     def _show(self) -> None:
-        calls = search(self._calls, self.search.value)
+        sought = self.search.value.strip()
+        calls = self._calls[contains(self._calls, sought)] if sought else self._calls
         rows = table_rows(calls, self.order.value, self._tz)
         count = f"{len(calls):,} call{'' if len(calls) == 1 else 's'}"
         note = f"{count}." if len(calls) == len(rows) else f"{len(rows):,} of {count}: the export has all of them."

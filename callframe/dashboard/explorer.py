@@ -255,7 +255,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         actions = {name: {"set": {"tab": tab, "plot": ""}} for name, tab in _FIGURES.items()}
         self._key_figures.html = render_part("figure_buttons", analysis.key_figures, actions)
         self._toolbar.show(selection, analysis.counts)
-        self._toolbar.show_chips(selection.chips(), _count(analysis), can_undo=bool(self._history))
+        self._toolbar.show_chips(selection.chips(_names(analysis)), _count(analysis), can_undo=bool(self._history))
         self._show_freshness()
         self._message.html = self._state(analysis)
         self._drawer.show(analysis)
@@ -393,6 +393,11 @@ def _of_finding(row: dict[Any, Any]) -> dict[str, Any]:
     if not pd.isna(start := row.get("start_time")):
         fields |= {"last": None, "start": start.isoformat(), "end": row["end_time"].isoformat()}
     return fields
+
+
+def _names(analysis: CallAnalysis | RollupAnalysis) -> dict[str, dict[Any, str]]:
+    """Collect the texts of what can be chosen."""
+    return {field: {option.value: option.text for option in options} for field, options in analysis.counts.items()}
 
 
 def _count(analysis: CallAnalysis | RollupAnalysis) -> str:

@@ -13,6 +13,7 @@ from callframe.dashboard.plots import plot_spec
 from callframe.dashboard.selection_analysis import CallAnalysis, RollupAnalysis, whole_days
 from callframe.dashboard.sources import ArchiveSource, ProjectSource
 from callframe.errors import FileError, printable
+from callframe.timespan import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from callframe.dashboard.plots import PlotSpec
+    from callframe.dashboard.selection import Selection
     from callframe.dashboard.selection_analysis import Window
     from callframe.dashboard.sources import Source
 
@@ -79,7 +81,9 @@ def code(source: Source, analysis: CallAnalysis | RollupAnalysis) -> str:
     if isinstance(analysis, RollupAnalysis):
         lines = [*_opening(source, analysis), *_rollup_code(analysis, spec)]
     else:
-        imports = ["import pandas as pd"] if any(analysis.window) else []
+        chosen = analysis.selection
+        needs_pandas = any((*analysis.window, chosen.min_duration, chosen.max_duration))
+        imports = ["import pandas as pd"] if needs_pandas else []
         lines = [*imports, "", *_opening(source, analysis), *_calls_code(source, analysis, spec)]
     return "\n".join(["import callframe as cf", *lines]) + "\n"
 
@@ -109,13 +113,14 @@ def _rollup_code(analysis: RollupAnalysis, spec: PlotSpec | None) -> list[str]:
 def _calls_code(source: Source, analysis: CallAnalysis, spec: PlotSpec | None) -> list[str]:
     selection, lines, table = analysis.selection, [], "calls"
     filters = {"function": selection.functions, "status": selection.statuses, "schedule_id": selection.schedules}
+    filters["function_id"] = selection.deployments
     if spec and spec.function in {"missed_runs", "run_grid"} and analysis.missed is not None:
         table = "missed" if spec.function == "missed_runs" else "calls"
         owner = {ProjectSource: "project", ArchiveSource: "archive"}.get(type(source))
         lines += [f"schedules = {owner}.schedules()"] if owner else []
         lines += ["missed = cf.missed_runs(calls, schedules)"]
-        lines += _filter("missed", {**filters, "status": ()}, "scheduled_time", analysis.window)
-    lines += _filter("calls", filters, "start_time", analysis.window)
+        lines += _filter("missed", {**filters, "status": (), "function_id": ()}, "scheduled_time", analysis.window)
+    lines += _filter("calls", filters, "start_time", analysis.window, _other_conditions(selection))
     if spec and spec.rows and table == "calls" and analysis.worst_calls is not analysis.calls:
         table = "worst"
         lines += [f'worst = calls[calls["function"].isin({analysis.worst_calls["function"].unique().tolist()!r})]']
@@ -132,7 +137,29 @@ def _plot_line(spec: PlotSpec, tz: str, table: str) -> str:
     return f"cf.plot.{spec.function}({', '.join([table, *arguments])})"
 
 
-def _filter(table: str, filters: Mapping[str, Sequence[Any]], time: str, window: Window) -> list[str]:
+def _other_conditions(selection: Selection) -> list[str]:
+    """Write the conditions of filters that are not values of a column."""
+    conditions = [f"cf.failure_groups(calls).isin({list(selection.groups)!r})"] if selection.groups else []
+    for field, name in (("hours", "hour"), ("weekdays", "day_of_week")):
+        if chosen := getattr(selection, field):
+            local = f'calls["start_time"].dt.tz_convert({selection.tz!r}).dt'
+            conditions.append(f"{local}.{name}.isin({list(chosen)!r})")
+    for field, sign in (("min_duration", ">="), ("max_duration", "<=")):
+        if text := getattr(selection, field):
+            limit = parse_duration(text, name=field)
+            conditions.append(f'(calls["duration"] {sign} pd.Timedelta({limit}, "ms"))')
+    if selection.search:
+        sought = selection.search.strip()
+        columns = ["function", "status", "error_message", *(["call_id"] if sought.isdecimal() else [])]
+        texts = f'calls[{columns!r}].astype("object").fillna("").astype("str")'
+        test = f"column.str.contains({sought!r}, case=False, regex=False)"
+        conditions.append(f"{texts}.apply(lambda column: {test}).any(axis=1)")
+    return conditions
+
+
+def _filter(
+    table: str, filters: Mapping[str, Sequence[Any]], time: str, window: Window, others: Sequence[str] = ()
+) -> list[str]:
     """Write the lines that select rows of a table; none if all are selected."""
     conditions = [f'{table}["{column}"].isin({list(values)!r})' for column, values in filters.items() if values]
     conditions += [
@@ -140,6 +167,7 @@ def _filter(table: str, filters: Mapping[str, Sequence[Any]], time: str, window:
         for sign, edge in zip((">=", "<"), window, strict=True)
         if edge
     ]
+    conditions += others
     return [f"{table} = {table}[", f"    {(chr(10) + '    & ').join(conditions)}", "]"] if conditions else []
 
 

@@ -31,8 +31,18 @@ TABS = (
 )  # fmt: skip
 
 
-_LISTS = {"functions": str, "statuses": str, "schedules": int, "groups": str}
+_LISTS = {
+    "functions": str, "statuses": str, "schedules": int, "groups": str, "deployments": int, "hours": int,
+    "weekdays": int,
+}  # fmt: skip
 """The filters that are lists, and the type of their values."""
+
+
+_TEXTS = ("min_duration", "max_duration", "search")
+_OUTCOMES = ("statuses", "groups", *_TEXTS)
+"""The filters that choose calls by how they ended: rates and medians are of the calls without these."""
+
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 class Chip(NamedTuple):
@@ -58,6 +68,14 @@ class Selection:
         Ids of schedules; none means all calls, those without a schedule too.
     groups
         Failure groups, of the column `group` of `failures`; none means all calls.
+    deployments
+        Ids of functions, of which each deployment has its own; none means all.
+    hours, weekdays
+        Hours of the day, 0 to 23, and days of the week, 0 for Monday, in the time zone `tz`; none means all.
+    min_duration, max_duration
+        Limits of the duration, such as `"30s"`, both included; calls without a duration are beyond every limit.
+    search
+        Part of a function, status or error message in any case, or of a call id.
     last
         Length of a time range that ends where the calls do, such as `"24h"`; in place of `start` and `end`.
     start, end
@@ -78,6 +96,12 @@ class Selection:
     statuses: tuple[str, ...] = ()
     schedules: tuple[int, ...] = ()
     groups: tuple[str, ...] = ()
+    deployments: tuple[int, ...] = ()
+    hours: tuple[int, ...] = ()
+    weekdays: tuple[int, ...] = ()
+    min_duration: str | None = None
+    max_duration: str | None = None
+    search: str | None = None
     last: str | None = None
     start: str | None = None
     end: str | None = None
@@ -97,12 +121,17 @@ class Selection:
                 raise ArgumentError(f"{name}={getattr(self, name)!r}; expected text.")
         if self.tab not in TABS:
             raise ArgumentError(f"tab={self.tab!r}; expected one of {', '.join(map(repr, TABS))}.")
-        if self.last is not None:
-            if self.start or self.end:
-                raise ArgumentError("A selection takes last, or start and end, but not both.")
-            if not isinstance(self.last, str):
-                raise ArgumentError(f'last={self.last!r}; expected text such as "24h".')
-            timespan.parse_duration(self.last, name="last")
+        self._check_times()
+
+    def _check_times(self) -> None:
+        if self.last is not None and (self.start or self.end):
+            raise ArgumentError("A selection takes last, or start and end, but not both.")
+        for name in ("last", "min_duration", "max_duration"):
+            value = getattr(self, name)
+            if not isinstance(value, str | None):
+                raise ArgumentError(f'{name}={value!r}; expected text such as "24h".')
+            if value is not None:
+                timespan.parse_duration(value, name=name)
         for name in ("start", "end"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, timespan.iso(timespan.parse_time(value, name=name, now_ms=0)))
@@ -134,7 +163,13 @@ class Selection:
     @property
     def filters(self) -> tuple[Any, ...]:
         """The part that selects calls."""
-        return (*(getattr(self, name) for name in _LISTS), self.last, self.start, self.end)
+        zone = self.tz if self.hours or self.weekdays else ""
+        return (*(getattr(self, name) for name in (*_LISTS, *_TEXTS)), self.last, self.start, self.end, zone)
+
+    @property
+    def population(self) -> Self:
+        """The selection without the filters that choose calls by how they ended."""
+        return self.replace(**{name: () if name in _LISTS else None for name in _OUTCOMES})
 
     def toggle(self, chosen: Mapping[str, Any], *, add: bool = False) -> Self:
         """Choose values in place of those of their fields, or beside them; what was chosen already is removed."""
@@ -151,26 +186,28 @@ class Selection:
         """Remove a filter."""
         if field in _LISTS:
             return self.replace(**{field: tuple(other for other in getattr(self, field) if other != value)})
+        if field in _TEXTS:
+            return self.replace(**{field: None})
         return self.replace(last=None, start=None, end=None)
 
-    def chips(self, schedule_names: Mapping[int, str] | None = None) -> list[Chip]:
-        """List the filters with the texts to show."""
-        names = {"schedules": schedule_names or {}}
+    def chips(self, names: Mapping[str, Mapping[Any, str]]) -> list[Chip]:
+        """List the filters with the texts to show; `names` has those of the values of each field."""
         chips = [
-            Chip(field, value, str(names.get(field, {}).get(value, value)))
+            Chip(field, value, names.get(field, {}).get(value, str(value)))
             for field in _LISTS
             for value in getattr(self, field)
         ]
+        for field, text in (("min_duration", "at least {}"), ("max_duration", "at most {}"), ("search", '"{}"')):
+            if value := getattr(self, field):
+                chips.append(Chip(field, value, text.format(value)))
         if self.last:
-            chips.append(Chip("last", self.last, f"last {self.last}"))
-        elif self.start or self.end:
-            edges = [
-                f"{word} {pd.Timestamp(edge).tz_convert(self.tz):%Y-%m-%d %H:%M}"
-                for word, edge in (("from", self.start), ("to", self.end))
-                if edge
-            ]
-            chips.append(Chip("start", None, " ".join(edges)))
-        return chips
+            return [*chips, Chip("last", self.last, f"last {self.last}")]
+        edges = [
+            f"{word} {pd.Timestamp(edge).tz_convert(self.tz):%Y-%m-%d %H:%M}"
+            for word, edge in (("from", self.start), ("to", self.end))
+            if edge
+        ]
+        return [*chips, Chip("start", None, " ".join(edges))] if edges else chips
 
 
 def window(end_ms: int, selection: Selection) -> tuple[str | None, str | None]:
@@ -189,33 +226,75 @@ def end_ms(calls: pd.DataFrame) -> int:
     return 0 if calls.empty else int(to_milliseconds(calls["start_time"]).max()) + 1
 
 
-def select(calls: pd.DataFrame, selection: Selection) -> pd.DataFrame:
+def select(calls: pd.DataFrame, selection: Selection, groups: pd.Series | None = None) -> pd.DataFrame:
     """Select calls and their coverage, renumbered; the same object if everything is selected."""
-    start, end = window(end_ms(calls), selection)
-    if not any((selection.functions, selection.statuses, selection.schedules, selection.groups, start, end)):
+    wanted = masks(calls, selection, groups)
+    if not wanted:
         return calls
-    kept = np.ones(len(calls), dtype=bool)
-    if selection.functions:
-        kept &= _is_in(calls["function"], selection.functions)
-    if selection.statuses:
-        kept &= _is_in(calls["status"], selection.statuses)
-    if selection.schedules:
-        kept &= calls["schedule_id"].isin(selection.schedules).to_numpy(dtype=bool)
-    if selection.groups:
-        kept &= failure_groups(calls).isin(selection.groups).to_numpy()
-    if start:
-        kept &= (calls["start_time"] >= pd.Timestamp(start)).to_numpy()
-    if end:
-        kept &= (calls["start_time"] < pd.Timestamp(end)).to_numpy()
+    kept = np.logical_and.reduce(list(wanted.values()))
     selected = calls if kept.all() else calls.take(np.flatnonzero(kept)).reset_index(drop=True)
     selected = selected.copy(deep=False)
     selected.attrs = dict(calls.attrs)
     if known := Coverage.of(calls):
+        start, end = window(end_ms(calls), selection)
         known.select(
             selected, functions=selection.functions, statuses=selection.statuses, schedule_ids=selection.schedules,
             start=start, end=end,
         ).attach(selected)  # fmt: skip
     return selected
+
+
+def masks(calls: pd.DataFrame, selection: Selection, groups: pd.Series | None = None) -> dict[str, np.ndarray]:
+    """Find which calls each filter of a selection keeps, by its field; `groups` are the failure groups if known."""
+    found = _masks_of_times(calls, selection) | _masks_of_durations(calls, selection)
+    for field, column in (("functions", "function"), ("statuses", "status")):
+        if chosen := getattr(selection, field):
+            found[field] = _is_in(calls[column], chosen)
+    for field, column in (("schedules", "schedule_id"), ("deployments", "function_id")):
+        if chosen := getattr(selection, field):
+            found[field] = calls[column].isin(chosen).to_numpy(dtype=bool)
+    if selection.groups:
+        found["groups"] = (failure_groups(calls) if groups is None else groups).isin(selection.groups).to_numpy()
+    if selection.search:
+        found["search"] = contains(calls, selection.search)
+    return found
+
+
+def _masks_of_times(calls: pd.DataFrame, selection: Selection) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    start, end = window(end_ms(calls), selection)
+    start_time = calls["start_time"]
+    if start:
+        found["start"] = (start_time >= pd.Timestamp(start)).to_numpy()
+    if end:
+        found["end"] = (start_time < pd.Timestamp(end)).to_numpy()
+    if selection.hours or selection.weekdays:
+        local = start_time.dt.tz_convert(timespan.time_zone(selection.tz)).dt
+        for field, values in (("hours", local.hour), ("weekdays", local.day_of_week)):
+            if chosen := getattr(selection, field):
+                found[field] = values.isin(chosen).to_numpy()
+    return found
+
+
+def _masks_of_durations(calls: pd.DataFrame, selection: Selection) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    for field, compare in (("min_duration", pd.Series.ge), ("max_duration", pd.Series.le)):
+        if text := getattr(selection, field):
+            limit = pd.Timedelta(timespan.parse_duration(text, name=field), "ms")
+            found[field] = compare(calls["duration"], limit).to_numpy(dtype=bool)
+    return found
+
+
+def contains(calls: pd.DataFrame, text: str) -> np.ndarray:
+    """Find calls by their id, or by a part of function, status or error message, in any case."""
+    sought = text.strip().casefold()
+    messages = calls["error_message"].str.contains(text.strip(), case=False, regex=False, na=False)
+    matching = messages.to_numpy(dtype=bool, copy=True)
+    for name in ("function", "status"):
+        matching |= _is_in(calls[name], [one for one in calls[name].cat.categories if sought in one.casefold()])
+    if sought.isdecimal():
+        matching |= calls["call_id"].astype("str").str.contains(sought, regex=False).to_numpy(dtype=bool)
+    return matching
 
 
 def _unique(name: str, value: Any, kind: type) -> tuple[Any, ...]:
@@ -225,7 +304,7 @@ def _unique(name: str, value: Any, kind: type) -> tuple[Any, ...]:
     if kind is int:
         items = tuple(int(item) if isinstance(item, np.integer) else item for item in items)
     if not is_list or not all(isinstance(item, kind) for item in items):
-        expected = {"schedules": "ids, whole numbers", "functions": "labels"}.get(name, "names")
+        expected = "labels" if name == "functions" else "names" if kind is str else "ids, whole numbers"
         raise ArgumentError(f"{name}={value!r}; expected a list of {expected}.")
     return items
 

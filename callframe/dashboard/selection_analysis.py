@@ -19,9 +19,9 @@ from callframe.analysis.rollup import summarize_rollup
 from callframe.analysis.schedules import missed_runs, schedule_report
 from callframe.analysis.summary import summarize
 from callframe.completeness import is_complete
-from callframe.dashboard.cross_filter import Option, count_options
+from callframe.dashboard.cross_filter import CrossFilter, Option
 from callframe.dashboard.selection import end_ms, select, window
-from callframe.reporting.key_figures import KeyFigure, count_calls, key_figures, rollup_key_figures
+from callframe.reporting.key_figures import KeyFigure, count_calls, count_figure, key_figures, rollup_key_figures
 
 if TYPE_CHECKING:
     from callframe.dashboard.selection import Selection
@@ -35,31 +35,77 @@ MAX_ROWS = 30
 MAX_FINDINGS_CALLS = 200_000
 
 _INDEPENDENT_OF_VIEW = (
-    "calls", "findings", "worst_calls", "failures", "failed", "schedules", "schedule_report", "missed", "late",
-    "overlaps", "peaks", "_calls_of_any_status", "_schedule_names",
+    "calls", "worst_calls", "failures", "failed", "schedules", "schedule_report", "missed", "late",
+    "overlaps", "peaks", "population", "running", "counts", "contrast", "changes", "compared", "incidents",
 )  # fmt: skip
 _DAY_S = 86_400
 _ROLLUP_BY = {"status": "status", "1h": "1D", "1d": "1D", "schedule": "function"}
 
 
-class CallAnalysis:
-    """A selection of calls, and the measures of it."""
+class WholeHistory:
+    """What is computed once on all calls of a source, and then cut to each selection."""
 
-    def __init__(self, all_calls: pd.DataFrame, schedules: pd.DataFrame | None, selection: Selection) -> None:
-        self.all_calls = all_calls
+    def __init__(self, calls: pd.DataFrame, schedules: pd.DataFrame | None) -> None:
+        self.calls = calls
+        self.schedules = schedules
+        self.schedule_names = schedule_names(schedules)
+        self.cross_filter = CrossFilter(calls, self.schedule_names)
+
+    @cached_property
+    def missed(self) -> pd.DataFrame | None:
+        """The runs that schedules missed."""
+        return None if self.schedules is None else missed_runs(self.calls, self.schedules)
+
+    @cached_property
+    def findings(self) -> list[dict[Any, Any]]:
+        """What is wrong, in sentences; of so many calls that it would take seconds, how to get it."""
+        if len(self.calls) > MAX_FINDINGS_CALLS:
+            sentence = f"What is wrong with more than {MAX_FINDINGS_CALLS:,} calls takes seconds to compute:"
+            return [{"kind": "", "sentence": f"{sentence} cf.findings(calls, schedules)"}]
+        return findings(self.calls, self.schedules).to_dict("records")
+
+
+class CallAnalysis:
+    """A selection of calls, and the measures of it; those that need more than the selected calls are cut to it."""
+
+    def __init__(self, whole: WholeHistory, selection: Selection) -> None:
+        self.whole = whole
+        self.all_calls = whole.calls
         self.selection = selection
-        self._all_schedules = schedules
+        self._all_schedules = whole.schedules
 
     def with_view(self, selection: Selection) -> CallAnalysis:
         """Show the same calls in another way; what does not depend on that is not computed again."""
-        other = CallAnalysis(self.all_calls, self._all_schedules, selection)
+        other = CallAnalysis(self.whole, selection)
         vars(other).update({name: value for name, value in vars(self).items() if name in _INDEPENDENT_OF_VIEW})
         return other
 
     @cached_property
     def calls(self) -> pd.DataFrame:
         """The selected calls."""
-        return select(self.all_calls, self.selection)
+        return select(self.all_calls, self.selection, self._groups)
+
+    @cached_property
+    def population(self) -> pd.DataFrame:
+        """The selected calls however they ended: the base of rates, medians and streaks."""
+        chosen = self.selection.population
+        return self.calls if chosen == self.selection else select(self.all_calls, chosen)
+
+    @cached_property
+    def running(self) -> pd.DataFrame:
+        """The calls of any end that ran in the selected range, those that started before it from its start."""
+        start, end = self.window
+        scope = self.selection.population.replace(last=None, start=None, end=end)
+        calls = select(self.all_calls, scope)
+        if start is None:
+            return calls
+        first = pd.Timestamp(start)
+        calls = calls[(calls["start_time"] >= first) | (calls["end_time"] > first) | calls["end_time"].isna()]
+        return calls.assign(start_time=calls["start_time"].where(calls["start_time"] >= first, first))
+
+    @property
+    def _groups(self) -> pd.Series | None:
+        return self.whole.cross_filter.groups if self.selection.groups else None
 
     @cached_property
     def worst_calls(self) -> pd.DataFrame:
@@ -81,17 +127,17 @@ class CallAnalysis:
 
     @cached_property
     def key_figures(self) -> list[KeyFigure]:
-        """The key figures at the top."""
-        return key_figures(self.calls, self.schedule_report, self.selection.tz)
+        """The key figures at the top: how many calls are selected, and measures of them however they ended."""
+        first = key_figures(self.calls.head(0), None, self.selection.tz)[:1] if self.calls.empty else []
+        figures = key_figures(self.population, self.schedule_report, self.selection.tz)
+        if self.population is not self.calls:
+            figures[0] = first[0] if first else count_figure(self.calls, self.selection.tz)
+        return figures
 
-    @cached_property
+    @property
     def findings(self) -> list[dict[Any, Any]]:
-        """What is wrong with the selected calls, in sentences; of so many that it would take seconds, how to get it."""
-        calls = self._calls_of_any_status
-        if len(calls) > MAX_FINDINGS_CALLS:
-            sentence = f"More than {MAX_FINDINGS_CALLS:,} calls are selected: their findings take seconds to compute."
-            return [{"sentence": sentence, "code": "cf.findings(calls, schedules)"}]
-        return findings(calls, self.schedules).to_dict("records")
+        """What is wrong with all calls, in sentences."""
+        return self.whole.findings
 
     @cached_property
     def failures(self) -> pd.DataFrame:
@@ -118,23 +164,38 @@ class CallAnalysis:
 
     @cached_property
     def schedule_report(self) -> pd.DataFrame | None:
-        """The report on the selected schedules."""
-        return None if self.schedules is None else schedule_report(self._calls_of_any_status, self.schedules)
+        """The report on the selected schedules, with the runs that were missed as of the whole history."""
+        if self.schedules is None or self.missed is None:
+            return None
+        report = schedule_report(self.population, self.schedules)
+        for state in ("missed", "unconfirmed", "unknown"):
+            counts = self.missed.loc[self.missed["state"] == state, "schedule_id"].value_counts()
+            report[state] = report["schedule_id"].map(counts).fillna(0).astype("int64")
+        lacking = report[["missed", "unconfirmed", "unknown"]].sum(axis=1)
+        report["expected"] = (report["run"] + lacking).astype("int64")
+        return report
 
     @cached_property
     def missed(self) -> pd.DataFrame | None:
-        """The runs that the selected schedules missed."""
-        return None if self.schedules is None else missed_runs(self._calls_of_any_status, self.schedules)
+        """The runs that the selected schedules missed in the selected range."""
+        if self.schedules is None or self.whole.missed is None:
+            return None
+        table, (start, end) = self.whole.missed, self.window
+        kept = pd.Series(data=True, index=table.index)
+        if self.selection.functions:
+            kept &= table["function"].isin(self.selection.functions)
+        if self.selection.schedules:
+            kept &= table["schedule_id"].isin(self.selection.schedules)
+        if start:
+            kept &= table["scheduled_time"] >= pd.Timestamp(start)
+        if end:
+            kept &= table["scheduled_time"] < pd.Timestamp(end)
+        return table if kept.all() else table[kept]
 
     @cached_property
     def counts(self) -> dict[str, list[Option]]:
-        """What can be chosen, with the number of calls of each."""
-        return count_options(self.all_calls, self._schedule_names)
-
-    @property
-    def population(self) -> pd.DataFrame:
-        """The selected calls of every outcome, the base of rates."""
-        return self._calls_of_any_status
+        """What can be chosen, with the number of calls of each among those of all other filters."""
+        return self.whole.cross_filter.options(self.selection)
 
     @cached_property
     def compared(self) -> pd.DataFrame:
@@ -161,7 +222,7 @@ class CallAnalysis:
     @cached_property
     def hourly_peaks(self) -> pd.DataFrame:
         """The most calls that ran at the same time in each hour of the day, and when."""
-        curve = concurrency(self.calls).set_index("time")["running"].tz_convert(self.selection.tz)
+        curve = concurrency(self.running).set_index("time")["running"].tz_convert(self.selection.tz)
         hours = curve.resample("1h").max().fillna(0)
         before = curve.resample("1h").last().ffill().shift(fill_value=0)
         hours = hours.where(hours >= before, before)
@@ -183,15 +244,15 @@ class CallAnalysis:
     @cached_property
     def peaks(self) -> pd.DataFrame:
         """How many calls of each function ran at the same time."""
-        return concurrency_peaks(self.calls, by="function")
+        return concurrency_peaks(self.running, by="function")
 
     def schedule_name(self, schedule_id: Any) -> str:
         """Look up the name of a schedule; its id if it has no known name."""
         return "no schedule" if pd.isna(schedule_id) else str(self._schedule_names.get(schedule_id, schedule_id))
 
-    @cached_property
+    @property
     def _schedule_names(self) -> dict[int, str]:
-        return schedule_names(self._all_schedules)
+        return self.whole.schedule_names
 
     @property
     def count(self) -> int:
@@ -207,13 +268,6 @@ class CallAnalysis:
     def window(self) -> Window:
         """The selected start times."""
         return window(end_ms(self.all_calls), self.selection)
-
-    @cached_property
-    def _calls_of_any_status(self) -> pd.DataFrame:
-        """The selected calls of every status: a run is not missed because its status was not selected."""
-        if not self.selection.statuses:
-            return self.calls
-        return select(self.all_calls, self.selection.replace(statuses=()))
 
 
 class RollupAnalysis:

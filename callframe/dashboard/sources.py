@@ -14,7 +14,7 @@ from callframe.archive import Archive
 from callframe.completeness import Coverage, observed_until_ms
 from callframe.csv_parquet import READERS, suffix_of
 from callframe.dashboard.selection import end_ms, select, window
-from callframe.dashboard.selection_analysis import CallAnalysis, RollupAnalysis, estimate_count
+from callframe.dashboard.selection_analysis import CallAnalysis, RollupAnalysis, WholeHistory, estimate_count
 from callframe.errors import ArgumentError, CallframeError, IncompleteError
 from callframe.project import Project
 from callframe.timespan import iso, to_milliseconds
@@ -40,6 +40,7 @@ class Source:
         self.calls = calls
         self.schedules = schedules
         self.path = path
+        self._whole: WholeHistory | None = None
 
     def fetch(self, stop: threading.Event | None = None, progress: Progress | None = None) -> None:
         """Read everything again, if that is possible; what goes wrong is raised, or kept in `problem`."""
@@ -58,7 +59,13 @@ class Source:
 
     def analyze(self, selection: Selection) -> CallAnalysis | RollupAnalysis:
         """Analyze a selection."""
-        return CallAnalysis(self.calls, self.schedules, selection)
+        return CallAnalysis(self._whole_of(self.calls), selection)
+
+    def _whole_of(self, calls: pd.DataFrame) -> WholeHistory:
+        """Keep what is computed on all calls as long as these are the same."""
+        if self._whole is None or self._whole.calls is not calls or self._whole.schedules is not self.schedules:
+            self._whole = WholeHistory(calls, self.schedules)
+        return self._whole
 
     def select(self, selection: Selection) -> pd.DataFrame:
         """Select calls, however many."""
@@ -126,7 +133,7 @@ class ArchiveSource(Source):
         if key != wanted:
             calls = self._read(selection)
             self._cached = (wanted, calls)
-        return CallAnalysis(calls, self.schedules, selection)
+        return CallAnalysis(self._whole_of(calls), selection)
 
     def select(self, selection: Selection) -> pd.DataFrame:
         """Select calls, however many."""

@@ -61,6 +61,11 @@ def rollup_key_figures(rollup: pd.DataFrame, tz: str) -> list[KeyFigure]:
     ]
 
 
+def count_figure(calls: pd.DataFrame, tz: str) -> KeyFigure:
+    """Count calls."""
+    return _calls(len(calls), calls, tz)
+
+
 def count_calls(rollup: pd.DataFrame) -> int:
     """Count the calls of a rollup."""
     return int(rollup.loc[rollup["measure"] == "duration", "count"].sum())
