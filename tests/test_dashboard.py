@@ -22,7 +22,8 @@ from ipywidgets.widgets.widget import _instances as kept_widgets
 
 import callframe as cf
 from callframe import frame, reporting
-from callframe.dashboard import call_table, export
+from callframe.dashboard import export
+from callframe.dashboard.call_table import CallTable
 from callframe.dashboard.explorer import Redraw, _of_finding
 from callframe.dashboard.selection import TABS, Selection, contains, select
 from callframe.dashboard.selection_analysis import MAX_ROWS, CallAnalysis, WholeHistory
@@ -705,25 +706,32 @@ def test_search_is_literal() -> None:
     ]
 
 
+def shown_ids(explorer: Explorer) -> list[int]:
+    return [int(one) for one in re.findall(r'class="number ids">(\d+)<', explorer._view._table.table.html)]
+
+
+def test_call_table_is_sorted_among_all_selected_calls(explorer: Explorer, calls: pd.DataFrame) -> None:
+    choose(explorer, tab="Calls")
+    assert shown_ids(explorer) == calls["call_id"].iloc[::-1].head(100).tolist()
+    explorer._view._table._on_action({"sort": 3})
+    longest = calls.set_index("call_id")["duration"].nlargest(100)
+    assert calls.set_index("call_id")["duration"].loc[shown_ids(explorer)].tolist() == longest.tolist()
+    explorer._view._table._on_action({"page": 1})
+    assert len(set(shown_ids(explorer)) - set(longest.index)) == 100
+
+
+def test_call_table_is_searched_among_all_selected_calls(explorer: Explorer, calls: pd.DataFrame) -> None:
+    choose(explorer, tab="Calls")
+    explorer._view._table.search.value = str(calls["call_id"].iloc[3])
+    assert shown_ids(explorer) == [calls["call_id"].iloc[3]]
+    explorer._view._table.search.value = ""
+
+
 def test_call_whose_function_is_missing_is_in_the_table(calls: pd.DataFrame) -> None:
     odd = calls.head(3).assign(function=calls["function"].head(3).where(np.array([True, False, True])))
-    table = call_table.table_rows(odd, "Earliest start", "UTC")
-    assert (len(table), table["function"].tolist()[1]) == (3, "")
-
-
-def test_table_holds_the_first_thousand_calls_of_an_order(calls: pd.DataFrame) -> None:
-    table = call_table.table_rows(calls, "Longest duration", "UTC")
-    assert len(table) == 1_000 < len(calls)
-    assert float(table["duration [s]"].iloc[0]) == calls["duration"].max().total_seconds()
-
-
-def test_interactive_table_is_sandboxed() -> None:
-    made = call_table.interactive_html(
-        pd.DataFrame({**dict.fromkeys(call_table.NUMERIC, ""), "error": ["</script><script>alert(1)</script>"]})
-    )
-    assert made.startswith('<iframe title="Table of calls" sandbox="allow-scripts"')
-    assert made.count("<") == 2
-    assert "default-src 'none'" in html.unescape(made)
+    table = CallTable(lambda *_: None)
+    table.show(odd, "UTC")
+    assert table.table.html.count('class="number ids"') == 3
 
 
 # Actions

@@ -62,7 +62,6 @@ LIBRARIES: dict[str, set[str]] = {
     "distributed": {"archive"},
     "dotenv": {"auth"},
     "ipywidgets": {"dashboard"},
-    "itables": {"dashboard"},
     "jinja2": {"reporting"},
     "jupyterlab": {"jupyter"},
     "lazy_loader": {""},

@@ -1,136 +1,122 @@
-"""Single calls as a table to sort and search, in a frame that cannot reach the notebook."""
+"""Single calls as a table: sorted and searched among all that are selected, and shown page by page."""
 
 from __future__ import annotations
 
-import html
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
+import numpy as np
 import pandas as pd
 
 from callframe import frame
 from callframe.dashboard.selection import contains
-from callframe.errors import ArgumentError, printable
+from callframe.dashboard.toolbar import Clickable
+from callframe.errors import printable
+from callframe.formatting import MISSING, Cell, Column, format_duration, make_table, table_html, truncate
+from callframe.reporting.rendering import render_part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from callframe.dashboard.toolbar import Act
 
-MAX_ROWS = 1_000
-"""Calls in the table; more would make the page slow."""
+PAGE = 100
+"""Calls on a page."""
 
-ORDERS = {
-    "Latest start": ("start_time", False),
-    "Earliest start": ("start_time", True),
-    "Longest duration": ("duration", False),
-    "Longest schedule delay": ("schedule_delay", False),
-}
-
-NUMERIC = ("duration [s]", "delay [s]")
-"""The columns that are sorted as numbers."""
-
-_HEIGHT = 560
-_MAX_TEXT = 300
-_STYLE = (
-    "body{margin:6px;font:13px system-ui,sans-serif;background:#fff;color:#222}"
-    "table.dataTable td{vertical-align:top;white-space:nowrap}"
-    "table.dataTable td:last-child{white-space:normal;overflow-wrap:anywhere;min-width:240px}"
+_COLUMNS = (
+    "start_time",
+    "function",
+    "status",
+    "duration",
+    "schedule_delay",
+    "scheduled_time",
+    "call_id",
+    "error_message",
 )
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; style-src 'unsafe-inline'; img-src data:;"
-    " font-src data:"
-)
-
-
-def table_rows(calls: pd.DataFrame, order: str, tz: str) -> pd.DataFrame:
-    """Write the first calls in one of the `ORDERS` as text and numbers."""
-    column, ascending = ORDERS[order]
-    first = calls.loc[calls[column].sort_values(ascending=ascending, kind="stable").index[:MAX_ROWS]]
-    times = {
-        name: first[name].dt.tz_convert(tz).dt.strftime("%Y-%m-%d %H:%M:%S")
-        for name in ("start_time", "scheduled_time")
-    }
-    table = pd.DataFrame(
-        {
-            f"start [{tz}]": times["start_time"],
-            "function": first["function"].astype("object").map(_shorten, na_action="ignore"),
-            "status": first["status"].astype("object"),
-            NUMERIC[0]: _seconds(first["duration"]),
-            NUMERIC[1]: _seconds(first["schedule_delay"]),
-            "scheduled": times["scheduled_time"],
-            "call id": first["call_id"].astype("str"),
-            "error": first["error_message"].map(_shorten, na_action="ignore"),
-        }
-    )
-    return table.astype("object").where(table.notna(), "").reset_index(drop=True)
-
-
-def interactive_html(rows: pd.DataFrame) -> str:
-    """Render rows as a table to sort and search, in a frame whose scripts reach neither the page nor the network."""
-    try:
-        from itables import options  # noqa: PLC0415 - an extra
-        from itables.javascript import generate_init_offline_itables_html, to_html_datatable  # noqa: PLC0415
-    except ImportError:
-        raise ArgumentError("The table needs the package itables: pip install 'callframe[notebook]'.") from None
-    targets = [rows.columns.get_loc(name) for name in NUMERIC]
-    table = to_html_datatable(
-        rows, connected=False, showIndex=False, maxBytes=0, classes="display compact", paging=True, pageLength=15,
-        lengthMenu=[15, 50, 200], allow_html=False, order=[], text_in_header_can_be_selected=False,
-        columnDefs=[{"targets": targets, "type": "num", "className": "dt-right"}],
-    )  # fmt: skip
-    page = (
-        "<!DOCTYPE html><html lang=en data-theme=light><head><meta charset=utf-8><title>Calls</title>"
-        f'<meta http-equiv=Content-Security-Policy content="{_POLICY}">'
-        f"<style>{_STYLE}</style></head><body>{generate_init_offline_itables_html(Path(options.dt_bundle))}{table}"
-        "</body></html>"
-    )
-    return (
-        f'<iframe title="Table of calls" sandbox="allow-scripts" referrerpolicy="no-referrer" width="100%"'
-        f' height="{_HEIGHT}" style="border:1px solid #ccc;background:#fff" srcdoc="{html.escape(page)}"></iframe>'
-    )
-
-
-def _seconds(durations: pd.Series) -> pd.Series:
-    texts: pd.Series = durations.dt.total_seconds().map(lambda seconds: f"{seconds:.3f}", na_action="ignore")
-    return texts.astype("object")
-
-
-def _shorten(text: str) -> str:
-    line = " ".join(printable(text[: 2 * _MAX_TEXT]).split())
-    return line if len(line) <= _MAX_TEXT else f"{line[:_MAX_TEXT]}…"
+_ASCENDING = ("function", "status", "error_message")
+_MAX_ERROR = 300
 
 
 class CallTable(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
-    """Single calls: searched and ordered among all that are selected, then in the table among those it holds."""
+    """The table: a heading sorts all selected calls, the search looks through all, an id opens its call by `act`."""
 
-    def __init__(self, on_open: Callable[[int, int], object]) -> None:
-        self._on_open = on_open
+    def __init__(self, act: Act) -> None:
+        self._act = act
         self._calls, self._tz = frame.empty(), "UTC"
-        self.order = widgets.Dropdown(options=list(ORDERS), description="Show first")
+        self._order, self._ascending, self._page = "start_time", False, 0
         self.search = widgets.Text(
             description="Search all",
             placeholder="part of a function, status, error or id; then Enter",
             continuous_update=False,
             layout={"width": "420px"},
         )
-        self.table = widgets.HTML()
-        for control in (self.order, self.search):
-            control.observe(lambda _: self._show(), names="value")
-        super().__init__([widgets.Box([self.order, self.search], layout={"flex_flow": "row wrap"}), self.table])
+        self.search.observe(lambda _: self._turn_to(0), names="value")
+        self.table = Clickable("calls", self._on_action)
+        super().__init__([self.search, self.table])
 
     def show(self, calls: pd.DataFrame, tz: str) -> None:
-        """Show calls."""
+        """Show the first page of calls."""
         self._calls, self._tz = calls, tz
-        self._show()
+        self._turn_to(0)
 
-    def _show(self) -> None:
+    def _on_action(self, action: dict[str, Any], **how: Any) -> None:
+        if "sort" in action:
+            column = _COLUMNS[action["sort"]]
+            self._ascending = not self._ascending if column == self._order else column in _ASCENDING
+            self._order = column
+            self._turn_to(0)
+        elif "page" in action:
+            self._turn_to(action["page"])
+        else:
+            self._act(action, **how)
+
+    def _turn_to(self, page: int) -> None:
+        """Show a page of the calls that match the search, in order."""
         sought = self.search.value.strip()
         calls = self._calls[contains(self._calls, sought)] if sought else self._calls
-        rows = table_rows(calls, self.order.value, self._tz)
+        self._page = min(max(page, 0), max(0, len(calls) - 1) // PAGE)
+        first = self._page * PAGE
+        rows = calls.loc[_sorted(calls, self._order, self._ascending)[first : first + PAGE]]
         count = f"{len(calls):,} call{'' if len(calls) == 1 else 's'}"
-        note = f"{count}." if len(calls) == len(rows) else f"{len(rows):,} of {count}: the export has all of them."
-        try:
-            table = interactive_html(rows) if len(rows) else ""
-        except ArgumentError as error:
-            note, table = str(error), ""
-        self.table.value = f'<p class="note">{html.escape(note)}</p>{table}'
+        note = f"{count}: {first + 1:,} to {first + len(rows):,}" if len(calls) > PAGE else count
+        pages = render_part("pages", note, self._page, first + PAGE < len(calls))
+        self.table.html = pages + table_html(make_table("", _columns(self._tz), rows), "sort-all wide")
+
+
+def _sorted(calls: pd.DataFrame, column: str, ascending: bool) -> pd.Index:
+    """Sort calls by a column, missing values last; they come sorted by start time."""
+    if column == "start_time":
+        return calls.index if ascending else calls.index[::-1]
+    values = calls[column]
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        rank = np.argsort(np.argsort(values.cat.categories.astype("str")))
+        values = pd.Series(np.append(rank, len(rank))[values.cat.codes.to_numpy()], index=calls.index)
+    return values.sort_values(ascending=ascending, kind="stable").index
+
+
+def _columns(tz: str) -> list[Column]:
+    return [
+        Column(f"start ({tz})", lambda row: _time(row["start_time"], tz)),
+        Column("function", lambda row: truncate(row["function"], 40) if isinstance(row["function"], str) else MISSING),
+        Column(
+            "status", lambda row: Cell(str(row["status"]), classes="bad" if row["status"] in frame.FAILURES else "")
+        ),
+        Column("duration", lambda row: format_duration(row["duration"]), numeric=True),
+        Column("delay", lambda row: format_duration(row["schedule_delay"]), numeric=True),
+        Column("scheduled", lambda row: _time(row["scheduled_time"], tz)),
+        Column("call id", lambda row: Cell(str(row["call_id"]), classes="ids"), numeric=True),
+        Column("error", lambda row: Cell(_one_line(row["error_message"]), classes="wrapped")),
+    ]
+
+
+def _status(row: dict[Any, Any]) -> Cell:
+    return Cell(str(row["status"]), classes="bad" if row["status"] in frame.FAILURES else "")
+
+
+def _time(time: Any, tz: str) -> str:
+    return MISSING if pd.isna(time) else f"{time.tz_convert(tz):%Y-%m-%d %H:%M:%S}"
+
+
+def _one_line(text: Any) -> str:
+    if pd.isna(text):
+        return ""
+    line = " ".join(printable(text[: 2 * _MAX_ERROR]).split())
+    return line if len(line) <= _MAX_ERROR else f"{line[:_MAX_ERROR]}…"

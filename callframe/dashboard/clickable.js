@@ -37,6 +37,7 @@ const link = el => {
     const head = cell.closest('table').tHead.rows[0].cells[cell.cellIndex].textContent;
     if (head.includes('call') && /^\d+$/.test(cell.textContent)) press(cell, cell.textContent, { open: cell.textContent });
   }
+  el.querySelectorAll('.sort-all thead th').forEach(head => press(head, head.textContent, { sort: head.cellIndex }));
   for (const field of ['functions', 'statuses']) {
     for (const cell of el.querySelectorAll(`.pick-${field} tbody th`)) {
       press(cell, cell.firstChild.textContent, { toggle: { [field]: [cell.title || cell.firstChild.textContent] } });

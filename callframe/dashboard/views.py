@@ -68,7 +68,7 @@ class View:
         self.choice = Clickable("choice", act)
         self._details = Clickable("details", act)
         self.image: PlotImage | None = None
-        self._table = CallTable(lambda *call: act({"open": call}))
+        self._table = CallTable(act)
         self.widget = widgets.VBox([self._picture, self._details])
         self.widget.add_class("callframe-panel")
 
