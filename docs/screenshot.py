@@ -17,21 +17,21 @@ from notebook_servers import run_notebook, voila  # noqa: E402
 
 CELLS = (
     "import callframe as cf\nproject = cf.demo()",
-    "cf.explore(project, start='14d', selection={'tab': 'Failures'})",
+    "cf.explore(project, start='14d')",
 )
 WIDTH, MARGIN = 1280, 6
 COLORS = 128  # a palette makes the file a third as large, and the page has few colors
 
 
 def main() -> None:
-    """Run a notebook in Voila, and save what Chromium shows from the controls to the plot."""
+    """Run a notebook in Voila, and save what Chromium shows from the toolbar to the plot."""
     with tempfile.TemporaryDirectory() as folder, voila(Path(folder)) as server, launch() as chromium:
         page = chromium.new_page(viewport={"width": WIDTH, "height": 1400})
         run_notebook(page, server, server.add("dashboard.ipynb", *CELLS))
-        plot = page.locator(".callframe-picture img:visible").first
+        plot = page.locator(".callframe-explore .callframe-picture img:visible").first
         plot.wait_for(timeout=TIMEOUT_MS)
         page.wait_for_timeout(2_000)  # icons and tables come after the plot
-        top, bottom = page.locator(".callframe-controls").bounding_box(), plot.bounding_box()
+        top, bottom = page.locator(".callframe-toolbar").bounding_box(), plot.bounding_box()
         assert top is not None  # noqa: S101 - both were waited for
         assert bottom is not None  # noqa: S101
         y = top["y"] - MARGIN  # a progress bar of the fetch may be above

@@ -456,3 +456,83 @@ def flaws_of(board: Dashboard, theme: Theme, name: str) -> Iterator[str]:
             if not board.fits():
                 yield f"{tab} at {width} pixels is too wide"
         yield from (f"{tab}, {theme}: {text}" for text in low_contrast(board.page, ".callframe-explore, .dataframe"))
+
+
+# Traces that a dashboard leaves
+
+
+def test_hundred_gestures_use_little_memory_and_closed_dashboards_none(voila: Server, chromium: Browser) -> None:
+    gestures = """
+import gc, psutil, callframe as cf
+from ipywidgets.widgets.widget import _instances
+calls = cf.demo(calls=20_000).calls(start='14d', progress=False)
+explorer = cf.explore(calls)
+names = calls['function'].cat.categories
+def gesture(k):
+    explorer.selection = {'functions': [names[k % len(names)]], 'last': ['24h', None][k % 2]}
+def memory():
+    gc.collect()
+    return psutil.Process().memory_info().rss / 1e6
+for k in range(20): gesture(k)
+before = memory()
+for k in range(100): gesture(k)
+growth = memory() - before
+explorer.close()
+kept = len(_instances)
+for _ in range(10): cf.explore(calls).close()
+gc.collect()
+print('growth', round(growth), 'MB, kept', len(_instances) - kept)
+"""
+    with chromium.new_page() as page:
+        log = record(page)
+        run_notebook(page, voila, voila.add("memory.ipynb", gestures))
+        shown = page.get_by_text(re.compile("growth")).first
+        shown.wait_for(timeout=TIMEOUT_MS)
+        growth, kept = (int(one) for one in re.findall(r"-?\d+", shown.inner_text()))
+        assert (growth < 20, kept) == (True, 0), shown.inner_text()
+        log.check()
+
+
+def test_notebook_without_a_kernel_shows_the_last_plot(lab: Server, service: Service, chromium: Browser) -> None:
+    lab.add("reopened.ipynb", *cells_of(service))
+    with chromium.new_page(viewport={"width": 1200, "height": 1400}) as page:
+        run_notebook(page, lab, "reopened.ipynb")
+        board = Dashboard(page, record(page), pd.DataFrame())
+        board.plot.wait_for(timeout=TIMEOUT_MS)
+        board.open("Failures")
+        expect(board.plot).to_have_attribute("alt", re.compile("Calls that failed"), timeout=TIMEOUT_MS)
+        expect(page.locator(".callframe-still")).to_be_hidden()
+        still = page.locator(".callframe-still img")
+        expect(still).to_have_attribute("alt", re.compile("Calls that failed"), timeout=TIMEOUT_MS)
+        page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+        page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    with chromium.new_page(viewport={"width": 1200, "height": 1400}) as page:
+        page.goto(lab.page_url("doc/tree/reopened.ipynb", reset=""), timeout=TIMEOUT_MS)
+        still = page.locator(".callframe-still img")
+        still.wait_for(timeout=TIMEOUT_MS)
+        expect(still).to_have_attribute("alt", re.compile("Calls that failed"))
+        screenshot(page, "reopened")
+
+
+# Refresh
+
+
+def test_refresh_can_be_stopped_and_keeps_selection_and_calls(lab: Server, chromium: Browser) -> None:
+    with Service(ProjectData.generate(calls=20_000, functions=12)) as slow:
+        lab.add("stopped.ipynb", *cells_of(slow))
+        with chromium.new_page(viewport={"width": 1200, "height": 1400}) as page:
+            log = record(page)
+            run_notebook(page, lab, "stopped.ipynb")
+            board = Dashboard(page, log, pd.DataFrame())
+            board.plot.wait_for(timeout=TIMEOUT_MS)
+            board.status("Failed").click()
+            board.root.get_by_role("button", name="Remove the filter Failed").wait_for(timeout=TIMEOUT_MS)
+            count = board.key_figure("Calls").inner_text()
+            slow._middleware._latency_s = 3.0
+            board.button("Refresh").click()
+            board.button("Stop").click(timeout=TIMEOUT_MS)
+            stopped = board.root.get_by_text("Stopped. The calls are those that were read before.")
+            stopped.wait_for(timeout=TIMEOUT_MS)
+            expect(board.root.locator(".callframe-message .bad")).to_have_count(0)
+            assert board.key_figure("Calls").inner_text() == count
+            log.check()

@@ -83,6 +83,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._redraw = Redraw(self._draw)
         self._analyzing = threading.Lock()
         self._analysis: CallAnalysis | RollupAnalysis | None = None
+        self._everything: CallAnalysis | RollupAnalysis | None = None  # what a person often goes back to
         self._drawn: object = None
         self._display: Any = None
         self._stop: threading.Event | None = None
@@ -223,7 +224,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def _reload(self) -> None:
         """Take over what the source has read."""
         with self._analyzing:
-            self._analysis = None
+            self._analysis = self._everything = None
         self._redraw_all()
 
     def _redraw_all(self) -> None:
@@ -234,11 +235,13 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """Analyze the selection; what was computed is kept while the same calls are selected."""
         with self._analyzing:
             selection, analysis = self._selection, self._analysis
-            if analysis is None or analysis.selection.filters != selection.filters:
-                analysis = self._source.analyze(selection)
-            elif analysis.selection != selection:
+            known = [one for one in (analysis, self._everything) if one and one.selection.filters == selection.filters]
+            analysis = known[0] if known else self._source.analyze(selection)
+            if analysis.selection != selection:
                 analysis = analysis.with_view(selection)
             self._analysis = analysis
+            if selection.filters == Selection().filters:
+                self._everything = analysis
             return analysis
 
     def _draw(self) -> None:

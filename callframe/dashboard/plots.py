@@ -54,6 +54,8 @@ class PlotSpec:
             return analysis.rollup
         if self.function == "missed_runs":
             return analysis.missed  # type: ignore[return-value] # tabs check that schedules are known
+        if self.function == "concurrency":
+            return analysis.running
         return analysis.worst_calls if self.rows else analysis.calls
 
     def _height(self, analysis: CallAnalysis | RollupAnalysis) -> float | None:

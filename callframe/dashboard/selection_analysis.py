@@ -21,6 +21,7 @@ from callframe.analysis.summary import summarize
 from callframe.completeness import is_complete
 from callframe.dashboard.cross_filter import CrossFilter, Option
 from callframe.dashboard.selection import end_ms, select, window
+from callframe.limits import RunLimit
 from callframe.reporting.key_figures import KeyFigure, count_calls, count_figure, key_figures, rollup_key_figures
 
 if TYPE_CHECKING:
@@ -100,7 +101,10 @@ class CallAnalysis:
         if start is None:
             return calls
         first = pd.Timestamp(start)
-        calls = calls[(calls["start_time"] >= first) | (calls["end_time"] > first) | calls["end_time"].isna()]
+        stuck_since = first - pd.Timedelta(RunLimit.parse(None).longest_ms, "ms")
+        is_running = (calls["status"] == "Running") & (calls["start_time"] >= stuck_since)
+        has_run = (calls["status"] != "Running") & (calls["end_time"] > first)
+        calls = calls[(calls["start_time"] >= first) | is_running | has_run]
         return calls.assign(start_time=calls["start_time"].where(calls["start_time"] >= first, first))
 
     @property

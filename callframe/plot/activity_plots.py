@@ -178,7 +178,7 @@ def run_grid(
     colours = ListedColormap([style.COLOURS.get(status, style.OTHER) for status in statuses] or ["white"])
     worst = np.ma.masked_less(grid.worst, 0)
     share = grid.failed / np.maximum(grid.counts, 1)
-    strength = np.where(grid.failed > 0, 0.35 + 0.65 * np.sqrt(share), 1.0)  # few of many failures are paler
+    strength = np.where(grid.failed > 0, 0.35 + 0.65 * np.sqrt(share), 0.5)  # few of many failures are paler
     options = {"alpha": strength, "cmap": colours, "vmin": -0.5, "vmax": max(1, len(statuses)) - 0.5, **kwargs}
     if rows:
         ax.pcolormesh(edges, np.arange(rows + 1) - 0.5, worst, edgecolor="white", linewidth=0.4, **options)
