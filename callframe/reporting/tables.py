@@ -217,7 +217,7 @@ def _quality_columns(tz: str) -> list[Column]:  # noqa: ARG001
         Column("problem", lambda row: Cell(str(row["what"]), classes="wrapped")),
         _count("count"),
         Column("advice", lambda row: Cell(str(row["advice"]), classes="wrapped")),
-        Column("such calls", lambda row: Cell(", ".join(map(str, row["call_ids"][:2])), classes="ids")),
+        Column("such calls", lambda row: Cell(", ".join(map(str, row.get("call_ids", [])[:2])), classes="ids")),
     ]
 
 
