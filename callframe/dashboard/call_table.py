@@ -21,16 +21,7 @@ if TYPE_CHECKING:
 PAGE = 100
 """Calls on a page."""
 
-_COLUMNS = (
-    "start_time",
-    "function",
-    "status",
-    "duration",
-    "schedule_delay",
-    "scheduled_time",
-    "call_id",
-    "error_message",
-)
+_COLUMNS = ("start_time", "function", "status", "duration", "schedule_delay", "call_id", "error_message")
 _ASCENDING = ("function", "status", "error_message")
 _MAX_ERROR = 300
 
@@ -101,7 +92,6 @@ def _columns(tz: str) -> list[Column]:
         ),
         Column("duration", lambda row: format_duration(row["duration"]), numeric=True),
         Column("delay", lambda row: format_duration(row["schedule_delay"]), numeric=True),
-        Column("scheduled", lambda row: _time(row["scheduled_time"], tz)),
         Column("call id", lambda row: Cell(str(row["call_id"]), classes="ids"), numeric=True),
         Column("error", lambda row: Cell(_one_line(row["error_message"]), classes="wrapped")),
     ]

@@ -99,9 +99,7 @@ class Toolbar:
         self._options: Mapping[str, Sequence[Option]] = {}
         self._shown: Selection | None = None
         self.ranges = Clickable("ranges", act)
-        self.find = widgets.Combobox(
-            description="Function", placeholder="part of a name, Enter", continuous_update=False
-        )
+        self.find = widgets.Combobox(description="Function", placeholder="part of a name", continuous_update=False)
         self.statuses = Clickable("statuses", self._on_more(act))
         self.freshness = Clickable("freshness", act)
         self.chips = Clickable("chips", act)
