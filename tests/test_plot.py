@@ -19,7 +19,7 @@ from callframe.analysis.rollup import rollup
 from callframe.analysis.schedules import missed_runs
 from callframe.completeness import FunctionCoverage
 from callframe.errors import ArgumentError, FrameError
-from callframe.plot import style
+from callframe.plot import marks, style
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -403,3 +403,36 @@ def test_delays_of_seconds_and_of_hours_have_different_colours_in_the_heatmap() 
 def test_a_failure_group_says_when_it_was_first_and_last_seen() -> None:
     texts = [text.get_text() for text in plot.failures(many(40, status="Failed")).texts]
     assert any(re.fullmatch(r" 40, \d\d-\d\d \d\d:\d\d to \d\d-\d\d \d\d:\d\d(, new)?", text) for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("plot_name", "field"),
+    [
+        ("run_grid", "functions"), ("timeline", "functions"), ("durations", "functions"), ("failures", "groups"),
+        ("failures over time", "statuses"), ("heatmap", "hours"), ("concurrency by function", "functions"),
+    ],
+)  # fmt: skip
+def test_parts_of_plots_can_be_pointed_at_and_filter(plot_name: str, field: str) -> None:
+    calls = many(40)
+    calls.loc[::2, "status"] = "Failed"
+    ax = PLOTS[plot_name](calls)
+    ax.figure.canvas.draw()
+    found = marks.of_figure(ax.figure)
+    assert found
+    assert all(0 <= edge <= 1 for box, _, _ in found for edge in box)
+    assert all(text for _, text, _ in found)
+    assert any(field in filters for _, _, filters in found)
+
+
+def test_time_axis_of_a_plot_spans_the_range_of_its_calls() -> None:
+    ax = plot.run_grid(many(40))
+    [(_, start_ms, end_ms)] = marks.time_axes(ax.figure)
+    assert start_ms <= START_MS < START_MS + 13 * MINUTE_MS <= end_ms
+
+
+def test_grid_has_the_worst_functions_first_and_counts_their_failures() -> None:
+    calls = many(30)
+    calls.loc[calls["function_id"] == 2, "status"] = "Failed"
+    ax = plot.run_grid(calls)
+    assert ax.get_yticklabels()[0].get_text() == str(calls.loc[calls["function_id"] == 2, "function"].iloc[0])
+    assert " 10" in [text.get_text() for text in ax.texts]

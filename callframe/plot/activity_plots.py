@@ -99,6 +99,7 @@ def timeline(
     if inside.empty:
         style.annotate_empty(ax, "no calls in this day")
     style.label_rows(ax, names)
+    marks.add_rows(ax, names, [{"functions": [name]} for name in names])
     ax.set_xlim(*style.to_matplotlib_dates(pd.Index([first, last])))
     style.time_axis(ax, tz)
     shown = f"{len(inside):,} of them from {first.tz_convert(tz):%Y-%m-%d %H:%M} {tz} on"
@@ -319,6 +320,13 @@ def heatmap(
         bar.ax.yaxis.set_major_locator(MaxNLocator(5, integer=of != "delays"))
     ax.set_ylim(7, 0)
     ax.set_yticks(np.arange(7) + 0.5, list(table.index))
+    day, hour = np.divmod(np.arange(7 * 24), 24)
+    texts = [
+        f"{table.index[one]} {at:02d}:00 {tz}: {'no calls' if np.isnan(value) else f'{value:,.0f}'} {_QUANTITIES[of]}"
+        for one, at, value in zip(day, hour, np.ravel(values), strict=True)
+    ]
+    chosen = [{"weekdays": [one], "hours": [at]} for one, at in zip(day.tolist(), hour.tolist(), strict=True)]
+    marks.add(ax, hour, hour + 1, day, day + 1, texts, chosen)
     ax.set_xticks(np.arange(0, 25, 3), [f"{hour:02d}" for hour in range(0, 25, 3)])
     description = style.describe_calls(calls) if footer else None
     title = title or f"By hour of the week: {_QUANTITIES[of]}"
@@ -401,7 +409,9 @@ def _concurrency_by_function(curve: pd.DataFrame, tz: str, ax: Axes | None, **kw
     """Draw a row of coloured cells per function, the highest peak at the top."""
     peaks = curve.groupby("function", observed=True)["running"].max().sort_values(kind="stable").tail(_MAX_ROWS)
     ax = style.axes(ax, height=style.rows_height(len(peaks)))
-    style.label_rows(ax, peaks.index.to_list())
+    names = peaks.index.astype("str").to_list()
+    style.label_rows(ax, names)
+    marks.add_rows(ax, names, [{"functions": [name]} for name in names])
     _limit_times(ax, curve, tz)
     if peaks.empty:
         return ax

@@ -13,7 +13,7 @@ from callframe.analysis.kaplan_meier import survival as survival_curves
 from callframe.analysis.summary import quantiles_by_function, summarize
 from callframe.completeness import Coverage
 from callframe.limits import DEFAULT_LATE_AFTER
-from callframe.plot import style
+from callframe.plot import marks, style
 from callframe.plot.style import MAX_SERIES, MIN_DURATION_S
 from callframe.timespan import DurationLike, parse_duration, timestamp
 
@@ -226,6 +226,8 @@ def _by_function(calls: pd.DataFrame, *, title: str, footer: bool, ax: Axes | No
     ax.scatter(np.full(len(beyond), edge), beyond, marker=">", s=40, color=style.COLOURS["Failed"], zorder=3)
     style.log_duration_axis(ax, "x", np.nanmin(np.r_[edge / 10, low]) / 1.6, edge * 1.15)
     style.label_rows(ax, list(table.index))
+    names = [str(name) for name in table.index]
+    marks.add_rows(ax, names, [{"functions": [name]} for name in names])
     if table.empty:
         style.annotate_empty(ax, "no calls with a duration")
     arrow = "arrow: longer than observed, for work that was cut off or still runs" if len(beyond) else ""

@@ -15,7 +15,7 @@ from callframe.analysis.activity import status_counts
 from callframe.analysis.failures import failure_groups
 from callframe.analysis.failures import failures as group_failures
 from callframe.errors import ArgumentError
-from callframe.plot import style
+from callframe.plot import marks, style
 from callframe.timespan import to_milliseconds
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def failures(
         seen = f"{group['first_seen']:%m-%d %H:%M} to {group['last_seen']:%m-%d %H:%M}{', new' if group['new'] else ''}"
         ax.text(group["count"], row, f" {group['count']:,}, {seen}", fontsize=8.5, color=style.TEXT, va="center")
     _draw_sparklines(ax, calls, shown["group"], colours)
+    marks.add_rows(ax, shown["label"].tolist(), [{"groups": [group]} for group in shown["group"]])
     ax.set_yticks([])
     ax.set_ylim(-0.4, max(len(shown), 1) - 0.2)
     largest = max(1, shown["count"].max()) if len(shown) else 1
@@ -177,7 +178,11 @@ def missed_runs(
         style.annotate_empty(ax, "no missed runs")
     names = missed["name"].astype("object").where(missed["name"].notna(), missed["function"].astype("object"))
     by_id = dict(zip(schedule_ids[::-1], names[::-1], strict=True))
-    style.label_rows(ax, [by_id.get(key, key) for key in shown])
+    labels = [str(by_id.get(key, key)) for key in shown]
+    style.label_rows(ax, labels)
+    marks.add_rows(
+        ax, labels, [{"schedules": [int(key)]} if isinstance(key, int | np.integer) else {} for key in shown]
+    )
     total = f"{(missed['state'] == 'missed').sum():,} missed runs of {len(counts[counts > 0])} schedules"
     more = [f"the {len(shown)} schedules with the most shown"] if schedule_ids.nunique() > len(shown) else []
     description = "; ".join([total, *more, style.describe_table(missed)]) if footer else None
@@ -214,6 +219,7 @@ def _failures_over_time(
             "hatch": style.HATCHES.get(status), "edgecolor": "white", "linewidth": 0.3,
         }  # fmt: skip
         ax.bar(left, heights, width, bottom, **(options | kwargs))
+        _mark_bars(ax, counts[status], left, width)
         bottom += heights
     if len(counts):
         ax.set_xlim(left[0], left[-1] + width)
@@ -227,3 +233,15 @@ def _failures_over_time(
     y = f"calls in {style.format_bin_width(pd.Timedelta(days=width))}"
     style.label_axes(ax, description, title=title or "Calls that failed", x=f"start time [{tz}]", y=y, grid="y")
     return ax
+
+
+def _mark_bars(ax: Axes, counts: pd.Series, left: np.ndarray, width: float) -> None:
+    """Make the bars of a status into marks, each as high as the axes: a small bar is hard to hit."""
+    times, heights, status = pd.DatetimeIndex(counts.index), counts.to_numpy(), str(counts.name)
+    begins = times.strftime("%Y-%m-%dT%H:%M:%SZ").tolist()
+    ends = (times + pd.Timedelta(days=width)).strftime("%Y-%m-%dT%H:%M:%SZ").tolist()
+    kept = np.flatnonzero(heights)
+    texts = [f"{begins[at][:16].replace('T', ' ')} UTC: {heights[at]:,} {status}" for at in kept]
+    chosen = [{"statuses": [status], "start": begins[at], "end": ends[at]} for at in kept]
+    top = ax.dataLim.y1
+    marks.add(ax, left[kept], left[kept] + width, 0, top, texts, chosen)

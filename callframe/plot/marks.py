@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 
 class _Marks(NamedTuple):
-    """Opposite corners of boxes, as rows of x and y, with their texts and filters."""
+    """Opposite corners of boxes, as rows of x and y, with their texts and filters; rows are as wide as the figure."""
 
     low: np.ndarray
     high: np.ndarray
     texts: Sequence[str]
     filters: Sequence[dict[str, Any]]
+    are_rows: bool = False
 
 
 _MARKS: weakref.WeakKeyDictionary[Axes, list[_Marks]] = weakref.WeakKeyDictionary()
@@ -42,6 +43,15 @@ def add(  # noqa: PLR0917 - as a plot passes them
     _MARKS.setdefault(ax, []).append(_Marks(low, high, texts, filters))
 
 
+def add_rows(ax: Axes, texts: Sequence[str], filters: Sequence[dict[str, Any]]) -> None:
+    """Add the rows 0, 1, 2 ... of a plot, with their labels."""
+    rows = np.arange(len(texts))
+    x = np.full(len(rows), ax.get_xlim()[0])
+    low, high = (np.column_stack([x, rows + edge]) for edge in (-0.5, 0.5))
+    if len(rows):
+        _MARKS.setdefault(ax, []).insert(0, _Marks(low, high, texts, filters, are_rows=True))
+
+
 def of_figure(figure: Figure) -> list[tuple[Box, str, dict[str, Any]]]:
     """List the marks of a figure."""
     found: list[tuple[Box, str, dict[str, Any]]] = []
@@ -50,6 +60,8 @@ def of_figure(figure: Figure) -> list[tuple[Box, str, dict[str, Any]]]:
         for marks in _MARKS.get(ax, ()):
             corners = [ax.transData.transform(corner) / size for corner in (marks.low, marks.high)]
             low, high = (np.clip(edge(corners[0], corners[1]), 0, 1) for edge in (np.minimum, np.maximum))
+            if marks.are_rows:
+                low[:, 0], high[:, 0] = 0, 1
             boxes = np.column_stack([low[:, 0], 1 - high[:, 1], high - low]).round(4).tolist()
             found += zip(map(tuple, boxes), marks.texts, marks.filters, strict=True)
     return found
