@@ -749,6 +749,17 @@ def test_exported_csv_holds_the_selected_calls(
     assert f'download="{path.name}"' in explorer._message.html
 
 
+def test_export_of_very_many_calls_asks_first(
+    explorer: Explorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("callframe.dashboard.explorer.MAX_EXPORT", 100)
+    do(explorer, "csv")
+    assert (message(explorer), list(tmp_path.iterdir())) == ("Write 1,200 calls to a file? Write the file", [])
+    explorer._act({"do": "csv", "confirmed": True})
+    assert len(list(tmp_path.glob("*.csv"))) == 1
+
+
 def test_export_never_overwrites(explorer: Explorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     do(explorer, "parquet")

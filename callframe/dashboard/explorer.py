@@ -39,6 +39,8 @@ CSS_DPI = 100
 """Pixels of CSS per inch of a plot: the larger, the larger its letters."""
 
 MAX_UNDO, SHOWN_FINDINGS = 200, 3
+MAX_EXPORT = 1_000_000
+"""Calls that are exported without a question."""
 
 _INCOMPLETE = (
     "Incomplete: not everything that was requested could be read, so every number and plot describes only the calls"
@@ -90,7 +92,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._stopped = False
         self.refreshing: threading.Thread | None = None
         self._toolbar = Toolbar(self._act, self._change)
-        self._message = Clickable("message", role="status")
+        self._message = Clickable("message", self._act, role="status")
         self._findings = Clickable("findings", self._act)
         self._key_figures = Clickable("figures", self._act)
         self._code = Clickable("code")
@@ -193,8 +195,8 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             "reset": lambda: self._select(Selection(tab=self._selection.tab, tz=self._selection.tz)),
             "close": lambda: self._change(call=None),
             "refresh": self._refresh_or_stop,
-            "csv": lambda: self._export(".csv"),
-            "parquet": lambda: self._export(".parquet"),
+            "csv": lambda: self._export("csv", confirmed=action.get("confirmed", False)),
+            "parquet": lambda: self._export("parquet", confirmed=action.get("confirmed", False)),
             "missed": self._export_missed,
             "code": self._show_code,
         }
@@ -322,10 +324,16 @@ class Explorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             path = export.export_missed(analysis.missed)
             self._message.html = f"<p>{export.link(path, len(analysis.missed), 'scheduled times')}</p>"
 
-    def _export(self, suffix: str) -> None:
+    def _export(self, kind: str, *, confirmed: bool) -> None:
+        """Write the selected calls to a file; of very many a person is asked first."""
         self._redraw.now()  # a later one would remove the message
+        count = self._analyze().count
+        if count > MAX_EXPORT and not confirmed:
+            self._message.html = render_part("question", f"Write {count:,} calls to a file?", kind)
+            return
+        self._message.html = paragraph(f"Writing {count:,} calls ...")
         calls = self.calls
-        path = export.export(calls, suffix)
+        path = export.export(calls, f".{kind}")
         self._message.html = f"<p>{export.link(path, len(calls))}</p>"
 
     def _show_code(self) -> None:
@@ -399,8 +407,9 @@ def _of_finding(row: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _names(analysis: CallAnalysis | RollupAnalysis) -> dict[str, dict[Any, str]]:
-    """Collect the texts of what can be chosen."""
-    return {field: {option.value: option.text for option in options} for field, options in analysis.counts.items()}
+    """Collect the texts of what is chosen."""
+    chosen = [field for field in analysis.counts if getattr(analysis.selection, field)]
+    return {field: {option.value: option.text for option in analysis.counts[field]} for field in chosen}
 
 
 def _count(analysis: CallAnalysis | RollupAnalysis) -> str:

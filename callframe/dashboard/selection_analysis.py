@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ from callframe.limits import RunLimit
 from callframe.reporting.key_figures import KeyFigure, count_calls, count_figure, key_figures, rollup_key_figures
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from callframe.dashboard.selection import Selection
 
     Window = tuple[str | None, str | None]
@@ -34,6 +37,8 @@ MAX_ROWS = 30
 """Functions in a plot with a row per function; more would not be legible."""
 
 MAX_FINDINGS_CALLS = 200_000
+
+_MAX_KEPT = 64
 
 _INDEPENDENT_OF_VIEW = (
     "calls", "worst_calls", "failures", "failed", "schedules", "schedule_report", "missed", "late",
@@ -51,6 +56,15 @@ class WholeHistory:
         self.schedules = schedules
         self.schedule_names = schedule_names(schedules)
         self.cross_filter = CrossFilter(calls, self.schedule_names)
+        self._kept: dict[tuple[Any, ...], Any] = {}
+
+    def keep(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """Make a small result once for each key."""
+        if key not in self._kept:
+            if len(self._kept) >= _MAX_KEPT:
+                self._kept.clear()
+            self._kept[key] = make()
+        return self._kept[key]
 
     @cached_property
     def missed(self) -> pd.DataFrame | None:
@@ -132,11 +146,10 @@ class CallAnalysis:
     @cached_property
     def key_figures(self) -> list[KeyFigure]:
         """The key figures at the top: how many calls are selected, and measures of them however they ended."""
-        first = key_figures(self.calls.head(0), None, self.selection.tz)[:1] if self.calls.empty else []
-        figures = key_figures(self.population, self.schedule_report, self.selection.tz)
-        if self.population is not self.calls:
-            figures[0] = first[0] if first else count_figure(self.calls, self.selection.tz)
-        return figures
+        tz = self.selection.tz
+        make = functools.partial(key_figures, self.population, self.schedule_report, tz)
+        _, *measures = self.whole.keep(("key figures", self.selection.population.filters, tz), make)
+        return [count_figure(self.calls, tz), *measures]
 
     @property
     def findings(self) -> list[dict[Any, Any]]:
@@ -171,7 +184,8 @@ class CallAnalysis:
         """The report on the selected schedules, with the runs that were missed as of the whole history."""
         if self.schedules is None or self.missed is None:
             return None
-        report = schedule_report(self.population, self.schedules)
+        make = functools.partial(schedule_report, self.population, self.schedules)
+        report: pd.DataFrame = self.whole.keep(("report", self.selection.population.filters), make).copy()
         for state in ("missed", "unconfirmed", "unknown"):
             counts = self.missed.loc[self.missed["state"] == state, "schedule_id"].value_counts()
             report[state] = report["schedule_id"].map(counts).fillna(0).astype("int64")
@@ -197,7 +211,7 @@ class CallAnalysis:
         return table if kept.all() else table[kept]
 
     @cached_property
-    def counts(self) -> dict[str, list[Option]]:
+    def counts(self) -> Mapping[str, list[Option]]:
         """What can be chosen, with the number of calls of each among those of all other filters."""
         return self.whole.cross_filter.options(self.selection)
 
@@ -302,7 +316,7 @@ class RollupAnalysis:
         return summarize_rollup(self.rollup, by=_ROLLUP_BY.get(self.selection.by, self.selection.by))
 
     @property
-    def counts(self) -> dict[str, list[Option]]:
+    def counts(self) -> Mapping[str, list[Option]]:
         """What can be chosen, with the number of calls of each."""
         rows = self._whole_rollup[self._whole_rollup["measure"] == "duration"]
         counts = rows.groupby("function", observed=True)["count"].sum()
