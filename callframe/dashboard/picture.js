@@ -2,6 +2,7 @@
 // arrow keys from mark to mark. Boxes of marks and axes are fractions of the image, from its top left.
 const DRAG_PX = 4;
 const SETTLED_MS = 150;
+const TALL_PX = 640; // taller plots scroll within
 
 function render({ model, el }) {
   el.innerHTML = `<figure tabindex="0" role="group"><img draggable="false"><i class="band"></i><i class="mark"></i><p class="tip" role="tooltip"></p>
@@ -19,6 +20,7 @@ function render({ model, el }) {
     image.style.width = `${model.get('shape')[0]}px`;
     el.querySelector('figcaption').textContent = model.get('caption');
     figure.setAttribute('aria-label', model.get('marks').length ? 'Plot: the arrow keys move over its parts' : 'Plot');
+    figure.classList.toggle('tall', model.get('shape')[1] > TALL_PX);
     figure.dataset.timeAxis = JSON.stringify(model.get('time_axes')[0] ?? null);
     current = -1;
     hide();
