@@ -166,8 +166,8 @@ def run_grid(
     times_ms = to_milliseconds(calls["start_time"])
     edges_ms = [times_ms.min(), times_ms.max() + 1] if len(calls) else []
     edges_ms += [window.start_ms, window.end_ms] if window else [] if edges_ms else [0]
-    start_ms = min(edges_ms) if start is None else _to_ms(_in_zone(start, zone))
-    end_ms = max(edges_ms) if end is None else _to_ms(_in_zone(end, zone))
+    start_ms = min(edges_ms) if start is None else int(_in_zone(start, zone).timestamp() * 1000)
+    end_ms = max(edges_ms) if end is None else int(_in_zone(end, zone).timestamp() * 1000)
     end_ms = max(end_ms, start_ms + 60_000)
     width_ms = int(round_width(pd.Timedelta((end_ms - start_ms) / _GRID_CELLS, "ms")) / pd.Timedelta(1, "ms"))
     cells_ms = np.arange(start_ms // width_ms * width_ms, end_ms + width_ms, width_ms)
@@ -218,10 +218,6 @@ def _in_zone(value: str | pd.Timestamp, zone: Any) -> pd.Timestamp:
     """Read a time, in a time zone if it names none."""
     time: pd.Timestamp = pd.Timestamp(value)
     return time.tz_localize(zone) if time.tzinfo is None else time
-
-
-def _to_ms(time: pd.Timestamp) -> int:
-    return int(to_milliseconds(pd.Series([time]))[0])
 
 
 def _mark_cells(ax: Axes, grid: GridCounts, edges: np.ndarray, zone: Any) -> None:
