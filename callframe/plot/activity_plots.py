@@ -17,7 +17,7 @@ from callframe.analysis.concurrency import concurrency as concurrency_curve
 from callframe.completeness import Coverage
 from callframe.limits import FUNCTION_QUOTA, PROJECT_QUOTA
 from callframe.plot import marks, style
-from callframe.timespan import time_zone, timestamp, to_milliseconds
+from callframe.timespan import from_epoch_ms, time_zone, timestamp, to_milliseconds
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -223,7 +223,7 @@ def _in_zone(value: str | pd.Timestamp, zone: Any) -> pd.Timestamp:
 def _mark_cells(ax: Axes, grid: GridCounts, edges: np.ndarray, zone: Any) -> None:
     """Make the cells and the names of a grid into marks."""
     row, cell = np.nonzero((grid.counts > 0) | (grid.missed > 0))
-    times = pd.to_datetime(edges * _DAY_MS, unit="ms", utc=True)
+    times = from_epoch_ms(np.round(edges * _DAY_MS).astype("int64"))
     iso = times.strftime("%Y-%m-%dT%H:%M:%SZ").tolist()
     local = times.tz_convert(zone).strftime("%m-%d %H:%M").tolist()
     names = grid.functions
