@@ -262,9 +262,9 @@ def report(source: tuple[str, ...], out: str, *, title: str | None, tz: str, no_
 @main.command(short_help="Bring an archive up to date.")
 @click.argument("path")
 @click.option("--start", help='Earliest start time to read, such as "30d" or a date. Default: all the service keeps.')
-@click.option("--retention", help='Then remove files that only older versions need, such as "30d". Default: keep all.')
+@click.option("--retention", default="2d", show_default=True, help="How long earlier versions can still be opened.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="For the object store; repeatable.")
-def sync(path: str, start: str | None, retention: str | None, options: tuple[str, ...]) -> None:
+def sync(path: str, start: str | None, retention: str, options: tuple[str, ...]) -> None:
     """
     Bring the archive at PATH up to date: a folder, or an address such as s3://bucket/calls.delta.
 
@@ -272,19 +272,12 @@ def sync(path: str, start: str | None, retention: str | None, options: tuple[str
     interrupted sync is continued by the next one. Put secrets of an object store into environment variables, not into
     --option.
     """
-    from callframe.archive import MIN_RETENTION_MS
-    from callframe.timespan import parse_duration
-
     archive = cf.Archive(path, storage_options=_parse_pairs(options))
-    if retention is not None:
-        parse_duration(retention, name="--retention", at_least_ms=MIN_RETENTION_MS)  # before a long sync
     with cf.connect() as project, warnings.catch_warnings():
         for category in (cf.IncompleteWarning, cf.RecordWarning):  # the printed report contains them
             warnings.simplefilter("ignore", category)
-        sync_report = archive.sync(project, start=start)
+        sync_report = archive.sync(project, start=start, retention=retention)
     _echo(str(sync_report))
-    if retention is not None:
-        click.echo(f"{archive.vacuum(retention=retention):,} old files removed")
     if not sync_report.complete:
         click.get_current_context().exit(INCOMPLETE)
 

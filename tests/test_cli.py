@@ -347,9 +347,9 @@ def test_sync_writes_an_archive_and_prints_a_report(run: Run, tmp_path: Path) ->
     assert len(cf.Archive(tmp_path / "calls.delta").calls()) == 8
 
 
-def test_sync_removes_old_files_on_request(run: Run, tmp_path: Path) -> None:
+def test_sync_takes_how_long_versions_are_kept(run: Run, tmp_path: Path) -> None:
     result = run("sync", tmp_path / "calls.delta", "--retention", "30d")
-    assert (result.exit_code, "0 old files removed" in result.stdout) == (0, True)
+    assert result.exit_code == 0
 
 
 def test_sync_without_a_forbidden_function_is_exit_status_3(run_with_forbidden_function: Run, tmp_path: Path) -> None:

@@ -292,6 +292,7 @@ class Archive:
         *,
         start: TimeLike | None = None,
         responses: bool | str | int | Sequence[str | int] = False,
+        retention: DurationLike = "2d",
         progress: bool | None = None,
     ) -> SyncReport:
         """
@@ -300,7 +301,8 @@ class Archive:
         The first sync reads everything that the service keeps. Later ones read new calls, what could not be read
         before, and calls that had not finished. Stored calls are only replaced by more final records, and calls that
         the service has deleted are kept. A sync can be interrupted at any moment (Ctrl-C returns the report so far),
-        and the next one continues. Several processes can sync at the same time.
+        and the next one continues. Several processes can sync at the same time. Once a day it also stores the rollup of
+        the days that are over, and removes files that only versions older than `retention` need.
 
         Parameters
         ----------
@@ -312,6 +314,8 @@ class Archive:
             Whether to read the responses of Completed calls too, of the last 90 days that have none in the archive yet:
             of all functions, or of some by id, external id or name. One request each. A call whose response reports a
             failure (`callframe.reports_failure`) is stored with the status "Error response".
+        retention
+            How long earlier versions can still be opened, at least 1 hour; a longer one keeps more files.
         progress
             Whether to show a progress bar; by default in terminals and notebooks.
 
@@ -323,7 +327,7 @@ class Archive:
         Raises
         ------
         ArgumentError
-            Invalid `start`, or the archive was opened at an earlier version.
+            Invalid `start` or `retention`, or the archive was opened at an earlier version.
         FileError
             The archive cannot be written, for example on a full disk. Committed steps are kept.
 
@@ -337,11 +341,14 @@ class Archive:
         self._check_newest("sync")
         from callframe.archive.sync import Sync  # noqa: PLC0415 - not needed for reading
 
+        retention_ms = timespan.parse_duration(retention, name="retention", at_least_ms=MIN_RETENTION_MS)
         history_ms = None
         if start is not None:
             history_ms = timespan.time_range(start, None, now_ms=project.now_ms()).length_ms
         with progress_bar(progress, "sync") as show:
-            sync = Sync(self._tables, project, history_ms=history_ms, responses=responses, show=show)
+            sync = Sync(
+                self._tables, project, history_ms=history_ms, retention_ms=retention_ms, responses=responses, show=show
+            )
             report = sync.run()
         if not report.complete:
             warn(str(report), IncompleteWarning)
@@ -616,6 +623,11 @@ class Archive:
 
     def _open(self) -> TableSnapshot:
         calls = self._tables.calls.open(self._version)
+        if calls is None and self._version is not None and self._tables.calls.open() is not None:
+            raise FileError(
+                f"Version {self._version} of the archive {self.path} no longer exists: it is older than the retention."
+                f" Archive({self.path!r}).info() lists the versions."
+            )
         if calls is None:
             raise FileError(f"There is no archive at {self.path} yet. Create it: Archive({self.path!r}).sync(project).")
         return calls

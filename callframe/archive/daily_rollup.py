@@ -47,6 +47,7 @@ def read_rollup(
     is_stored = pc.and_(pc.greater_equal(day, low), pc.less(day, high))
     if width_ms % DAY_MS or (query.function_ids is not None and query.labels is None):
         is_stored = pc.and_(is_stored, pa.scalar(value=False))
+    is_stored = pc.and_(is_stored, _is_settled(files, fetched_ms))
     sources = _sources(files.filter(is_stored))
     stored = refresh(tables, calls, query.project, sources) if sources else ROLLUP.empty_table()
     others = partitions(files.filter(pc.invert(is_stored)))
@@ -77,9 +78,13 @@ def refresh(tables: ArchiveTables, calls: TableSnapshot, project: str, sources: 
     return pa.concat_tables([_decode(current), counted])
 
 
-def sources_of(calls: TableSnapshot, days: Iterable[dt.date]) -> dict[dt.date, str]:
-    """Name the files of days."""
-    return _sources(calls.files.filter(on_days(calls.files["day"], days)))
+def sources_of(calls: TableSnapshot, *, until_ms: int) -> dict[dt.date, str]:
+    """Name the files of the days that no longer change every hour, and are worth storing."""
+    return _sources(calls.files.filter(_is_settled(calls.files, until_ms)))
+
+
+def _is_settled(files: pa.Table, now_ms: int) -> pa.Array:
+    return pc.less(files["day"].cast(pa.int32()), now_ms // DAY_MS - 1)
 
 
 def _sources(files: pa.Table) -> dict[dt.date, str]:

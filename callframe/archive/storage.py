@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import ColumnProperties, CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from deltalake.schema import Field, PrimitiveType
@@ -42,9 +43,15 @@ _OWN_FOLDERS = ("_callframe", "_delta_log")
 _MAX_ERROR_LENGTH = 300
 _SPARE_BYTES = 65_536  # for the log
 _HOUR_MS = 3_600_000
+_COMPRESSION_LEVEL = 9
+_COMMITS_PER_CHECKPOINT = 10
 _UNSUPPORTED_PATH = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|\x00-\x1f\x7f]" + ("" if os.name == "nt" else r"|\\"))
 _SECRET_NAMES = ("secret", "key", "token", "password", "sas", "signature", "credential")
 _MIN_SECRET_LENGTH = 6  # a shorter text occurs in other words too
+
+
+RETENTION_MS = 48 * _HOUR_MS
+"""How long a sync keeps earlier versions by default."""
 
 
 class ConflictError(CallframeError):
@@ -120,7 +127,9 @@ class DeltaStore:
 
     def create(self) -> TableSnapshot:
         """Create the table, or open it if another process has just created it."""
-        configuration = {"delta.dataSkippingStatsColumns": ",".join(self._statistics)} if self._statistics else {}
+        configuration = _log_settings(RETENTION_MS)
+        if self._statistics:
+            configuration["delta.dataSkippingStatsColumns"] = ",".join(self._statistics)
         try:
             with self.translate_errors("created"):
                 table = DeltaTable.create(
@@ -129,7 +138,7 @@ class DeltaStore:
                     mode="error",
                     partition_by=[DAY] if self._daily else None,
                     description=_DESCRIPTION.format(LAYOUT, self.name),
-                    configuration=configuration,
+                    configuration=dict(configuration),
                     storage_options=self.storage_options(),
                 )
         except (ConflictError, TableNotFoundError, FileError) as error:
@@ -341,15 +350,15 @@ class TableSnapshot:
             )
 
     def replace(
-        self, rows: pa.Table, days: Iterable[dt.date] | None = None, *, transaction: tuple[str, int] | None = None
+        self, rows: pa.Table, days: Iterable[dt.date] | None = None, *, transactions: Mapping[str, int] | None = None
     ) -> int:
         """
         Replace all rows, or those of some days, in one commit, and return the new version.
 
-        `transaction` is a name and a number to record with the commit, for `transaction_version`.
+        `transactions` are numbers by name to record with the commit, for `transaction_version`.
         """
         predicate = None if days is None else " OR ".join(f"{DAY} = '{day.isoformat()}'" for day in sorted(days))
-        commit = CommitProperties(app_transactions=[Transaction(*transaction)] if transaction else None)
+        commit = CommitProperties(app_transactions=list(itertools.starmap(Transaction, (transactions or {}).items())))
         with self.store.translate_errors("written"):
             self._add_missing_columns()
             write_deltalake(
@@ -358,7 +367,7 @@ class TableSnapshot:
                 mode="overwrite",
                 predicate=predicate,
                 commit_properties=commit,
-                writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=_ROWS_PER_GROUP),
+                writer_properties=_writer_properties(self.store.schema),
             )
         self._files = None
         return self.version
@@ -372,6 +381,16 @@ class TableSnapshot:
     def transaction_version(self, name: str) -> int | None:
         """Return the number that the latest commit with this name recorded, None if there is none."""
         return self._table.transaction_version(name)
+
+    def restored_since(self, version: int | None) -> int:
+        """Return the version whose content this one has: an earlier one if another tool restored it since a version."""
+        added = self.version - (self.version if version is None else version)
+        with self.store.translate_errors("opened"):
+            commits = self._table.history(added) if added > 0 else []
+        for commit in commits:  # the newest first
+            if commit.get("operation") == "RESTORE":
+                return int(commit.get("operationParameters", {}).get("version") or -1)
+        return self.version
 
     def history(self) -> pd.DataFrame:
         """List the versions in the log, the newest first: `version` int64, `time`, `operation` str."""
@@ -389,6 +408,9 @@ class TableSnapshot:
         """Remove files that only older versions need, or that interrupted processes left; returns their number."""
         hours = -(-retention_ms // _HOUR_MS)
         with self.store.translate_errors("vacuumed"):
+            settings = _log_settings(retention_ms)
+            if not settings.items() <= self._table.metadata().configuration.items():
+                self._table.alter.set_table_properties(settings)
             self._table.create_checkpoint()
             removed = self._table.vacuum(hours, dry_run=False, enforce_retention_duration=False)
             # A full vacuum would remove every unknown file, those of users too: it only lists the candidates.
@@ -434,6 +456,28 @@ class TableSnapshot:
             self._table.restore(version)
         self._files = None
         return self.version
+
+
+def _log_settings(retention_ms: int) -> dict[str, str]:
+    """Set how often a checkpoint spares readers the commits before it, and how long commits are kept."""
+    interval = f"interval {-(-retention_ms // _HOUR_MS)} hours"
+    return {
+        "delta.checkpointInterval": str(_COMMITS_PER_CHECKPOINT),
+        "delta.logRetentionDuration": interval,
+        "delta.deletedFileRetentionDuration": interval,
+    }
+
+
+def _writer_properties(schema: pa.Schema) -> WriterProperties:
+    """Encode sorted numbers and times by their differences, which are small."""
+    numbers = [field.name for field in schema if pa.types.is_int64(field.type) or pa.types.is_timestamp(field.type)]
+    differences = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED")
+    return WriterProperties(
+        compression="ZSTD",
+        compression_level=_COMPRESSION_LEVEL,
+        max_row_group_size=_ROWS_PER_GROUP,
+        column_properties=dict.fromkeys(numbers, differences),
+    )
 
 
 def check_path(uri: str) -> None:

@@ -66,6 +66,7 @@ class Sync:
         project: Project,
         *,
         history_ms: int | None,
+        retention_ms: int,
         responses: bool | str | int | Sequence[str | int] = False,
         show: Callable[[float, str], None],
     ) -> None:
@@ -74,6 +75,7 @@ class Sync:
         self._client = project.client
         self._now_ms = self._client.clock.now_ms()
         self._history_ms = history_ms
+        self._retention_ms = retention_ms
         self._responses = responses
         self._show = show
         self._fraction = 0.0
@@ -82,27 +84,37 @@ class Sync:
         self._listed_ids: list[int] = []
         self._response_ids: list[int] = []
         self._failures: dict[int, list[str]] = {}
-        self._changed_days: set[dt.date] = set()
         self._unfinished_days: dict[tuple[int, int], dt.date] = {}
         self.report = SyncReport(project.name, tables.uri, timestamp(self._now_ms))
 
     def run(self) -> SyncReport:
         """Run all steps, or those before an interruption."""
-        self._tables.discard_later_coverage()
-        try:
-            self._update_registry()
-            self._read_unfinished_calls()
-            self._read_missing_ranges()
-            if self._response_ids and not self.report.interrupted:
-                self._read_responses()
-            if self._changed_days and not self.report.interrupted:
-                calls = self._tables.calls.open_or_create()
-                sources = daily_rollup.sources_of(calls, self._changed_days)
-                daily_rollup.refresh(self._tables, calls, self.report.project, sources)
-        except KeyboardInterrupt:
-            self.report.interrupted = True
-        self.report.version = self._tables.calls.open_or_create().version
+        with self._tables.opened_once():
+            self._tables.discard_later_coverage()
+            try:
+                self._tables.compact()
+                self._update_registry()
+                self._read_unfinished_calls()
+                self._read_missing_ranges()
+                if self._response_ids and not self.report.interrupted:
+                    self._read_responses()
+                if not self.report.interrupted:
+                    self._maintain()
+            except KeyboardInterrupt:
+                self.report.interrupted = True
+            self.report.version = self._tables.newest(self._tables.calls).version
         return self.report
+
+    def _maintain(self) -> None:
+        """Once a day count the days that are over, and remove what only old versions need."""
+        project, day = self.report.project, self._now_ms // DAY_MS
+        if self._tables.maintained_day(project) == day:
+            return
+        calls = self._tables.newest(self._tables.calls)
+        sources = daily_rollup.sources_of(calls, until_ms=self._now_ms)
+        daily_rollup.refresh(self._tables, calls, project, sources)
+        self._tables.vacuum(self._retention_ms)
+        self._tables.record_maintenance(project, day)
 
     def _update_registry(self) -> None:
         """Store the listed functions and schedules."""
@@ -129,7 +141,7 @@ class Sync:
 
     def _read_unfinished_calls(self) -> None:
         """Read the stored calls that were not finished, by their ids."""
-        calls = self._tables.calls.open_or_create()
+        calls = self._tables.newest(self._tables.calls)
         columns = ["function_id", "call_id", "start_time"]
         condition = (pc.field("finality") < schema.FINISHED) & (pc.field("project") == self._project.name)
         rows = calls.store.read(queries.unfinished_paths(calls.files), columns, condition=condition)
@@ -174,7 +186,7 @@ class Sync:
         window = TimeRange(max(0, self._now_ms - RETENTION_MS), self._now_ms + 1)
         columns = (*frame.COLUMNS, *frame.RESPONSE_COLUMNS)
         query = queries.Query(self.report.project, window, tuple(self._response_ids), ("Completed",), columns=columns)
-        snapshot = self._tables.calls.open_or_create()
+        snapshot = self._tables.newest(self._tables.calls)
         partitions = queries.partitions(query.files(snapshot))
         for number, paths in enumerate(partitions):
             has_none = pc.field("response").is_null()
@@ -195,7 +207,6 @@ class Sync:
         if len(judged):
             rows = schema.to_rows(judged, self.report.project)
             self._tables.upsert(rows, {})
-            self._changed_days |= set(rows[schema.DAY].unique().to_pylist())
         self.report.responses += len(judged)
         self.report.interrupted |= interrupted.is_set()
         known = Coverage.of(responses)
@@ -296,7 +307,6 @@ class Sync:
             rows = schema.to_rows(calls, report.project)
             new, changed = self._tables.upsert(rows, self._previous_days(rows))
             report.new, report.changed = report.new + new, report.changed + changed
-            self._changed_days |= set(rows[schema.DAY].unique().to_pylist())
         report.read += len(calls)
         changes = CoverageLedger()
         kept_since_ms = self._client.clock.now_ms() - RETENTION_MS

@@ -7,13 +7,16 @@ it is based on, so coverage is ignored if the calls were since moved back to an 
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import functools
 import os
 import random
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -28,7 +31,6 @@ from callframe.errors import FileError
 from callframe.limits import RETENTION_MS
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from callframe.archive.registry import Row
@@ -40,18 +42,22 @@ _FOLDER = "_callframe"
 _ATTEMPTS = 30
 _MIN_WAIT_S, _MAX_WAIT_S = 0.02, 1.0
 _MAX_ROWS_PER_COMMIT = 1_000_000
+_SEEN_AGAIN = dt.timedelta(days=1)
 
 
-def retry_conflicts(transaction: Callable[P, T]) -> Callable[P, T]:
+def retry_conflicts(
+    transaction: Callable[Concatenate[ArchiveTables, P], T],
+) -> Callable[Concatenate[ArchiveTables, P], T]:
     """Repeat a transaction on the newest version if another process has committed first."""
 
     @functools.wraps(transaction)
-    def repeat(*args: P.args, **kwargs: P.kwargs) -> T:
+    def repeat(tables: ArchiveTables, /, *args: P.args, **kwargs: P.kwargs) -> T:
         for attempt in range(_ATTEMPTS):
             try:
-                return transaction(*args, **kwargs)
+                return transaction(tables, *args, **kwargs)
             except ConflictError as error:
                 message = str(error)
+                tables.forget_opened()
             wait_s = min(_MAX_WAIT_S, _MIN_WAIT_S * 2**attempt)
             time.sleep(wait_s * (0.5 + random.random()))  # noqa: S311 - so that two processes do not conflict again
         raise FileError(
@@ -78,6 +84,31 @@ class ArchiveTables:
         self.coverage = DeltaStore(f"{folder}/coverage", "coverage", schema.COVERAGE, options=options)
         self._stretches = DeltaStore(f"{folder}/stretches", "stretches", schema.COVERAGE, options=options)
         self.rollup = DeltaStore(f"{folder}/rollup", "rollup", schema.ROLLUP, options=options, daily=True)
+        self._opened: dict[str, TableSnapshot] | None = None
+
+    @contextlib.contextmanager
+    def opened_once(self) -> Iterator[None]:
+        """Open each table once, until another process commits to it: in an object store that takes many requests."""
+        self._opened = {}
+        try:
+            yield
+        finally:
+            self._opened = None
+
+    def forget_opened(self) -> None:
+        """Open the tables again, which another process has changed."""
+        if self._opened is not None:
+            self._opened.clear()
+
+    def newest(self, store: DeltaStore) -> TableSnapshot:
+        """Open the newest version of a table, of a new one if there is none."""
+        if self._opened is None:
+            return store.open_or_create()
+        if store.name not in self._opened:
+            if store is self.coverage:  # the calls must not be older than the coverage that is based on them
+                self._opened.pop(self.calls.name, None)
+            self._opened[store.name] = store.open_or_create()
+        return self._opened[store.name]
 
     def upsert(self, calls: pa.Table, previous_days: Mapping[tuple[int, int], dt.date]) -> tuple[int, int]:
         """
@@ -96,14 +127,14 @@ class ArchiveTables:
             Number of calls.
         """
         new = changed = 0
-        for days in _batches(calls, previous_days, self.calls.open_or_create()):
+        for days in _batches(calls, previous_days, self.newest(self.calls)):
             added, updated = self._upsert_days(calls.filter(on_days(calls[DAY], days)), days)
             new, changed = new + added, changed + updated
         return new, changed
 
     @retry_conflicts
     def _upsert_days(self, calls: pa.Table, days: set[dt.date]) -> tuple[int, int]:
-        snapshot = self.calls.open_or_create()
+        snapshot = self.newest(self.calls)
         if not snapshot.paths(days):
             snapshot.replace(calls, days)
             return calls.num_rows, 0
@@ -119,13 +150,16 @@ class ArchiveTables:
 
     @retry_conflicts
     def compact(self) -> int:
-        """Merge the files of days with several, and return how many files were merged."""
-        snapshot = self.calls.open_or_create()
-        counts = Counter(snapshot.files["day"].to_pylist())
-        days = sorted(day for day, count in counts.items() if count > 1)
+        """Merge the files of days with several, which other tools wrote, and return how many files were merged."""
+        snapshot = self.newest(self.calls)
+        counts, sizes = Counter(snapshot.files["day"].to_pylist()), _count_rows(snapshot)
+        days = sorted(day for day, count in counts.items() if count > 1 and sizes[day] <= _MAX_ROWS_PER_COMMIT)
         for day in days:  # in a commit each, so that only one day is in memory
             snapshot.check_space({day})
-            snapshot.replace(schema.sort_rows(schema.with_days(snapshot.read({day}))), {day})
+            rows = schema.with_days(snapshot.read({day}))
+            projects = (rows.filter(pc.equal(rows["project"], name)) for name in rows["project"].unique().to_pylist())
+            merged = [own.take(pa.array(frame.final_records(own))) for own in projects]
+            snapshot.replace(schema.sort_rows(pa.concat_tables(merged)), {day})
         return sum(counts[day] for day in days)
 
     def vacuum(self, retention_ms: int) -> int:
@@ -143,49 +177,68 @@ class ArchiveTables:
 
     @retry_conflicts
     def discard_later_coverage(self, calls: TableSnapshot | None = None) -> None:
-        """Discard coverage recorded after a version of the calls, by default the newest."""
+        """Discard coverage recorded after a version of the calls, by default the newest or what was restored since."""
         coverage = self._open_coverage()  # before the calls: coverage committed in between must not look too new
-        calls = calls or self.calls.open_or_create()
+        calls = calls or self.newest(self.calls)
         if coverage is None:
             return
-        valid = self._coverage_at(calls, coverage)
+        version = calls.restored_since(coverage.transaction_version(calls.id))
+        valid = self._coverage_at(calls, coverage, version)
         if valid is not coverage and coverage.version:
-            coverage.replace(_coverage_rows(valid), transaction=(calls.id, calls.version))
+            coverage.replace(_coverage_rows(valid), transactions={calls.id: calls.version})
 
     @retry_conflicts
-    def record_coverage(self, project: str, changes: CoverageLedger, *, now_ms: int | None = None) -> None:
+    def record_coverage(
+        self,
+        project: str,
+        changes: CoverageLedger,
+        *,
+        now_ms: int | None = None,
+        transactions: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         """Add coverage of calls that have been committed; what is later than now was read when a clock was wrong."""
-        coverage, calls = self.coverage.open_or_create(), self.calls.open_or_create()
+        coverage, calls = self.newest(self.coverage), self.newest(self.calls)
         own, others = _split(_coverage_rows(self._coverage_at(calls, self._filled(coverage) or coverage)), project)
         ledger = CoverageLedger.from_rows(own)
         if now_ms is not None:
             ledger.forget_future(now_ms, now_ms - RETENTION_MS)
         ledger.merge(changes)
         rows = pa.concat_tables([others, ledger.to_rows(project)])
-        coverage.replace(rows, transaction=(calls.id, calls.version))
+        coverage.replace(rows, transactions={calls.id: calls.version, **transactions})
+
+    def maintained_day(self, project: str) -> int | None:
+        """Return the day, since 1970, of the last maintenance."""
+        return self.newest(self.coverage).transaction_version(f"maintenance of {project}")
+
+    def record_maintenance(self, project: str, day: int) -> None:
+        """Record that today no more maintenance is needed."""
+        self.record_coverage(project, CoverageLedger(), transactions={f"maintenance of {project}": day})
 
     def ledger(self, project: str, calls: TableSnapshot | None = None) -> CoverageLedger:
         """Read the coverage of a project at a version of the calls, by default the newest."""
         coverage = self._open_coverage()
-        calls = calls or self.calls.open()
+        calls = calls or (self.calls.open() if self._opened is None else self.newest(self.calls))
         if coverage is None or calls is None:
             return CoverageLedger()
         own, _ = _split(_coverage_rows(self._coverage_at(calls, coverage)), project)
         return CoverageLedger.from_rows(own)
 
     def _open_coverage(self) -> TableSnapshot | None:
-        return self._filled(self.coverage.open())
+        return self._filled(self.coverage.open() if self._opened is None else self.newest(self.coverage))
 
     def _filled(self, coverage: TableSnapshot | None) -> TableSnapshot | None:
         """Replace an empty coverage by the table `stretches`, which the first archives of this layout had instead."""
         return coverage if coverage is not None and coverage.version else self._stretches.open() or coverage
 
-    def _coverage_at(self, calls: TableSnapshot, newest: TableSnapshot) -> TableSnapshot | None:
+    def _coverage_at(
+        self, calls: TableSnapshot, newest: TableSnapshot, version: int | None = None
+    ) -> TableSnapshot | None:
         """Find the newest coverage that is not based on a later version of the calls, None if there is none."""
+        version = calls.version if version is None else version
         snapshot: TableSnapshot | None = newest
         while snapshot is not None:
             calls_version = snapshot.transaction_version(calls.id)
-            if calls_version is not None and calls_version <= calls.version:
+            if calls_version is not None and calls_version <= version:
                 break
             try:
                 snapshot = snapshot.store.open(snapshot.version - 1) if snapshot.version else None
@@ -219,24 +272,24 @@ class ArchiveTables:
     @retry_conflicts
     def _update(self, store: DeltaStore, project: str, change: Callable[[list[Row]], list[Row]]) -> list[Row]:
         """Replace the rows of a project in the registry if they have changed, and return them."""
-        snapshot = store.open_or_create()
+        snapshot = self.newest(store)
         own, others = _split(snapshot.read().cast(store.schema), project)
         before = own.to_pylist()
         after = [{**row, "project": project} for row in change(before)]
-        if before != after:
+        if _is_news(before, after):
             snapshot.replace(pa.concat_tables([others, pa.Table.from_pylist(after, schema=store.schema)]))
         return after
 
     def remove(self, calls: pa.Table, condition: pc.Expression) -> None:
         """Remove the calls that meet a condition, and all counts, which are made again when the rollup is read."""
-        for days in _batches(calls, {}, self.calls.open_or_create()):
+        for days in _batches(calls, {}, self.newest(self.calls)):
             self._remove_from_days(condition, days)
         if (rollup := self.rollup.open()) is not None:
             rollup.replace(schema.ROLLUP.empty_table())
 
     @retry_conflicts
     def _remove_from_days(self, condition: pc.Expression, days: set[dt.date]) -> None:
-        snapshot = self.calls.open_or_create()
+        snapshot = self.newest(self.calls)
         kept = schema.with_days(snapshot.read(days, condition=~pc.coalesce(condition, pc.scalar(value=False))))
         snapshot.replace(kept, days)
 
@@ -288,6 +341,18 @@ def _count_different(left: pa.Table, right: pa.Table) -> int:
     return int(left.num_rows - (pc.sum(same).as_py() or 0))
 
 
+def _is_news(before: Sequence[Row], after: Sequence[Row]) -> bool:
+    """Whether rows of the registry changed, not only that they were seen again within a day."""
+
+    def ignoring_last_seen(rows: Sequence[Row]) -> list[Row]:
+        return [{**row, "last_seen_time": None} for row in rows]
+
+    if ignoring_last_seen(before) != ignoring_last_seen(after):
+        return True
+    pairs = zip(before, after, strict=True)
+    return any(abs(new["last_seen_time"] - old["last_seen_time"]) >= _SEEN_AGAIN for old, new in pairs)
+
+
 def _split(rows: pa.Table, project: str) -> tuple[pa.Table, pa.Table]:
     """Split rows into those of a project and the others."""
     is_own = pc.equal(rows["project"], project)
@@ -302,6 +367,14 @@ def _on_day(rows: pa.Table, day: dt.date) -> pa.Table:
     return rows.filter(pc.equal(rows[DAY], pa.scalar(day, pa.date32())))
 
 
+def _count_rows(snapshot: TableSnapshot) -> Counter[dt.date]:
+    """Count the rows of each day."""
+    rows: Counter[dt.date] = Counter()
+    for day, count in zip(snapshot.files["day"].to_pylist(), snapshot.files["rows"].to_pylist(), strict=True):
+        rows[day] += count or 0
+    return rows
+
+
 def _batches(
     calls: pa.Table, previous_days: Mapping[tuple[int, int], dt.date], snapshot: TableSnapshot
 ) -> Iterator[set[dt.date]]:
@@ -309,9 +382,9 @@ def _batches(
     sizes: Counter[dt.date] = Counter()
     for count in pc.value_counts(calls[DAY]).to_pylist():
         sizes[count["values"]] = count["counts"]
-    for day, rows in zip(snapshot.files["day"].to_pylist(), snapshot.files["rows"].to_pylist(), strict=True):
+    for day, rows in _count_rows(snapshot).items():
         if day in sizes:
-            sizes[day] += rows or 0
+            sizes[day] += rows
     batch = set(previous_days.values())
     if previous_days:
         keys = zip(*(calls[name].to_pylist() for name in ("function_id", "call_id", DAY)), strict=True)
