@@ -404,14 +404,19 @@ class TableSnapshot:
             }
         )
 
-    def vacuum(self, retention_ms: int) -> int:
-        """Remove files that only older versions need, or that interrupted processes left; returns their number."""
+    def vacuum(self, retention_ms: int, *, checkpoint: bool = True) -> int:
+        """
+        Remove files that only older versions need, or that interrupted processes left, and return their number.
+
+        Without a new checkpoint the log is kept from the last one on.
+        """
         hours = -(-retention_ms // _HOUR_MS)
         with self.store.translate_errors("vacuumed"):
             settings = _log_settings(retention_ms)
             if not settings.items() <= self._table.metadata().configuration.items():
                 self._table.alter.set_table_properties(settings)
-            self._table.create_checkpoint()
+            if checkpoint:
+                self._table.create_checkpoint()
             removed = self._table.vacuum(hours, dry_run=False, enforce_retention_duration=False)
             # A full vacuum would remove every unknown file, those of users too: it only lists the candidates.
             unused = self._table.vacuum(hours, enforce_retention_duration=False, full=True)

@@ -113,7 +113,7 @@ class Sync:
         calls = self._tables.newest(self._tables.calls)
         sources = daily_rollup.sources_of(calls, until_ms=self._now_ms)
         daily_rollup.refresh(self._tables, calls, project, sources)
-        self._tables.vacuum(self._retention_ms)
+        self._tables.vacuum(self._retention_ms, checkpoint=False)
         self._tables.record_maintenance(project, day)
 
     def _update_registry(self) -> None:

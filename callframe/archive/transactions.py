@@ -102,13 +102,24 @@ class ArchiveTables:
 
     def newest(self, store: DeltaStore) -> TableSnapshot:
         """Open the newest version of a table, of a new one if there is none."""
-        if self._opened is None:
-            return store.open_or_create()
-        if store.name not in self._opened:
-            if store is self.coverage:  # the calls must not be older than the coverage that is based on them
+        return self._newest(store) or self._keep(store.open_or_create())
+
+    def _newest(self, store: DeltaStore) -> TableSnapshot | None:
+        """Open the newest version of a table to change it, None if there is none."""
+        if self._opened is not None and store.name in self._opened:
+            return self._opened[store.name]
+        snapshot = store.open()
+        if snapshot is None:
+            return None
+        snapshot.check_writable()
+        return self._keep(snapshot)
+
+    def _keep(self, snapshot: TableSnapshot) -> TableSnapshot:
+        if self._opened is not None:
+            if snapshot.store is self.coverage:  # the calls must not be older than the coverage that is based on them
                 self._opened.pop(self.calls.name, None)
-            self._opened[store.name] = store.open_or_create()
-        return self._opened[store.name]
+            self._opened[snapshot.store.name] = snapshot
+        return snapshot
 
     def upsert(self, calls: pa.Table, previous_days: Mapping[tuple[int, int], dt.date]) -> tuple[int, int]:
         """
@@ -162,9 +173,10 @@ class ArchiveTables:
             snapshot.replace(schema.sort_rows(pa.concat_tables(merged)), {day})
         return sum(counts[day] for day in days)
 
-    def vacuum(self, retention_ms: int) -> int:
+    def vacuum(self, retention_ms: int, *, checkpoint: bool = True) -> int:
         """Remove files that only versions older than the retention need, and return their number."""
-        return sum(snapshot.vacuum(retention_ms) for store in self._stores() if (snapshot := store.open()) is not None)
+        opened = (store.open() for store in self._stores())
+        return sum(snapshot.vacuum(retention_ms, checkpoint=checkpoint) for snapshot in opened if snapshot is not None)
 
     def restore(self, version: int) -> int:
         """Make an earlier version of the calls the newest, after discarding later coverage."""
@@ -224,7 +236,7 @@ class ArchiveTables:
         return CoverageLedger.from_rows(own)
 
     def _open_coverage(self) -> TableSnapshot | None:
-        return self._filled(self.coverage.open() if self._opened is None else self.newest(self.coverage))
+        return self._filled(self.coverage.open() if self._opened is None else self._newest(self.coverage))
 
     def _filled(self, coverage: TableSnapshot | None) -> TableSnapshot | None:
         """Replace an empty coverage by the table `stretches`, which the first archives of this layout had instead."""
