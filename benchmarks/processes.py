@@ -49,6 +49,14 @@ def _serve(*arguments: str) -> Iterator[dict[str, str]]:
             process.kill()
 
 
+def later_clock(seconds: int) -> dict[str, str]:
+    """Return the variables with which the clock of a process is later: those of libfaketime."""
+    libraries = [str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")]
+    if not libraries:
+        raise RuntimeError("libfaketime is missing; install it: apt-get install faketime")
+    return {"LD_PRELOAD": libraries[0], "FAKETIME": f"+{seconds}", "NO_FAKE_STAT": "1", "FAKE_UTIME": "0"}
+
+
 def run(task: str, *arguments: dict[str, str] | str | int) -> Result:
     """Run a task of `benchmarks.tasks` in a new process; a dict adds environment variables."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

@@ -51,6 +51,8 @@ class Sizes:
         Calls of an archive, and their days.
     new_calls
         New calls to sync into it.
+    hourly_calls, hourly_days, syncs
+        Calls that are synced every hour, their days, and after how many syncs the archive is measured.
     outputs
         Calls whose responses and logs are read.
     """
@@ -69,6 +71,9 @@ class Sizes:
     changes: int = 100
     archived: int = 10_000_000
     archived_days: int = 365
+    hourly_calls: int = 43_600
+    hourly_days: int = 31
+    syncs: tuple[int, ...] = (24, 168, 720)
     new_calls: int = 60_000
     outputs: int = 1_000
 
@@ -89,6 +94,9 @@ QUICK = Sizes(
     changes=10,
     archived=20_000,
     archived_days=5,
+    hourly_calls=500,
+    hourly_days=3,
+    syncs=(3, 6),
     new_calls=300,
     outputs=50,
 )
@@ -397,6 +405,21 @@ def structure(_: Sizes) -> list[Measurement]:
     return sizes + flows
 
 
+def archive_month(sizes: Sizes) -> list[Measurement]:
+    """Sync an archive every hour of a month."""
+    measurements = []
+    for result in run("archive-month", sizes.hourly_calls, sizes.hourly_days, *sizes.syncs)["months"]:
+        name = f"after {result['syncs']:,} hourly syncs"
+        size = f"{result['size_mb']:.1f} MB for {result['live_mb']:.2f} MB of calls"
+        ratio = result["size_mb"] / result["live_mb"]
+        measurements += [
+            Measurement("archive-month", f"{name}: files", result["files"], 500, "", size),
+            Measurement("archive-month", f"{name}: size by that of the calls", ratio, 10, " x", size),
+            Measurement("archive-month", f"{name}: a sync", result["sync_s"], 1, " s", "median of the last 24"),
+        ]
+    return measurements
+
+
 BENCHMARKS: dict[str, Callable[[Sizes], list[Measurement]]] = {
     "fetch": fetch,
     "decode": decode,
@@ -412,6 +435,7 @@ BENCHMARKS: dict[str, Callable[[Sizes], list[Measurement]]] = {
     "compare": compare,
     "explore": dashboard,
     "archive": archive,
+    "archive-month": archive_month,
     "scale": scale,
     "structure": structure,
 }

@@ -540,6 +540,44 @@ def archive(calls: int, days: int, new_calls: int, repeats: int) -> dict[str, An
         }
 
 
+def archive_month(calls: int, days: int, *reported: int) -> dict[str, Any]:
+    """Run `callframe sync` every hour, and measure the archive after some numbers of syncs."""
+    import datetime as dt
+
+    from benchmarks.processes import later_clock
+    from callframe import Archive
+    from callframe.sample.project_data import ProjectData
+    from callframe.sample.server import Service
+
+    hour_s, number, first = 3600, 0, dt.datetime.now(dt.UTC)
+    end = first + dt.timedelta(hours=max(reported))
+    data = ProjectData.generate(calls=calls, functions=20, seed=0, end_time=end, days=days)
+    results, seconds = [], []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Service(data, clock=lambda: time.time() + number * hour_s) as service,
+    ):
+        path = Path(folder, "calls.delta")
+        command = [sys.executable, "-m", "callframe", "sync", str(path)]
+        for number in range(1, max(reported) + 1):
+            environment = {**os.environ, **service.environment(), **later_clock(number * hour_s)}
+            start_s, start_time = time.perf_counter(), time.time()
+            subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+            seconds.append(time.perf_counter() - start_s)
+            files = [file for file in path.rglob("*") if file.is_file()]
+            for file in files:  # the clock of the file system is not moved on
+                if start_time <= file.stat().st_mtime <= time.time():
+                    os.utime(file, (time.time() + number * hour_s,) * 2)
+            if number in reported:
+                size_mb = sum(file.stat().st_size for file in files) / 1e6
+                live_mb = Archive(path).info().size_bytes / 1e6
+                sync_s = statistics.median(seconds[-24:])
+                results.append(
+                    {"syncs": number, "files": len(files), "size_mb": size_mb, "live_mb": live_mb, "sync_s": sync_s}
+                )
+    return {"months": results}
+
+
 def _sync_into(path: Path, generated: Any, new_calls: int) -> tuple[float, float]:
     """Sync the new calls; returns the seconds without the fetch, and those of the fetch."""
     from benchmarks.history import newest_calls
@@ -605,6 +643,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "explore": explore,
     "plots": plots,
     "archive": archive,
+    "archive-month": archive_month,
     "analysis": analysis,
     "scale": scale,
     "structure": structure,
