@@ -435,9 +435,9 @@ BENCHMARKS: dict[str, Callable[[Sizes], list[Measurement]]] = {
     "compare": compare,
     "explore": dashboard,
     "archive": archive,
-    "archive-month": archive_month,
     "scale": scale,
     "structure": structure,
+    "archive-month": archive_month,
 }
 
 

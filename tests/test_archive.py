@@ -267,7 +267,7 @@ def test_vacuum_removes_earlier_versions_and_files_of_interrupted_processes(upda
     assert_same(updated.calls(), before)
     assert len(updated.functions()) == 1
     assert updated.coverage()["state"].tolist() == ["complete"]
-    with pytest.raises(cf.errors.FileError, match="Version 1 of the archive .* no longer exists"):
+    with pytest.raises(cf.errors.FileError, match=r"Version 1 of the archive .* no longer exists"):
         cf.Archive(updated.path, version=1).calls()
 
 
