@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
+from deltalake import DeltaTable, write_deltalake
 from factories import DAY_MS, NOW_MS, call_record, call_records, function_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +21,6 @@ from callframe.sample.server import Faults
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
-    from pathlib import Path
 
     from services import ChangingProject
 
@@ -383,3 +384,40 @@ def requested_windows(project: Project, action: Callable[[], object]) -> list[tu
         patch.setattr(project.client, "filter_calls", record)
         action()
     return windows
+
+
+# Changes by other tools
+
+
+def test_rows_that_another_tool_appended_are_merged_by_the_next_sync(archive: cf.Archive) -> None:
+    with serve(changing_project(*call_records(5))) as project:
+        archive.sync(project)
+        before = archive.calls()
+        write_deltalake(archive.path, DeltaTable(archive.path).to_pyarrow_table(), mode="append")
+        assert len(archive.calls()) == 2 * len(before)
+        archive.sync(project)
+    assert_same(archive.calls(), before)
+
+
+def test_version_that_another_tool_restored_is_noticed_by_the_next_sync(archive: cf.Archive) -> None:
+    data = changing_project(*call_records(5))
+    with serve(data) as project:
+        archive.sync(project)
+        version = archive.info().version
+        data.now_ms += DAY_MS
+        data.add_call(call_record(id=99, startTime=data.now_ms - DAY_MS // 2))
+        archive.sync(project)
+        before = archive.calls()
+        DeltaTable(archive.path).restore(version)
+        assert len(archive.calls()) == len(before) - 1
+        assert archive.sync(project).new == 1
+    assert_same(archive.calls(), before)
+
+
+def test_sync_without_news_commits_only_its_coverage(archive: cf.Archive) -> None:
+    with serve(changing_project(*call_records(5))) as project:
+        archive.sync(project)
+        before = set(Path(archive.path).rglob("_delta_log/*.json"))
+        archive.sync(project)
+    added = set(Path(archive.path).rglob("_delta_log/*.json")) - before
+    assert [path.parents[1].name for path in added] == ["coverage"]

@@ -287,7 +287,7 @@ class ArchiveTables:
         snapshot = self.newest(store)
         own, others = _split(snapshot.read().cast(store.schema), project)
         before = own.to_pylist()
-        after = [{**row, "project": project} for row in change(before)]
+        after = [{**{name: row.get(name) for name in store.schema.names}, "project": project} for row in change(before)]
         if _is_news(before, after):
             snapshot.replace(pa.concat_tables([others, pa.Table.from_pylist(after, schema=store.schema)]))
         return after
