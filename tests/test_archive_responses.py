@@ -192,7 +192,8 @@ def test_dashboard_and_report_of_an_archive_show_them(
 ) -> None:
     archive.sync(served.project, responses=True)
     explorer = cf.explore(archive)
-    assert "Error response" in explorer._controls.statuses
+    explorer.selection = {"statuses": ["Error response"]}
+    assert explorer.calls["status"].unique().tolist() == ["Error response"]
     explorer.close()
     cf.report(archive, tmp_path / "report.html")
     assert "error response" in (tmp_path / "report.html").read_text(encoding="utf-8")
