@@ -379,4 +379,6 @@ def test_wrong_rollup_is_found(synced: cf.Archive) -> None:
     month = doubled["start_time"].cast("date32")
     month = pa.array([day.replace(day=1) for day in month.to_pylist()], pa.date32())
     rollup.replace(doubled.append_column("start_date", month).select(ROLLUP.names))
-    assert problems(synced) == [("days whose stored rollup is wrong", "demo", 6)]
+    stored_days = len(rows.filter(pa.compute.greater(rows["count"], 0))["start_time"].unique())
+    assert stored_days >= 4
+    assert problems(synced) == [("days whose stored rollup is wrong", "demo", stored_days)]
