@@ -78,9 +78,9 @@ def count_cells(calls: pd.DataFrame, missed: pd.DataFrame | None, edges: np.ndar
     names, statuses = calls["function"].cat.categories, calls["status"].cat.categories
     shape = (len(names), len(edges) - 1, len(statuses))
     cell = _cells(calls["start_time"], edges)
-    codes = calls["function"].cat.codes.to_numpy()
+    codes = calls["function"].cat.codes.to_numpy().astype("int64")
     inside = (cell >= 0) & (codes >= 0)
-    place = (codes * np.int64(shape[1]) + cell) * shape[2] + calls["status"].cat.codes.to_numpy()
+    place = (codes * shape[1] + cell) * shape[2] + calls["status"].cat.codes.to_numpy()
     flat = place[inside]
     by_status = np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape)
     rank = [_RANKS.get(str(status), _OTHER_RANK) for status in statuses]
