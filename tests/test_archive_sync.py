@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from deltalake.schema import Field, PrimitiveType
 from factories import DAY_MS, NOW_MS, call_record, call_records, function_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -421,3 +422,16 @@ def test_sync_without_news_commits_only_its_coverage(archive: cf.Archive) -> Non
         archive.sync(project)
     added = set(Path(archive.path).rglob("_delta_log/*.json")) - before
     assert [path.parents[1].name for path in added] == ["coverage"]
+
+
+def test_column_that_another_tool_added_stays_on_days_that_no_sync_changes(archive: cf.Archive) -> None:
+    data = changing_project(*call_records(3, step_ms=DAY_MS))
+    with serve(data) as project:
+        archive.sync(project)
+        table = DeltaTable(archive.path)
+        table.alter.add_columns([Field("note", PrimitiveType("string"))])
+        table.update(updates={"note": "'mine'"})
+        data.add_call(call_record(id=99, startTime=data.now_ms - 1))
+        assert archive.sync(project).new == 1
+    notes = DeltaTable(archive.path).to_pyarrow_table().sort_by("start_time")["note"].to_pylist()
+    assert (len(archive.calls()), notes[0]) == (4, "mine")

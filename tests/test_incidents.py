@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
-from factories import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, frame_from_columns
+from factories import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, call_frame, frame_from_columns, make_call
 
 from callframe import failure_groups, frame, incidents
 from callframe.errors import ArgumentError
@@ -95,3 +95,13 @@ def test_no_calls_give_an_empty_table_of_the_same_columns() -> None:
 def test_level_that_is_no_probability_is_refused() -> None:
     with pytest.raises(ArgumentError, match="expected a probability"):
         incidents(month({"a": 0.01}, seed=0), alpha=5)
+
+
+def test_calls_without_a_label_are_found_too() -> None:
+    statuses = ["Failed" if 100 <= minute < 130 else "Completed" for minute in range(300)]
+    calls = call_frame(
+        *(make_call(id=k, start_time=NOW_MS + k * MINUTE_MS, status=status) for k, status in enumerate(statuses))
+    )
+    calls.loc[calls.index[::2], "function"] = None
+    [functions] = incidents(calls)["functions"]
+    assert sorted(functions.split(", ")) == ["7", "none"]

@@ -99,10 +99,20 @@ def incidents(calls: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
     """
     frame.check(calls)
     check_alpha(alpha)
+    calls = _with_labels(calls)
     finished = _finished(calls)
     windows, base = _find_windows(finished, len(calls["function"].cat.categories), alpha)
     rows = [_describe(group, finished, base, calls) for group in _group(windows)]
     return _table(rows, calls)
+
+
+def _with_labels(calls: pd.DataFrame) -> pd.DataFrame:
+    """Give calls without a label of a function one, as summaries show it."""
+    function = calls["function"]
+    if not function.isna().any():
+        return calls
+    named = function.cat.set_categories(function.cat.categories.union(["none"], sort=False))
+    return calls.assign(function=named.fillna("none"))
 
 
 def _finished(calls: pd.DataFrame) -> _Finished:

@@ -127,7 +127,7 @@ class DeltaStore:
 
     def create(self) -> TableSnapshot:
         """Create the table, or open it if another process has just created it."""
-        configuration = _log_settings(RETENTION_MS)
+        configuration: dict[str, str | None] = {**_log_settings(RETENTION_MS)}
         if self._statistics:
             configuration["delta.dataSkippingStatsColumns"] = ",".join(self._statistics)
         try:
@@ -138,7 +138,7 @@ class DeltaStore:
                     mode="error",
                     partition_by=[DAY] if self._daily else None,
                     description=_DESCRIPTION.format(LAYOUT, self.name),
-                    configuration=dict(configuration),
+                    configuration=configuration,
                     storage_options=self.storage_options(),
                 )
         except (ConflictError, TableNotFoundError, FileError) as error:
@@ -365,6 +365,7 @@ class TableSnapshot:
                 self._table,
                 rows.cast(self.store.schema),
                 mode="overwrite",
+                schema_mode="merge",  # other tools may have added columns
                 predicate=predicate,
                 commit_properties=commit,
                 writer_properties=_writer_properties(self.store.schema),

@@ -102,7 +102,7 @@ class ArchiveTables:
 
     def newest(self, store: DeltaStore) -> TableSnapshot:
         """Open the newest version of a table, of a new one if there is none."""
-        return self._newest(store) or self._keep(store.open_or_create())
+        return self._newest(store) or self._keep(store.create())
 
     def _newest(self, store: DeltaStore) -> TableSnapshot | None:
         """Open the newest version of a table to change it, None if there is none."""

@@ -19,9 +19,6 @@ from callframe.timespan import to_milliseconds
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LAST = ("1h", "24h", "7d")
-"""Time ranges for a quick choice; they end where the calls do."""
-
 BY = ("function", "schedule", "status", "1h", "1d")
 """What the summary can be grouped by."""
 

@@ -252,11 +252,7 @@ def _incident_columns(tz: str) -> list[Column]:
         _time(f"from ({tz})", "start_time", tz),
         _time("until", "end_time", tz),
         Column("completed again", lambda row: _recovery(row, tz)),
-        Column(
-            "failed",
-            lambda row: Cell(f"{row['failures']:,} of {row['finished']:,}", format_percent(row["share"])),
-            numeric=True,
-        ),
+        Column("failed", _failed_of, numeric=True),
         Column("usually", lambda row: format_percent(row["base_rate"]), numeric=True),
         Column("functions", _functions),
         _id("first call", "call_id"),
