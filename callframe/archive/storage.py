@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
 import re
+import secrets
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -37,6 +40,7 @@ LAYOUT = 1
 
 _DESCRIPTION = "callframe archive, layout {}: {}"
 _DESCRIPTION_PATTERN = re.compile(r"callframe archive, layout (\d+): (\w+)")
+_CHECK = pa.schema([("row", pa.int64())])
 _DATA_FILE_PATTERN = re.compile(r"part-\d{5}-[0-9a-f-]{36}-c\d{3}(\.\w+)?\.parquet")
 _ROWS_PER_GROUP = 131_072
 _OWN_FOLDERS = ("_callframe", "_delta_log")
@@ -47,6 +51,8 @@ _COMPRESSION_LEVEL = 9
 _COMMITS_PER_CHECKPOINT = 10
 _UNSUPPORTED_PATH = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|\x00-\x1f\x7f]" + ("" if os.name == "nt" else r"|\\"))
 _SECRET_NAMES = ("secret", "key", "token", "password", "sas", "signature", "credential")
+_CHECKED_STORE = "callframe.checkedStore"
+_STORE_OPTIONS = ("endpoint", "conditional_put", "unsafe_rename")
 _MIN_SECRET_LENGTH = 6  # a shorter text occurs in other words too
 
 
@@ -130,6 +136,8 @@ class DeltaStore:
         configuration: dict[str, str | None] = {**_log_settings(RETENTION_MS)}
         if self._statistics:
             configuration["delta.dataSkippingStatsColumns"] = ",".join(self._statistics)
+        if self._is_checked and self._keeps_commits():
+            configuration[_CHECKED_STORE] = self._store_id()
         try:
             with self.translate_errors("created"):
                 table = DeltaTable.create(
@@ -140,6 +148,7 @@ class DeltaStore:
                     description=_DESCRIPTION.format(LAYOUT, self.name),
                     configuration=configuration,
                     storage_options=self.storage_options(),
+                    raise_if_key_not_exists=False,
                 )
         except (ConflictError, TableNotFoundError, FileError) as error:
             with contextlib.suppress(FileError):
@@ -155,6 +164,56 @@ class DeltaStore:
         snapshot = self.open() or self.create()
         snapshot.check_writable()
         return snapshot
+
+    def check_store(self, table: DeltaTable) -> None:
+        """Check once an archive and store that no commit is overwritten; the table records that it was checked."""
+        if not self._is_checked or table.metadata().configuration.get(_CHECKED_STORE) == self._store_id():
+            return
+        if self._keeps_commits():
+            with contextlib.suppress(ConflictError), self.translate_errors("written"):  # or the next sync records it
+                table.alter.set_table_properties({_CHECKED_STORE: self._store_id()}, raise_if_not_exists=False)
+
+    @property
+    def _is_checked(self) -> bool:
+        return self.name == "calls" and local_folder(self.uri) is None
+
+    def _store_id(self) -> str:
+        """Identify the store, without secrets, and the options that decide whether it overwrites."""
+        options = {name.lower(): value for name, value in (*os.environ.items(), *self._options.reveal().items())}
+        parts = [f"{name}={options[name]}" for name in sorted(options) if any(part in name for part in _STORE_OPTIONS)]
+        return hashlib.sha256("\n".join((self.uri, *parts)).encode()).hexdigest()[:16]
+
+    def _keeps_commits(self) -> bool:
+        """Commit the first version of a new table twice, and refuse a store that takes both; False if undecided."""
+        store = DeltaStore(
+            f"{self.uri}/_callframe/check-{secrets.token_hex(8)}", "check", _CHECK, options=self._options
+        )
+        options: dict[str, Any] = {"storage_options": self.storage_options()}
+        created: list[DeltaTable] = []
+
+        def rows() -> Iterator[pa.RecordBatch]:
+            # The writer has found no table; it creates one after the last row. Its thread cannot commit.
+            with ThreadPoolExecutor(1) as executor, contextlib.suppress(DeltaError, OSError):
+                created.append(executor.submit(DeltaTable.create, store.uri, schema=_CHECK, **options).result())
+            yield pa.record_batch([pa.array([0])], schema=_CHECK)
+
+        with self.translate_errors("checked"):
+            try:
+                write_deltalake(store.uri, pa.RecordBatchReader.from_batches(_CHECK, rows()), **options)
+                versions = DeltaTable(store.uri, **options).version() + 1
+            except CommitFailedError:
+                versions = 2  # refused
+            finally:
+                with contextlib.suppress(OSError):
+                    store.filesystem().delete_dir("")
+        if created and versions == 1:
+            raise FileError(
+                f"The archive {self.uri} cannot be in this object store: it overwrote an object that it was asked to"
+                " create only if absent (If-None-Match), so simultaneous syncs would lose calls. Remove the options"
+                " allow_unsafe_rename and conditional_put=disabled if they are set; update the store or a proxy before"
+                " it; or use another store or a local folder."
+            )
+        return bool(created)
 
     def storage_options(self) -> dict[str, str] | None:
         """Return the options of the object store as deltalake takes them."""
@@ -295,7 +354,8 @@ class TableSnapshot:
         return str(self._table.metadata().id)
 
     def check_writable(self) -> None:
-        """Refuse to change a table in which nothing can be replaced."""
+        """Refuse to change a table in which nothing can be replaced, or in a store that overwrites commits."""
+        self.store.check_store(self._table)
         if str(self._table.metadata().configuration.get("delta.appendOnly")).lower() == "true":
             raise FileFormatError(
                 f"The archive {self.store.uri} can be read, but not changed: another tool set its table property"
